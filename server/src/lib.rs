@@ -1,0 +1,18 @@
+//! The parts of the `grapevine` binary. Parts don't import each other; [`app`] joins them.
+
+pub mod app;
+pub mod bridge;
+pub mod broker;
+pub mod cli;
+pub mod concurrency;
+pub mod config;
+pub mod db;
+pub mod http;
+pub mod hub;
+pub mod peer;
+pub mod relay;
+pub mod shutdown;
+pub mod store;
+pub mod swarm;
+pub mod telemetry;
+pub mod wall;

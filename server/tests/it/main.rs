@@ -1,0 +1,2 @@
+//! Tests against the real parts: HTTP, TCP, processes, RabbitMQ, a browser.
+#![cfg(test)]

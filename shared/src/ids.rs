@@ -1,0 +1,255 @@
+//! Names of things: peers, files, users, versions, contents. Each is parsed and printed here and nowhere else.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Why a text is not a valid name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IdError {
+    /// The text is empty.
+    #[error("{what} must not be empty")]
+    Empty {
+        /// What was being parsed.
+        what: &'static str,
+    },
+    /// The text is longer than allowed.
+    #[error("{what} is {len} bytes long; at most {max} are allowed")]
+    TooLong {
+        /// What was being parsed.
+        what: &'static str,
+        /// Its length in bytes.
+        len: usize,
+        /// The limit in bytes.
+        max: usize,
+    },
+    /// The text has a character that may not be in it.
+    #[error("{what} must not contain {found:?}")]
+    BadCharacter {
+        /// What was being parsed.
+        what: &'static str,
+        /// The first such character.
+        found: char,
+    },
+    /// The text is not 64 hexadecimal digits.
+    #[error("{what} must be 64 hexadecimal digits")]
+    NotAHash {
+        /// What was being parsed.
+        what: &'static str,
+    },
+    /// The text is not a version number.
+    #[error("a version must be a whole number from 1 to {}", Version::MAX.0)]
+    NotAVersion,
+}
+
+fn check(what: &'static str, text: &str, max: usize) -> Result<(), IdError> {
+    if text.is_empty() {
+        return Err(IdError::Empty { what });
+    }
+    if text.len() > max {
+        return Err(IdError::TooLong { what, len: text.len(), max });
+    }
+    match text.chars().find(|c| c.is_control()) {
+        Some(found) => Err(IdError::BadCharacter { what, found }),
+        None => Ok(()),
+    }
+}
+
+macro_rules! text_id {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $max:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// The longest accepted text, in bytes.
+            pub const MAX_BYTES: usize = $max;
+
+            /// The text itself.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdError;
+
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                check($what, text, Self::MAX_BYTES)?;
+                Ok(Self(text.to_owned()))
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = IdError;
+
+            fn try_from(text: String) -> Result<Self, IdError> {
+                check($what, &text, Self::MAX_BYTES)?;
+                Ok(Self(text))
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> Self {
+                id.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+text_id!(
+    /// Names a file for as long as it exists, tombstone included. Opaque: the API makes `UUIDv7`, `--inject` may name
+    /// anything.
+    FileId, "a file id", 128
+);
+text_id!(
+    /// Names a user. Trusted from the request's header until clusters are authenticated.
+    UserId, "a user id", 128
+);
+
+/// Which edition of a file: 1 for the first, one more for each change. Never goes backwards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Version(pub u64);
+
+impl Version {
+    /// The first version of a file.
+    pub const FIRST: Self = Self(1);
+    /// The largest version: what fits a signed 64-bit column, as in `SQLite`.
+    pub const MAX: Self = Self(i64::MAX as u64);
+
+    /// The version after this one; `None` at [`Version::MAX`].
+    pub fn next(self) -> Option<Self> {
+        (self < Self::MAX).then(|| Self(self.0 + 1))
+    }
+}
+
+impl FromStr for Version {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        match text.parse() {
+            Ok(number) if number >= 1 && number <= Self::MAX.0 => Ok(Self(number)),
+            Ok(_) | Err(_) => Err(IdError::NotAVersion),
+        }
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// `N` bytes as lower-case hexadecimal digits, or back.
+fn to_hex(bytes: &[u8]) -> String {
+    use fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("writing to a String can't fail");
+        text
+    })
+}
+
+fn from_hex(what: &'static str, text: &str) -> Result<[u8; 32], IdError> {
+    let digits = text.as_bytes();
+    if digits.len() != 64 || !digits.iter().all(u8::is_ascii_hexdigit) {
+        return Err(IdError::NotAHash { what });
+    }
+    let mut bytes = [0; 32];
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks(2)) {
+        let pair = std::str::from_utf8(pair).map_err(|_utf8| IdError::NotAHash { what })?;
+        *byte = u8::from_str_radix(pair, 16).map_err(|_digits| IdError::NotAHash { what })?;
+    }
+    Ok(bytes)
+}
+
+macro_rules! hash_id {
+    ($(#[$doc:meta])* $name:ident, $what:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub [u8; 32]);
+
+        impl $name {
+            /// The first ten digits: enough to tell one from another in a log line or on the page.
+            pub fn short(&self) -> String {
+                to_hex(&self.0[..5])
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&to_hex(&self.0))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), self.short())
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdError;
+
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                from_hex($what, text).map(Self)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                if serializer.is_human_readable() { serializer.collect_str(self) } else { self.0.serialize(serializer) }
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                if deserializer.is_human_readable() {
+                    String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+                } else {
+                    <[u8; 32]>::deserialize(deserializer).map(Self)
+                }
+            }
+        }
+    };
+}
+
+hash_id!(
+    /// Names a peer, whatever its address. Random for now; the hash of its public key once clusters are authenticated.
+    PeerId, "a peer id"
+);
+hash_id!(
+    /// Names a content: the BLAKE3 hash of its bytes.
+    ContentHash, "a content hash"
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hash_survives_printing_and_parsing() {
+        let hash = ContentHash(*blake3::hash(b"grapevine").as_bytes());
+        assert_eq!(hash.to_string().parse(), Ok(hash));
+        assert_eq!(hash.short(), hash.to_string()[..10]);
+    }
+
+    #[test]
+    fn bad_names_are_refused_with_a_reason() {
+        assert_eq!("".parse::<FileId>(), Err(IdError::Empty { what: "a file id" }));
+        assert_eq!("a\nb".parse::<UserId>(), Err(IdError::BadCharacter { what: "a user id", found: '\n' }));
+        assert!("x".repeat(129).parse::<FileId>().is_err());
+        assert!("zz".repeat(32).parse::<PeerId>().is_err());
+        assert!("é".repeat(32).parse::<PeerId>().is_err());
+        assert!("0".parse::<Version>().is_err());
+        assert!("9223372036854775808".parse::<Version>().is_err());
+        assert_eq!(Version::MAX.next(), None);
+    }
+}

@@ -1,0 +1,381 @@
+//! The state of everything that the event stream tells of, and how one entry changes it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{FileId, PeerId, Version};
+use crate::wire::queue::ChangeKind;
+use crate::wire::stream::{Entry, Event, PartState, PeerState};
+
+/// A peer as last heard of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerView {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    /// Whether it runs.
+    pub state: PeerState,
+    /// How many files it knows.
+    pub files: u32,
+    /// Its neighbours, as it sees them itself.
+    pub neighbours: BTreeSet<PeerId>,
+}
+
+/// A file's latest version and how far it has come. Times are milliseconds since 1970.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileView {
+    /// The version.
+    pub version: Version,
+    /// The entry that touched it last: orders the files by recency.
+    pub touched_seq: u64,
+    /// What made this version; absent where this server wasn't told (an injected or a foreign file).
+    pub change: Option<ChangeKind>,
+    /// Its size in bytes.
+    pub size_bytes: u64,
+    /// When it was acknowledged.
+    pub stored_ms: Option<u64>,
+    /// When the broker confirmed it.
+    pub published_ms: Option<u64>,
+    /// When an entry peer accepted it.
+    pub forwarded_ms: Option<u64>,
+    /// Which version each local peer knows, and since when.
+    pub holders: BTreeMap<PeerId, Holding>,
+}
+
+/// What one peer knows of one file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holding {
+    /// The version.
+    pub version: Version,
+    /// Since when, in milliseconds since 1970.
+    pub since_ms: u64,
+}
+
+/// The state of everything that the stream tells of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Overview {
+    /// The number of the last entry in it.
+    pub seq: u64,
+    /// The peers.
+    pub peers: BTreeMap<PeerId, PeerView>,
+    /// The files, at most `file_limit`; the least recently touched go first.
+    pub files: BTreeMap<FileId, FileView>,
+    /// How many files are kept.
+    pub file_limit: u32,
+    /// The broker's state.
+    pub broker: PartState,
+    /// The bridge's state; absent where this server runs none.
+    pub bridge: Option<PartState>,
+    /// The last [`LOG_LIMIT`] entries, oldest first.
+    pub log: VecDeque<Entry>,
+}
+
+/// How many entries an [`Overview`] keeps. A guess: a few screens.
+pub const LOG_LIMIT: usize = 200;
+/// How many files the overview of a snapshot has. A guess: a few screens.
+pub const SNAPSHOT_FILES: u32 = 500;
+
+impl Overview {
+    /// Nothing has happened yet; at most `file_limit` files will be kept.
+    pub fn new(file_limit: u32, bridge: bool) -> Self {
+        Self {
+            seq: 0,
+            peers: BTreeMap::new(),
+            files: BTreeMap::new(),
+            file_limit,
+            broker: PartState::Starting,
+            bridge: bridge.then_some(PartState::Starting),
+            log: VecDeque::new(),
+        }
+    }
+
+    /// Takes over one entry. Entries come in the order of their numbers; one that is in already changes nothing.
+    pub fn apply(&mut self, entry: &Entry) {
+        if entry.seq <= self.seq {
+            return;
+        }
+        self.seq = entry.seq;
+        self.apply_event(entry.at_ms, &entry.event);
+        if self.log.len() == LOG_LIMIT {
+            self.log.pop_front();
+        }
+        self.log.push_back(entry.clone());
+    }
+
+    /// The same with only the `limit` most recently touched files.
+    #[must_use]
+    pub fn recent(&self, limit: u32) -> Self {
+        let mut recent = Self { file_limit: limit, files: BTreeMap::new(), ..self.clone_without_files() };
+        let oldest = oldest_kept(&self.files, limit);
+        let kept = self.files.iter().filter(|(_, view)| view.touched_seq >= oldest);
+        recent.files = kept.map(|(file, view)| (file.clone(), view.clone())).collect();
+        recent
+    }
+
+    /// A peer is about to start with what it kept: `holds` is its catalogue. Part of the state, yet too large for an
+    /// entry, so readers need a new snapshot after it.
+    pub fn load_catalogue(&mut self, peer: PeerId, at_ms: u64, holds: impl IntoIterator<Item = (FileId, Version)>) {
+        self.forget_holdings(peer);
+        for (file, version) in holds {
+            self.hold(peer, file, version, at_ms);
+        }
+        self.forget_old_files();
+    }
+
+    /// How many running local peers know `version` of `file`, or a later one; `None` if the file isn't kept here.
+    pub fn reached(&self, file: &FileId, version: Version) -> Option<u32> {
+        let holders = self.files.get(file)?.holders.iter();
+        let reached = holders.filter(|(peer, held)| held.version >= version && self.is_running(peer));
+        u32::try_from(reached.count()).ok()
+    }
+
+    /// How many of this server's peers run now.
+    pub fn running(&self) -> u32 {
+        let running = self.peers.values().filter(|view| view.state == PeerState::Up);
+        u32::try_from(running.count()).unwrap_or(u32::MAX)
+    }
+
+    fn is_running(&self, peer: &PeerId) -> bool {
+        self.peers.get(peer).is_some_and(|view| view.state == PeerState::Up)
+    }
+
+    /// The links, each once, the smaller id first: what either end says.
+    pub fn links(&self) -> BTreeSet<(PeerId, PeerId)> {
+        let ends = self.peers.iter().flat_map(|(peer, view)| view.neighbours.iter().map(move |other| (*peer, *other)));
+        ends.map(|(a, b)| (a.min(b), a.max(b))).collect()
+    }
+
+    fn clone_without_files(&self) -> Self {
+        Self {
+            seq: self.seq,
+            peers: self.peers.clone(),
+            files: BTreeMap::new(),
+            file_limit: self.file_limit,
+            broker: self.broker.clone(),
+            bridge: self.bridge.clone(),
+            log: self.log.clone(),
+        }
+    }
+
+    fn apply_event(&mut self, at_ms: u64, event: &Event) {
+        match event {
+            Event::FileStored { file, version, change, size_bytes } => {
+                self.stored(at_ms, file, *version, *change, *size_bytes);
+            }
+            Event::FilePublished { file, version } => {
+                self.step(file, *version, |view| view.published_ms = view.published_ms.or(Some(at_ms)));
+            }
+            Event::FileForwarded { file, version, entry: _ } => {
+                self.step(file, *version, |view| view.forwarded_ms = view.forwarded_ms.or(Some(at_ms)));
+            }
+            Event::UpdateApplied { peer, file, version } => {
+                self.hold(*peer, file.clone(), *version, at_ms);
+                self.forget_old_files();
+            }
+            Event::PeerStarted { peer, addr, files } => self.started(*peer, *addr, *files),
+            Event::PeerStopped { peer, state } => self.stopped(*peer, *state),
+            Event::LinkUp { peer, neighbour, addr } => self.linked(*peer, *neighbour, *addr),
+            Event::LinkDown { peer, neighbour, reason: _ } => self.unlinked(*peer, *neighbour),
+            Event::Broker { state } => self.broker = state.clone(),
+            Event::Bridge { state } => self.bridge = Some(state.clone()),
+            Event::DeadLettered { .. }
+            | Event::UpdateReceived { .. }
+            | Event::PeerLearned { .. }
+            | Event::Lab { .. }
+            | Event::LabRace { .. }
+            | Event::LabFinished { .. } => {}
+        }
+    }
+
+    fn stored(&mut self, at_ms: u64, file: &FileId, version: Version, change: ChangeKind, size_bytes: u64) {
+        let seq = self.seq;
+        let view = self.files.entry(file.clone()).or_insert_with(|| FileView::new(version));
+        if change == ChangeKind::Shared || version < view.version {
+            return;
+        }
+        view.advance(version, seq);
+        view.change = Some(change);
+        view.size_bytes = size_bytes;
+        view.stored_ms = Some(at_ms);
+        self.forget_old_files();
+    }
+
+    /// A later step of a version's way; older versions don't matter any more.
+    fn step(&mut self, file: &FileId, version: Version, mark: impl FnOnce(&mut FileView)) {
+        if let Some(view) = self.files.get_mut(file).filter(|view| view.version == version) {
+            mark(view);
+        }
+    }
+
+    fn hold(&mut self, peer: PeerId, file: FileId, version: Version, at_ms: u64) {
+        let seq = self.seq;
+        let view = self.files.entry(file).or_insert_with(|| FileView::new(version));
+        view.advance(version, seq);
+        let first = view.holders.insert(peer, Holding { version, since_ms: at_ms }).is_none();
+        if let Some(peer) = self.peers.get_mut(&peer).filter(|_| first) {
+            peer.files = peer.files.saturating_add(1);
+        }
+    }
+
+    fn started(&mut self, peer: PeerId, addr: SocketAddr, files: u32) {
+        let successor_of: Vec<PeerId> =
+            self.peers.iter().filter(|(id, view)| view.addr == addr && **id != peer).map(|(id, _)| *id).collect();
+        for former in successor_of {
+            self.peers.remove(&former);
+            self.forget_holdings(former);
+        }
+        self.peers.insert(peer, PeerView { addr, state: PeerState::Up, files, neighbours: BTreeSet::new() });
+    }
+
+    fn stopped(&mut self, peer: PeerId, state: PeerState) {
+        if let Some(view) = self.peers.get_mut(&peer) {
+            view.state = state;
+            view.neighbours.clear();
+        }
+        self.forget_remotes();
+    }
+
+    fn forget_holdings(&mut self, peer: PeerId) {
+        for view in self.files.values_mut() {
+            view.holders.remove(&peer);
+        }
+    }
+
+    fn linked(&mut self, peer: PeerId, neighbour: PeerId, addr: SocketAddr) {
+        let remote = PeerView { addr, state: PeerState::Remote, files: 0, neighbours: BTreeSet::new() };
+        self.peers.entry(neighbour).or_insert(remote);
+        if let Some(view) = self.peers.get_mut(&peer) {
+            view.neighbours.insert(neighbour);
+        }
+    }
+
+    fn unlinked(&mut self, peer: PeerId, neighbour: PeerId) {
+        if let Some(view) = self.peers.get_mut(&peer) {
+            view.neighbours.remove(&neighbour);
+        }
+        self.forget_remotes();
+    }
+
+    /// A remote peer is shown as long as one of ours is linked with it.
+    fn forget_remotes(&mut self) {
+        let seen: BTreeSet<PeerId> = self.peers.values().flat_map(|view| view.neighbours.iter().copied()).collect();
+        self.peers.retain(|id, view| view.state != PeerState::Remote || seen.contains(id));
+    }
+
+    /// Keeps the number of files within its limit. Drops a tenth at a time, so that the search is paid rarely.
+    fn forget_old_files(&mut self) {
+        let limit = usize::try_from(self.file_limit).unwrap_or(usize::MAX);
+        if self.files.len() > limit.saturating_add(limit / 10) {
+            let oldest = oldest_kept(&self.files, self.file_limit);
+            self.files.retain(|_, view| view.touched_seq >= oldest);
+        }
+    }
+}
+
+impl FileView {
+    fn new(version: Version) -> Self {
+        Self {
+            version,
+            touched_seq: 0,
+            change: None,
+            size_bytes: 0,
+            stored_ms: None,
+            published_ms: None,
+            forwarded_ms: None,
+            holders: BTreeMap::new(),
+        }
+    }
+
+    /// Notes that `version` was seen; the way of a newer one starts anew.
+    fn advance(&mut self, version: Version, seq: u64) {
+        self.touched_seq = seq;
+        if version > self.version {
+            let holders = std::mem::take(&mut self.holders);
+            *self = Self { touched_seq: seq, holders, ..Self::new(version) };
+        }
+    }
+}
+
+/// The `touched_seq` of the oldest file among the `limit` most recently touched ones.
+fn oldest_kept(files: &BTreeMap<FileId, FileView>, limit: u32) -> u64 {
+    let mut touched: Vec<u64> = files.values().map(|view| view.touched_seq).collect();
+    touched.sort_unstable_by(|a, b| b.cmp(a));
+    let last_kept = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(1);
+    touched.get(last_kept).copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn feed(overview: &mut Overview, events: impl IntoIterator<Item = Event>) {
+        for event in events {
+            let seq = overview.seq + 1;
+            overview.apply(&Entry { seq, at_ms: 1000 + seq, event });
+        }
+    }
+
+    fn peer(n: u8) -> PeerId {
+        PeerId([n; 32])
+    }
+
+    fn addr(n: u16) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], n))
+    }
+
+    fn applied(n: u8, file: &str, version: u64) -> Event {
+        Event::UpdateApplied { peer: peer(n), file: file.parse().unwrap(), version: Version(version) }
+    }
+
+    fn started(n: u8) -> Event {
+        Event::PeerStarted { peer: peer(n), addr: addr(n.into()), files: 0 }
+    }
+
+    #[test]
+    fn a_version_counts_as_reached_until_a_newer_one_is_stored() {
+        let mut overview = Overview::new(10, true);
+        let file: FileId = "f".parse().unwrap();
+        feed(&mut overview, [started(1), started(2), applied(1, "f", 1), applied(2, "f", 1)]);
+        assert_eq!(overview.reached(&file, Version(1)), Some(2));
+        let change = ChangeKind::Updated;
+        feed(&mut overview, [Event::FileStored { file: file.clone(), version: Version(2), change, size_bytes: 1 }]);
+        feed(&mut overview, [applied(1, "f", 2)]);
+        assert_eq!(overview.reached(&file, Version(2)), Some(1));
+        assert_eq!(overview.peers[&peer(1)].files, 1);
+        let state = PeerState::Killed;
+        feed(&mut overview, [Event::PeerStopped { peer: peer(1), state }]);
+        assert_eq!(overview.reached(&file, Version(2)), Some(0));
+    }
+
+    #[test]
+    fn the_least_recently_touched_files_go_first() {
+        let mut overview = Overview::new(10, true);
+        feed(&mut overview, (0..30).map(|n| applied(1, &format!("f{n:02}"), 1)));
+        assert!(overview.files.len() <= 11);
+        assert!(overview.files.contains_key(&"f29".parse().unwrap()));
+        assert!(!overview.files.contains_key(&"f00".parse().unwrap()));
+        assert_eq!(overview.recent(3).files.len(), 3);
+    }
+
+    #[test]
+    fn a_remote_peer_is_shown_while_one_of_ours_is_linked_with_it() {
+        let mut overview = Overview::new(10, true);
+        let up = Event::LinkUp { peer: peer(1), neighbour: peer(9), addr: addr(9) };
+        let down = Event::LinkDown { peer: peer(1), neighbour: peer(9), reason: String::new() };
+        feed(&mut overview, [started(1), up]);
+        assert_eq!(overview.links(), [(peer(1), peer(9))].into());
+        feed(&mut overview, [down]);
+        assert!(!overview.peers.contains_key(&peer(9)));
+    }
+
+    #[test]
+    fn an_entry_that_comes_twice_changes_nothing() {
+        let mut overview = Overview::new(10, true);
+        feed(&mut overview, [started(1), applied(1, "f", 1)]);
+        let before = overview.clone();
+        let again = before.log.back().unwrap().clone();
+        overview.apply(&again);
+        assert_eq!(overview, before);
+    }
+}

@@ -1,0 +1,163 @@
+//! What travels through the broker: one JSON object for each change of a file.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{ContentHash, FileId, IdError, PeerId, UserId, Version};
+use crate::stamp::Stamp;
+use crate::wire::update::{FileUpdate, MAX_NAME_BYTES};
+
+/// What happened to a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ChangeKind {
+    /// A new file.
+    #[serde(rename = "file.uploaded")]
+    Uploaded,
+    /// A new version of a known file.
+    #[serde(rename = "file.updated")]
+    Updated,
+    /// Another user may now see it.
+    #[serde(rename = "file.shared")]
+    Shared,
+    /// It is gone.
+    #[serde(rename = "file.deleted")]
+    Deleted,
+}
+
+impl ChangeKind {
+    /// The routing key under which the broker carries it; also the `event` in the message.
+    pub fn routing_key(self) -> &'static str {
+        match self {
+            Self::Uploaded => "file.uploaded",
+            Self::Updated => "file.updated",
+            Self::Shared => "file.shared",
+            Self::Deleted => "file.deleted",
+        }
+    }
+}
+
+/// The body of a message. Only `file_id` is required when reading, as in the original's JSON events: an absent version
+/// is 1, an absent `ts` is 0.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileEvent {
+    /// What happened.
+    #[serde(default = "uploaded")]
+    pub event: ChangeKind,
+    /// To which file.
+    pub file_id: FileId,
+    /// The file's version after it.
+    #[serde(default = "first")]
+    pub version: Version,
+    /// The change's stamp.
+    #[serde(default)]
+    pub ts: Stamp,
+    /// The API host that made the change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<PeerId>,
+    /// The file's name; its id where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The file's owner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<UserId>,
+    /// The file's size in bytes.
+    #[serde(default)]
+    pub size_bytes: u64,
+    /// The file's content.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_hash: Option<ContentHash>,
+    /// With whom it was shared, for [`ChangeKind::Shared`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<UserId>,
+}
+
+fn uploaded() -> ChangeKind {
+    ChangeKind::Uploaded
+}
+
+fn first() -> Version {
+    Version::FIRST
+}
+
+/// Why a message's body can't be understood.
+#[derive(Debug, thiserror::Error)]
+pub enum QueueError {
+    /// It isn't a JSON object of the expected shape.
+    #[error("not a file event")]
+    Json(#[from] serde_json::Error),
+    /// Its version is out of range.
+    #[error("not a file event")]
+    Version(#[source] IdError),
+    /// Its name is too long.
+    #[error("the name is {0} bytes long; at most {MAX_NAME_BYTES} are allowed")]
+    Name(usize),
+}
+
+impl FileEvent {
+    /// Reads a message's body.
+    ///
+    /// # Errors
+    /// When it isn't a [`FileEvent`] with a version and a name within their limits.
+    pub fn from_json(body: &[u8]) -> Result<Self, QueueError> {
+        let event: Self = serde_json::from_slice(body)?;
+        event.version.to_string().parse::<Version>().map_err(QueueError::Version)?;
+        match event.name.as_ref().map_or(0, String::len) {
+            len if len > MAX_NAME_BYTES => Err(QueueError::Name(len)),
+            _ => Ok(event),
+        }
+    }
+
+    /// The change for the overlay; `None` where the overlay has nothing to learn (a share).
+    pub fn to_update(&self) -> Option<FileUpdate> {
+        if self.event == ChangeKind::Shared {
+            return None;
+        }
+        Some(FileUpdate {
+            file: self.file_id.clone(),
+            version: self.version,
+            stamp: self.ts,
+            origin: self.origin.unwrap_or(PeerId([0; 32])),
+            name: self.name.clone().unwrap_or_else(|| self.file_id.to_string()),
+            owner: self.owner.clone(),
+            size_bytes: self.size_bytes,
+            content: self.content_hash,
+            deleted: self.event == ChangeKind::Deleted,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_originals_json_event_is_read() {
+        let event = FileEvent::from_json(br#"{"file_id":"file_0.txt","version":3,"ts":7}"#).unwrap();
+        assert_eq!(event.version, Version(3));
+        assert_eq!(event.to_update().unwrap().name, "file_0.txt");
+    }
+
+    #[test]
+    fn poison_is_an_error_and_not_a_panic() {
+        for body in [&b"[1,2]"[..], b"\xff\xfe", b"{}", br#"{"file_id":""}"#, br#"{"file_id":"a","version":0}"#] {
+            assert!(FileEvent::from_json(body).is_err(), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn an_event_as_it_travels() {
+        let event = FileEvent {
+            event: ChangeKind::Uploaded,
+            file_id: "f1".parse().unwrap(),
+            version: Version(1),
+            ts: Stamp(65536),
+            origin: Some(PeerId([1; 32])),
+            name: Some("a.txt".to_owned()),
+            owner: Some("alice".parse().unwrap()),
+            size_bytes: 3,
+            content_hash: Some(ContentHash([2; 32])),
+            target: None,
+        };
+        insta::assert_json_snapshot!(event);
+        assert_eq!(FileEvent::from_json(&serde_json::to_vec(&event).unwrap()).unwrap(), event);
+    }
+}
