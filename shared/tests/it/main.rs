@@ -1,0 +1,4 @@
+//! The core's behaviour, seen from outside.
+#![cfg(test)]
+
+mod convergence;
