@@ -169,7 +169,9 @@ mod tests {
         let hub = Hub::new(10, true);
         hub.emit(learned(1));
         let mut reader = hub.subscribe();
-        assert!(matches!(reader.next_frame().await, StreamFrame::Snapshot { overview, missed: 0, .. } if overview.seq == 1));
+        assert!(
+            matches!(reader.next_frame().await, StreamFrame::Snapshot { overview, missed: 0, .. } if overview.seq == 1)
+        );
         hub.emit(learned(2));
         hub.emit(learned(3));
         let StreamFrame::Batch { entries } = reader.next_frame().await else { panic!("a batch is due") };
