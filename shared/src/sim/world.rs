@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::gossip::catalogue::Catalogue;
 use crate::gossip::config::Config;
 use crate::gossip::io::{Input, LinkId, Output, Ticket};
 use crate::gossip::node::{Identity, Node};
-use crate::ids::{FileId, PeerId, Version};
+use crate::ids::{FileId, Version};
 use crate::rng::Rng;
+use crate::sim::check::{self, Violation};
+use crate::sim::host::{Host, Life, addr as addr_of, host_at, peer_id};
 use crate::sim::queue::Queue;
 use crate::sim::scenario::{Action, Scenario};
 use crate::stamp::Stamp;
@@ -21,53 +22,6 @@ use crate::wire::update::FileUpdate;
 /// How long a dial to a host that doesn't run takes to fail.
 const DIAL_FAILS_AFTER: Duration = Duration::from_millis(5);
 
-/// A broken promise.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Violation {
-    /// A peer's catalogue went back.
-    #[error("host {host} went back from version {from} to {to} of {file}")]
-    WentBack {
-        /// Where.
-        host: usize,
-        /// Which file.
-        file: FileId,
-        /// The version before.
-        from: Version,
-        /// The version after.
-        to: Version,
-    },
-    /// A peer knows what nobody published.
-    #[error("host {host} knows {file} v{version}, which nobody published")]
-    Invented {
-        /// Where.
-        host: usize,
-        /// Which file.
-        file: FileId,
-        /// Which version.
-        version: Version,
-    },
-    /// Two peers that can reach each other don't know the same.
-    #[error("hosts {a} and {b} are in one overlay and differ after {after:?}")]
-    Diverged {
-        /// One.
-        a: usize,
-        /// The other.
-        b: usize,
-        /// How long after the end of the faults.
-        after: Duration,
-    },
-    /// Two peers of which one knows the other's address never came together.
-    #[error("host {a} knows the address of host {b}, yet they are in different overlays after {after:?}")]
-    Apart {
-        /// One.
-        a: usize,
-        /// The other.
-        b: usize,
-        /// How long after the end of the faults.
-        after: Duration,
-    },
-}
-
 #[derive(Debug)]
 enum Happening {
     Act(Action),
@@ -76,25 +30,6 @@ enum Happening {
     Closed { link: LinkId, to: Life },
     Committed { host: Life, ticket: Ticket },
     Wake { host: Life },
-}
-
-/// A host between one start and the next: what is under way to a former life is lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Life {
-    host: usize,
-    start: u32,
-}
-
-#[derive(Debug, Default)]
-struct Host {
-    node: Option<Node>,
-    starts: u32,
-    /// What survives a kill.
-    disk: Catalogue,
-    /// What is on its way to the disk.
-    uncommitted: Vec<(Ticket, FileUpdate)>,
-    isolated: bool,
-    wake_at: Option<Instant>,
 }
 
 /// Both ends of a link, and when the last thing that must stay in order (hello, the end) arrives at each.
@@ -210,13 +145,13 @@ impl World {
         let Some(host) = self.hosts.get_mut(index).filter(|host| host.node.is_none()) else { return Ok(()) };
         host.starts += 1;
         host.wake_at = None;
-        let me = Identity { peer: peer_id(index), listen: addr(index), durable: true };
+        let me = Identity { peer: peer_id(index), listen: addr_of(index), durable: true };
         host.node = Some(Node::new(me, Config::default(), host.disk.clone(), seed, now));
         let life = Life { host: index, start: host.starts };
         if contact == index {
             self.feed(life, Input::Wake)
         } else {
-            self.feed(life, Input::Contact { addr: addr(contact) })
+            self.feed(life, Input::Contact { addr: addr_of(contact) })
         }
     }
 
@@ -285,7 +220,7 @@ impl World {
         let link = LinkId(self.links);
         let wire = Wire { ends: [from, other], hello_at: [None; 2], last_at: [self.now; 2] };
         self.wires.insert(link, wire);
-        let remote = self::addr(from.host);
+        let remote = addr_of(from.host);
         self.feed(other, Input::LinkUp { link, remote, dialled: None })?;
         self.feed(from, Input::LinkUp { link, remote: addr, dialled: Some(addr) })
     }
@@ -355,7 +290,7 @@ impl World {
         node.handle(self.now, input);
         let outputs: Vec<Output> = std::iter::from_fn(|| node.poll_output()).collect();
         let wake = node.next_wake().max(self.now + Duration::from_micros(1));
-        check_safety(life.host, &before, node.catalogue(), &self.published)?;
+        check::safety(life.host, &before, node.catalogue(), &self.published)?;
         for output in outputs {
             self.carry_out(life, output);
         }
@@ -415,7 +350,7 @@ impl World {
                 if overlay.contains(&b) && node.catalogue() != other.catalogue() {
                     return Err(Violation::Diverged { a, b, after });
                 }
-                if !overlay.contains(&b) && node.known().any(|known| known == addr(b)) {
+                if !overlay.contains(&b) && node.known().any(|known| known == addr_of(b)) {
                     return Err(Violation::Apart { a, b, after });
                 }
             }
@@ -440,41 +375,4 @@ impl World {
         }
         reached
     }
-}
-
-fn check_safety(host: usize, before: &Catalogue, after: &Catalogue, published: &[FileUpdate]) -> Result<(), Violation> {
-    for update in after.iter().filter(|update| before.get(&update.file) != Some(update)) {
-        if !published.contains(update) {
-            return Err(Violation::Invented { host, file: update.file.clone(), version: update.version });
-        }
-    }
-    for update in before.iter() {
-        let now = after.get(&update.file).filter(|now| now.rank() >= update.rank());
-        if now.is_none() {
-            let to = after.get(&update.file).map_or(Version::FIRST, |now| now.version);
-            return Err(Violation::WentBack { host, file: update.file.clone(), from: update.version, to });
-        }
-    }
-    Ok(())
-}
-
-/// Simulated hosts listen at 10.0.0.0 upwards: an address is a number.
-fn addr(host: usize) -> SocketAddr {
-    let number = 0x0a00_0000 + u32::try_from(host).unwrap_or(u32::MAX >> 1);
-    SocketAddr::from((number.to_be_bytes(), 9001))
-}
-
-fn host_at(addr: SocketAddr) -> usize {
-    match addr {
-        SocketAddr::V4(v4) => usize::try_from(v4.ip().to_bits().wrapping_sub(0x0a00_0000)).unwrap_or(usize::MAX),
-        SocketAddr::V6(_) => usize::MAX,
-    }
-}
-
-fn peer_id(host: usize) -> PeerId {
-    let mut id = [0; 32];
-    for (byte, value) in id.iter_mut().zip(host.to_be_bytes()) {
-        *byte = value;
-    }
-    PeerId(id)
 }

@@ -2,3 +2,5 @@
 #![cfg(test)]
 
 mod convergence;
+mod tidy;
+mod wire;
