@@ -1,16 +1,15 @@
 //! The real binary as a process of its own: started, listened to, killed.
 
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 /// How long a process may take to say what is expected of it. Generous: the tests share two cores.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running `grapevine`. Killed when dropped.
-pub struct Process {
+pub(crate) struct Process {
     name: String,
     child: Child,
     said: Arc<Said>,
@@ -24,7 +23,7 @@ struct Said {
 
 impl Process {
     /// Starts `grapevine` with these words.
-    pub fn start(words: &[&str]) -> Self {
+    pub(crate) fn start(words: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_grapevine"))
             .args(words)
             .env_remove("RUST_LOG")
@@ -45,12 +44,12 @@ impl Process {
     }
 
     /// Waits until it has said a line with this text, and gives the first such line.
-    pub fn says(&self, text: &str) -> String {
+    pub(crate) fn says(&self, text: &str) -> String {
         self.says_all(&[text]).pop().unwrap()
     }
 
     /// Waits until it has said each of these.
-    pub fn says_all(&self, texts: &[impl AsRef<str>]) -> Vec<String> {
+    pub(crate) fn says_all(&self, texts: &[impl AsRef<str>]) -> Vec<String> {
         let end = Instant::now() + PATIENCE;
         let mut lines = self.said.lines.lock().unwrap();
         loop {
@@ -66,12 +65,12 @@ impl Process {
     }
 
     /// How many lines have this text so far.
-    pub fn count(&self, text: &str) -> usize {
+    pub(crate) fn count(&self, text: &str) -> usize {
         self.said.lines.lock().unwrap().iter().filter(|line| line.contains(text)).count()
     }
 
     /// SIGKILL, and waits until it is gone.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
@@ -83,10 +82,4 @@ impl Drop for Process {
         drop(self.child.kill());
         drop(self.child.wait());
     }
-}
-
-/// Ports that nobody listened on a moment ago, each another one.
-pub fn free_ports<const N: usize>() -> [u16; N] {
-    let listeners: [TcpListener; N] = std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0").unwrap());
-    listeners.map(|listener| listener.local_addr().unwrap().port())
 }
