@@ -71,6 +71,14 @@ mod tests {
 
     use super::*;
 
+    fn wait_until_asked(permits: &Permits, asked: u64) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while lock(&permits.state).asked < asked {
+            assert!(Instant::now() < deadline, "the thread doesn't ask");
+            thread::yield_now();
+        }
+    }
+
     #[test]
     fn permits_go_in_the_order_of_asking() {
         let permits = Permits::new(1);
@@ -83,16 +91,30 @@ mod tests {
                     let _permit = permits.acquire();
                     lock(served).push(number);
                 });
-                let deadline = Instant::now() + Duration::from_secs(10);
-                while lock(&permits.state).asked < number + 2 {
-                    assert!(Instant::now() < deadline, "the thread doesn't ask");
-                    thread::yield_now();
-                }
+                wait_until_asked(permits, number + 2);
             }
             drop(held);
         });
         assert_eq!(served.into_inner().unwrap(), (0..8).collect::<Vec<_>>());
         assert_eq!(permits.max_held(), 1);
+    }
+
+    #[test]
+    fn nobody_passes_one_who_waits_by_asking_again_at_once() {
+        let permits = Permits::new(1);
+        let served = Mutex::new(Vec::new());
+        thread::scope(|scope| {
+            let held = permits.acquire();
+            scope.spawn(|| {
+                let _permit = permits.acquire();
+                lock(&served).push("waited");
+            });
+            wait_until_asked(&permits, 2);
+            drop(held);
+            let _again = permits.acquire();
+            lock(&served).push("asked again");
+        });
+        assert_eq!(served.into_inner().unwrap(), ["waited", "asked again"]);
     }
 
     #[test]
