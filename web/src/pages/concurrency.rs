@@ -43,7 +43,7 @@ pub fn Concurrency(
         ]
     });
     view! {
-        <section class="card" aria-labelledby="lab-title">
+        <section class="card lab-section" aria-labelledby="lab-title">
             <div class="title">
                 <h2 id="lab-title">"Concurrency lab"</h2>
                 <button

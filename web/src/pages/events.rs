@@ -55,7 +55,7 @@ pub fn Events(
         })
     };
     view! {
-        <section class="card" aria-labelledby="events-title">
+        <section class="card events-section" aria-labelledby="events-title">
             <div class="title">
                 <h2 id="events-title">"Events"</h2>
                 <label>

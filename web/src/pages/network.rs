@@ -143,6 +143,6 @@ fn peer_line(model: &Model, view: &PeerView) -> PeerLine {
         addr: view.addr.to_string(),
         state: view.state,
         files: (view.state != PeerState::Remote).then_some(view.files),
-        neighbours: neighbours.join(", "),
+        neighbours: if neighbours.is_empty() { "–".to_owned() } else { neighbours.join(", ") },
     }
 }

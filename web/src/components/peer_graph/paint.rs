@@ -156,21 +156,23 @@ fn shape(context: &CanvasRenderingContext2d, node: &Node, palette: &Palette) -> 
 
 /// Each label stands outside the ring: above nodes of the upper half, below those of the lower.
 fn labels(context: &CanvasRenderingContext2d, scene: &Scene, palette: &Palette, size: Size) {
-    context.set_font(&format!("600 12px {}", palette.font));
     context.set_text_align("center");
     context.set_text_baseline("middle");
     for (peer, node) in &scene.nodes {
         let side = if node.at.y < size.middle().y - 1.0 { -1.0 } else { 1.0 };
-        write(context, &node.label, node.at, side * 19.0, &palette.text);
+        let below = |distance: f64| Point { x: node.at.x, y: node.at.y + side * distance };
+        context.set_font(&format!("600 12px {}", palette.font));
+        write(context, &node.label, below(19.0), &palette.text);
         if scene.nodes.len() <= LABEL_LIMIT / 3 {
-            write(context, &peer.short(), node.at, side * 33.0, &palette.left);
+            context.set_font(&format!("11px {}", palette.font));
+            write(context, &peer.short(), below(33.0), &palette.left);
         }
     }
 }
 
-fn write(context: &CanvasRenderingContext2d, text: &str, at: Point, below: f64, colour: &str) {
+fn write(context: &CanvasRenderingContext2d, text: &str, at: Point, colour: &str) {
     context.set_fill_style_str(colour);
-    if let Err(error) = context.fill_text(text, at.x, at.y + below) {
+    if let Err(error) = context.fill_text(text, at.x, at.y) {
         leptos::logging::warn!("a label can't be drawn: {error:?}");
     }
 }
