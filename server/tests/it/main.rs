@@ -1,2 +1,6 @@
 //! Tests against the real parts: HTTP, TCP, processes, RabbitMQ, a browser.
 #![cfg(test)]
+
+mod bridge;
+mod broker;
+mod support;
