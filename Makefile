@@ -1,5 +1,5 @@
 # One command for each thing to do. The work is in scripts/.
-.PHONY: help setup build run dev test fix clean
+.PHONY: help setup build run dev test bench fix clean
 
 help: ## say what there is (this)
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-6s %s\n", $$1, $$2 }'
@@ -21,6 +21,9 @@ test: ## install what the tests need (RabbitMQ, Chromium) and run all of them
 	@scripts/test-setup.sh
 	@scripts/build.sh --tests
 	@cargo test --workspace
+
+bench: ## measure the core: codec, merge, catalogue pages, a simulated overlay
+	@cargo bench -p shared --bench core
 
 fix: ## format, and let clippy repair what it can
 	@cargo fmt --all

@@ -38,7 +38,12 @@ async fn a_person_uploads_sees_it_spread_and_moves_peers() {
     browser.counts("[data-testid='peer-row'][data-state='left']", 1).await;
     browser.finds("[data-testid='peer-row'][data-state='up'] [data-testid='peer-kill']").await.click().await.unwrap();
     browser.counts("[data-testid='peer-row'][data-state='killed']", 1).await;
-    browser.finds("[data-testid='peer-row'][data-state='killed'] [data-testid='peer-rejoin']").await.click().await.unwrap();
+    browser
+        .finds("[data-testid='peer-row'][data-state='killed'] [data-testid='peer-rejoin']")
+        .await
+        .click()
+        .await
+        .unwrap();
     browser.counts("[data-testid='peer-row'][data-state='up']", 5).await;
     assert_eq!(browser.console_errors().await, Vec::<String>::new());
     drop(server);

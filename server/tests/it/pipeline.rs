@@ -38,8 +38,7 @@ impl Server {
             .collect();
         words.extend(more.iter().map(|word| (*word).to_owned()));
         let client = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
-        let mut server =
-            Self { process: None, words, url: format!("http://127.0.0.1:{port}"), client, _dir: dir };
+        let mut server = Self { process: None, words, url: format!("http://127.0.0.1:{port}"), client, _dir: dir };
         server.restart();
         server
     }

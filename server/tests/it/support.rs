@@ -1,3 +1,6 @@
 //! What tests share.
 
+pub(crate) mod browser;
+pub(crate) mod ports;
+pub(crate) mod process;
 pub(crate) mod rabbit;

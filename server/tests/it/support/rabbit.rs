@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -14,6 +14,8 @@ use server::broker::Broker as _;
 use server::broker::amqp::{Amqp, DEFAULT_QUEUE};
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
+
+use crate::support::ports::free_ports;
 
 /// Not `/usr/sbin/rabbitmq-server`, which changes the user and drops the environment.
 const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
@@ -83,6 +85,13 @@ pub(crate) struct Rabbit {
 impl Rabbit {
     /// A node that accepts connections.
     pub(crate) async fn start() -> Self {
+        let mut rabbit = Self::prepare().await;
+        rabbit.restart().await;
+        rabbit
+    }
+
+    /// A node that doesn't run yet.
+    pub(crate) async fn prepare() -> Self {
         let dir = tempfile::Builder::new().prefix("grapevine-rabbit").tempdir().unwrap();
         let [port, distribution, names] = free_ports();
         let config = format!("listeners.tcp.1 = 127.0.0.1:{port}\ndisk_free_limit.absolute = 50MB\n");
@@ -92,14 +101,17 @@ impl Rabbit {
         let daemon = ["epmd", "-port", &names.to_string(), "-address", "127.0.0.1"];
         let name_server = Guarded::spawn(&daemon, &dir.path().join("epmd.log"), &environment);
         wait_for("the name server", async || TcpStream::connect((Ipv4Addr::LOCALHOST, names)).is_ok()).await;
-        let mut rabbit = Self { node: None, _names: name_server, port, environment, dir };
-        rabbit.restart().await;
-        rabbit
+        Self { node: None, _names: name_server, port, environment, dir }
+    }
+
+    /// Where it is, for a command's flag.
+    pub(crate) fn url(&self) -> String {
+        format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.port)
     }
 
     /// The broker on this node.
     pub(crate) fn broker(&self) -> Amqp {
-        Amqp::new(&format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.port), DEFAULT_QUEUE).unwrap()
+        Amqp::new(&self.url(), DEFAULT_QUEUE).unwrap()
     }
 
     /// Starts the node (again) and waits until it serves.
@@ -144,12 +156,6 @@ fn environment(dir: &Path, [port, distribution, names]: [u16; 3]) -> Vec<(&'stat
         ("RABBITMQ_CONF_ENV_FILE", "/dev/null".to_owned()),
         ("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "-kernel inet_dist_use_interface {127,0,0,1}".to_owned()),
     ]
-}
-
-/// Three ports that nobody listens on.
-fn free_ports() -> [u16; 3] {
-    let listeners = [(); 3].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
-    listeners.map(|listener| listener.local_addr().unwrap().port())
 }
 
 async fn wait_for(what: &str, mut ready: impl AsyncFnMut() -> bool) {
