@@ -15,7 +15,7 @@ run: build ## build what changed and start it: make run ARGS="--peers 7"
 
 dev: ## serve web/ anew at each change, in front of a running server; installs Trunk
 	@scripts/wasm-setup.sh --dev
-	@trunk serve
+	@bash -c '. scripts/say.sh && exec trunk serve'
 
 test: ## install what the tests need (RabbitMQ, Chromium) and run all of them
 	@scripts/test-setup.sh

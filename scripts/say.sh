@@ -1,8 +1,14 @@
 # shellcheck shell=bash
-# Sourced by the other scripts: messages with the time since the first of them began, and root's work.
+# Sourced by the other scripts: messages with the time since the first of them began, root's work, PATH.
 
 : "${GRAPEVINE_BEGAN:=$(date +%s)}"
 export GRAPEVINE_BEGAN
+
+# Where cargo installs tools; a distribution's Rust doesn't put it into PATH.
+case ":$PATH:" in
+    *":${CARGO_HOME:-$HOME/.cargo}/bin:"*) ;;
+    *) export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH" ;;
+esac
 
 say() { printf '\033[1m[%3ds]\033[0m %s\n' "$(($(date +%s) - GRAPEVINE_BEGAN))" "$*"; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
