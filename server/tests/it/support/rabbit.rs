@@ -94,7 +94,17 @@ impl Rabbit {
         wait_for("the name server", async || TcpStream::connect((Ipv4Addr::LOCALHOST, names)).is_ok()).await;
         let mut rabbit = Self { node: None, _names: name_server, port, environment, dir };
         rabbit.restart().await;
+        wait_for("the register of queues", async || rabbit.has_registered(DEFAULT_QUEUE)).await;
         rabbit
+    }
+
+    /// Whether the node would find its queue again. RabbitMQ 3.10 writes the register of quorum queues with a delay;
+    /// killed before that, it begins the queue anew, empty and without a leader.
+    fn has_registered(&self, queue: &str) -> bool {
+        let node = format!("grapevine{}@localhost", self.port);
+        let register = self.dir.path().join("mnesia").join(&node).join("quorum").join(&node).join("names.dets");
+        let bytes = std::fs::read(register).unwrap_or_default();
+        bytes.windows(queue.len()).any(|window| window == queue.as_bytes())
     }
 
     /// The broker on this node.
@@ -126,6 +136,16 @@ impl Rabbit {
     }
 }
 
+impl Drop for Rabbit {
+    /// Shows what the node had to say when a test failed.
+    fn drop(&mut self) {
+        let Ok(logs) = std::fs::read_dir(self.dir.path().join("log")) else { return };
+        for log in logs.flatten().filter(|_| std::thread::panicking()) {
+            println!("{}:\n{}", log.path().display(), std::fs::read_to_string(log.path()).unwrap_or_default());
+        }
+    }
+}
+
 fn environment(dir: &Path, [port, distribution, names]: [u16; 3]) -> Vec<(&'static str, String)> {
     let path = |name: &str| dir.join(name).display().to_string();
     vec![
@@ -142,6 +162,8 @@ fn environment(dir: &Path, [port, distribution, names]: [u16; 3]) -> Vec<(&'stat
         ("RABBITMQ_ENABLED_PLUGINS_FILE", path("enabled_plugins")),
         ("RABBITMQ_CONFIG_FILE", path("rabbitmq.conf")),
         ("RABBITMQ_CONF_ENV_FILE", "/dev/null".to_owned()),
+        // Without a shell between the guardian and the node, which would not wait for the node when it is killed.
+        ("RUNNING_UNDER_SYSTEMD", "true".to_owned()),
         ("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "-kernel inet_dist_use_interface {127,0,0,1}".to_owned()),
     ]
 }
