@@ -333,7 +333,7 @@ impl Forwarded {
 /// Waits for other entry peers; for ever when they can't change any more.
 async fn changed(entries: &mut watch::Receiver<Vec<SocketAddr>>) {
     if entries.changed().await.is_err() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 
