@@ -16,6 +16,7 @@ pub mod stream;
 pub mod ui;
 pub mod upload;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -40,14 +41,24 @@ use crate::swarm::Swarm;
 /// The largest body that isn't an upload, in bytes: JSON of a few fields.
 const JSON_BYTES: usize = 64 * 1024;
 
-/// How the API is reached.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// How the API is reached, and what it takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpConfig {
+    /// The largest file that is accepted, in bytes.
+    max_upload_bytes: u64,
     /// Whether only names of this machine are accepted as `Host`: so when the server listens on loopback, where a page
     /// from elsewhere could otherwise reach it under a name of its own (DNS rebinding).
-    pub local_only: bool,
+    local_only: bool,
     /// Further accepted hosts, and origins of pages that may change things: `name` or `name:port`.
-    pub allowed_hosts: Vec<String>,
+    allowed_hosts: Arc<[String]>,
+}
+
+impl HttpConfig {
+    /// Takes files of at most `max_upload_bytes`, listens on `host`, and is also known as `allowed_hosts` (each `name`
+    /// or `name:port`).
+    pub fn new(max_upload_bytes: u64, host: IpAddr, allowed_hosts: Vec<String>) -> Self {
+        Self { max_upload_bytes, local_only: host.is_loopback(), allowed_hosts: allowed_hosts.into() }
+    }
 }
 
 /// What the handlers use.
@@ -64,7 +75,7 @@ pub struct AppState {
     /// Where tasks that outlive their request run.
     pub tasks: Tasks,
     /// How the API is reached.
-    pub config: Arc<HttpConfig>,
+    pub config: HttpConfig,
 }
 
 /// Everything that is served on the API's port.

@@ -16,3 +16,4 @@ pub mod store;
 pub mod swarm;
 pub mod telemetry;
 pub mod wall;
+pub mod watch;

@@ -1,1 +1,130 @@
-//! stub
+//! A gossiping peer on real TCP: the face of [`actor`], which drives the protocol core.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use shared::gossip::config::Config;
+use shared::ids::{FileId, PeerId, Version};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::SendError;
+use tokio::task::JoinHandle;
+use tracing::info;
+
+use crate::db::DbError;
+use crate::hub::Hub;
+use crate::peer::actor::{Actor, Command};
+use crate::shutdown::Tasks;
+
+pub mod actor;
+pub mod conn;
+pub mod state;
+
+/// How long a peer that leaves may take to say its goodbyes and write what it knows.
+pub const LEAVE_LIMIT: Duration = Duration::from_secs(2);
+/// Commands that wait for a busy peer; there is one sender that waits for each answer.
+const COMMAND_QUEUE: usize = 4;
+
+/// What a peer starts with.
+#[derive(Debug, Clone, Default)]
+pub struct PeerConfig {
+    /// How others reach it, where that differs from what it is bound to.
+    pub advertise: Option<SocketAddr>,
+    /// Peers to join through.
+    pub contacts: Vec<SocketAddr>,
+    /// Versions to announce by hand.
+    pub inject: Vec<(FileId, Version)>,
+    /// Where it keeps its id and its catalogue; without, it keeps nothing.
+    pub data_dir: Option<PathBuf>,
+    /// The protocol's numbers.
+    pub gossip: Config,
+}
+
+/// Why a peer can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum PeerError {
+    /// Its address is of no use.
+    #[error("can't tell the listening address")]
+    Listen(#[source] std::io::Error),
+    /// Its directory can't be made.
+    #[error("can't make the data directory {path}")]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// What it kept can't be read.
+    #[error("can't read the peer's state")]
+    State(#[from] DbError),
+    /// What it kept isn't what it wrote.
+    #[error("the peer's state is damaged: {0}")]
+    Damaged(String),
+    /// The system has no random numbers.
+    #[error("no random numbers")]
+    Random(#[from] getrandom::Error),
+}
+
+/// A running peer.
+#[derive(Debug)]
+pub struct PeerHandle {
+    id: PeerId,
+    addr: SocketAddr,
+    commands: mpsc::Sender<Command>,
+    tasks: Tasks,
+    actor: JoinHandle<()>,
+}
+
+impl PeerHandle {
+    /// Who it is.
+    pub fn id(&self) -> PeerId {
+        self.id
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// It says goodbye, writes what it knows, and stops, within [`LEAVE_LIMIT`].
+    pub async fn leave(self) {
+        // An actor that is gone has stopped already.
+        if let Err(SendError(_)) = self.commands.send(Command::Leave).await {
+            return;
+        }
+        let ended = tokio::time::timeout(LEAVE_LIMIT, self.actor).await;
+        if ended.is_err() {
+            self.tasks.cancel();
+        }
+    }
+
+    /// It stops at once: no goodbye, and what isn't on disk is lost.
+    pub async fn kill(self) {
+        self.tasks.cancel();
+        // A panic of the actor has been reported by the runtime; the peer is stopped either way.
+        drop(self.actor.await);
+    }
+}
+
+/// Starts a peer that accepts links on `listener`.
+///
+/// # Errors
+/// When what it kept can't be read.
+pub async fn spawn(
+    listener: TcpListener,
+    config: PeerConfig,
+    hub: Hub,
+    tasks: &Tasks,
+) -> Result<PeerHandle, PeerError> {
+    let tasks = tasks.child();
+    let kept = state::load(config.data_dir.as_deref(), &tasks).await?;
+    let id = kept.peer;
+    let (commands, inbox) = mpsc::channel(COMMAND_QUEUE);
+    hub.load_catalogue(id, kept.catalogue.iter().map(|update| (update.file.clone(), update.version)));
+    let actor = Actor::new(listener, config, kept, hub, tasks.clone())?;
+    let addr = actor.addr();
+    info!(peer.id = %id.short(), "[P2P] listening {addr}");
+    let actor = tasks.spawn(actor.run(inbox));
+    Ok(PeerHandle { id, addr, commands, tasks, actor })
+}

@@ -10,9 +10,8 @@ pub mod contents;
 pub mod metadata;
 pub mod outbox;
 
-use std::fs::{File, TryLockError};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::Connection;
@@ -20,6 +19,7 @@ use shared::ids::{ContentHash, FileId, PeerId, UserId, Version};
 use shared::stamp::{Clock, Stamp};
 use shared::wire::queue::ChangeKind;
 use tokio::sync::watch;
+use tokio::task;
 use tracing::{info, warn};
 use uuid::Uuid;
 
@@ -44,9 +44,6 @@ pub enum StoreError {
         #[source]
         source: io::Error,
     },
-    /// Another process has the store open.
-    #[error("{} is in use by another process", .0.display())]
-    Locked(PathBuf),
     /// No random bytes for this host's id.
     #[error("no random bytes for this host's id")]
     Random(#[source] getrandom::Error),
@@ -91,8 +88,7 @@ impl StoreError {
             Self::Io { source, .. } => {
                 matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
             }
-            Self::Locked(_)
-            | Self::Random(_)
+            Self::Random(_)
             | Self::Interrupted
             | Self::NotFound
             | Self::NotOwner
@@ -102,13 +98,6 @@ impl StoreError {
             | Self::SharedWithOwner => false,
         }
     }
-}
-
-/// What the store accepts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StoreLimits {
-    /// The largest content, in bytes.
-    pub upload_bytes_max: u64,
 }
 
 /// Which versions a change may replace.
@@ -152,24 +141,26 @@ pub struct Store {
 #[derive(Debug)]
 struct Shelf {
     contents: Contents,
-    limits: StoreLimits,
     /// This host, as the origin of changes.
     node: PeerId,
     /// A lock is enough: it is held for one tick.
     clock: Mutex<Clock>,
     outbox: watch::Sender<u64>,
-    /// Held as long as the store is open.
-    _lock: File,
 }
 
 impl Store {
-    /// Opens the store in `dir`, makes it where it doesn't exist, and removes what a crash left. Blocks.
+    /// Opens the store in `dir`, makes it where it doesn't exist, and removes what a crash left. The caller makes sure
+    /// that no other process has it open.
     ///
     /// # Errors
     /// When the folder or the database can't be opened.
-    pub fn open(dir: &Path, limits: StoreLimits) -> Result<Self, StoreError> {
+    pub async fn open(dir: &Path) -> Result<Self, StoreError> {
+        let dir = dir.to_owned();
+        task::spawn_blocking(move || Self::open_blocking(&dir)).await.map_err(|_panicked| StoreError::Interrupted)?
+    }
+
+    fn open_blocking(dir: &Path) -> Result<Self, StoreError> {
         let contents = Contents::open(dir.join("contents"))?;
-        let lock = lock(dir)?;
         let mut fresh = [0; 32];
         getrandom::fill(&mut fresh).map_err(StoreError::Random)?;
         let prepare = |connection: &Connection| -> Result<_, StoreError> {
@@ -182,13 +173,8 @@ impl Store {
         };
         let (db, (node, last)) = Db::open_with(&dir.join("grapevine.db"), include_str!("store/schema.sql"), prepare)?;
         let clock = Mutex::new(Clock::after(last));
-        let shelf = Shelf { contents, limits, node, clock, outbox: watch::Sender::new(0), _lock: lock };
+        let shelf = Shelf { contents, node, clock, outbox: watch::Sender::new(0) };
         Ok(Self { db, shelf: Arc::new(shelf) })
-    }
-
-    /// What the store accepts.
-    pub fn limits(&self) -> StoreLimits {
-        self.shelf.limits
     }
 
     /// This host, as the origin of changes.
@@ -205,12 +191,12 @@ impl Store {
         self.db.write(move |_connection| shelf.contents.check()).await
     }
 
-    /// Begins to take a content.
+    /// Begins to take a content of at most `bytes_max` bytes.
     ///
     /// # Errors
     /// When the disk fails.
-    pub async fn receive(&self) -> Result<Incoming, StoreError> {
-        self.shelf.contents.receive(self.shelf.limits.upload_bytes_max).await
+    pub async fn receive(&self, bytes_max: u64) -> Result<Incoming, StoreError> {
+        self.shelf.contents.receive(bytes_max).await
     }
 
     /// Opens a version's content for reading.
@@ -401,17 +387,6 @@ impl Store {
         if let Err(error) = self.db.write_alone(forget).await {
             warn!(error = &error as &dyn std::error::Error, "contents that nobody uses could not be removed");
         }
-    }
-}
-
-/// Makes sure that nobody else has the store open: opening removes what looks left over.
-fn lock(dir: &Path) -> Result<File, StoreError> {
-    let failed = StoreError::io("lock the store");
-    let file = File::create(dir.join("lock")).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StoreError::Locked(dir.to_owned())),
-        Err(TryLockError::Error(error)) => Err(failed(error)),
     }
 }
 

@@ -1,6 +1,24 @@
-//! The local peers of `serve`: start, leave, kill, rejoin.
+//! The local peers of `serve`: start, leave, kill, rejoin. One actor owns them; commands are carried out in order.
 
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use shared::gossip::config::Config;
 use shared::ids::PeerId;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::warn;
+
+use crate::hub::Hub;
+use crate::peer::{self, PeerConfig, PeerError, PeerHandle};
+use crate::shutdown::Tasks;
+
+/// Commands that wait; each sender waits for its answer.
+const COMMAND_QUEUE: usize = 16;
+/// How many ports are tried before a peer can't be started.
+const PORTS_TRIED: u16 = 100;
 
 /// Why nothing was done to a peer.
 #[derive(Debug, thiserror::Error)]
@@ -9,27 +27,84 @@ pub enum SwarmError {
     #[error("there is no local peer {0}")]
     NotFound(PeerId),
     /// The peer isn't in the state that the action needs.
-    #[error("the peer is {0}")]
+    #[error("the peer {0}")]
     WrongState(&'static str),
-    /// As many peers as allowed run already.
-    #[error("{0} peers run already, as many as allowed")]
+    /// As many peers as allowed are there already.
+    #[error("{0} peers are there already, as many as allowed")]
     Full(u32),
+    /// Its address can't be bound.
+    #[error("can't listen on {addr}")]
+    Bind {
+        /// The address.
+        addr: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
     /// The peer couldn't be started.
     #[error("the peer could not be started")]
-    Start(#[source] anyhow::Error),
+    Start(#[from] PeerError),
+    /// The server is shutting down.
+    #[error("the server is shutting down")]
+    ShuttingDown,
+}
+
+/// What the swarm is made of.
+#[derive(Debug, Clone)]
+pub struct SwarmConfig {
+    /// Where peers listen.
+    pub host: IpAddr,
+    /// The first peer's port; the others follow. 0: any free port.
+    pub first_port: u16,
+    /// The most peers, stopped ones included.
+    pub limit: u32,
+    /// Where the peers keep their state, each in a directory of its own; without, they keep nothing.
+    pub data_dir: Option<PathBuf>,
+    /// Peers of other machines to join through.
+    pub contacts: Vec<SocketAddr>,
+    /// The protocol's numbers.
+    pub gossip: Config,
 }
 
 /// The local peers; clones are the same swarm.
 #[derive(Debug, Clone)]
-pub struct Swarm {}
+pub struct Swarm {
+    commands: mpsc::Sender<Command>,
+    entries: watch::Receiver<Vec<SocketAddr>>,
+}
+
+type Answer<T> = oneshot::Sender<Result<T, SwarmError>>;
+
+#[derive(Debug)]
+enum Command {
+    Start(Answer<PeerId>),
+    Leave(PeerId, Answer<()>),
+    Kill(PeerId, Answer<()>),
+    Rejoin(PeerId, Answer<()>),
+    Close(Answer<()>),
+}
 
 impl Swarm {
+    /// A swarm without peers.
+    pub fn new(config: SwarmConfig, hub: Hub, tasks: &Tasks) -> Self {
+        let (commands, inbox) = mpsc::channel(COMMAND_QUEUE);
+        let (running, entries) = watch::channel(Vec::new());
+        let next_port = config.first_port;
+        let actor = Actor { config, hub, tasks: tasks.clone(), peers: BTreeMap::new(), running, next_port };
+        tasks.spawn(actor.run(inbox));
+        Self { commands, entries }
+    }
+
+    /// The addresses of the peers that run.
+    pub fn entries(&self) -> watch::Receiver<Vec<SocketAddr>> {
+        self.entries.clone()
+    }
+
     /// Starts one more peer, which joins through one of those that run.
     ///
     /// # Errors
-    /// When there is no room for it or its address can't be bound.
+    /// When there is no room for it or it can't be started.
     pub async fn start_peer(&self) -> Result<PeerId, SwarmError> {
-        Err(SwarmError::Full(0))
+        self.ask(Command::Start).await
     }
 
     /// The peer says goodbye and stops.
@@ -37,7 +112,7 @@ impl Swarm {
     /// # Errors
     /// When no such peer runs.
     pub async fn leave(&self, peer: PeerId) -> Result<(), SwarmError> {
-        Err(SwarmError::NotFound(peer))
+        self.ask(|answer| Command::Leave(peer, answer)).await
     }
 
     /// The peer stops at once, without goodbye and without writing what it hasn't written.
@@ -45,14 +120,147 @@ impl Swarm {
     /// # Errors
     /// When no such peer runs.
     pub async fn kill(&self, peer: PeerId) -> Result<(), SwarmError> {
-        Err(SwarmError::NotFound(peer))
+        self.ask(|answer| Command::Kill(peer, answer)).await
     }
 
     /// A peer that left or was killed starts again at its address, with what it kept.
     ///
     /// # Errors
-    /// When there is no such peer, or it runs.
+    /// When there is no such peer, or it runs, or it can't be started.
     pub async fn rejoin(&self, peer: PeerId) -> Result<(), SwarmError> {
-        Err(SwarmError::NotFound(peer))
+        self.ask(|answer| Command::Rejoin(peer, answer)).await
+    }
+
+    /// All peers say goodbye and stop; no more can be started.
+    pub async fn close(&self) {
+        // A swarm that is gone is closed.
+        drop(self.ask(Command::Close).await);
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(Answer<T>) -> Command) -> Result<T, SwarmError> {
+        let (answer, answered) = oneshot::channel();
+        self.commands.send(command(answer)).await.map_err(|_gone| SwarmError::ShuttingDown)?;
+        answered.await.map_err(|_gone| SwarmError::ShuttingDown)?
+    }
+}
+
+#[derive(Debug)]
+struct Actor {
+    config: SwarmConfig,
+    hub: Hub,
+    tasks: Tasks,
+    /// The peers by id; one that is stopped keeps its address.
+    peers: BTreeMap<PeerId, Slot>,
+    running: watch::Sender<Vec<SocketAddr>>,
+    next_port: u16,
+}
+
+#[derive(Debug)]
+struct Slot {
+    addr: SocketAddr,
+    handle: Option<PeerHandle>,
+}
+
+impl Actor {
+    /// Ends when the swarm is closed, or nobody holds it any more.
+    async fn run(mut self, mut inbox: mpsc::Receiver<Command>) {
+        while let Some(command) = inbox.recv().await {
+            // Nobody waits for an answer whose asker is gone.
+            match command {
+                Command::Start(answer) => drop(answer.send(self.start().await)),
+                Command::Leave(peer, answer) => drop(answer.send(self.leave(peer).await)),
+                Command::Kill(peer, answer) => drop(answer.send(self.kill(peer).await)),
+                Command::Rejoin(peer, answer) => drop(answer.send(self.rejoin(peer).await)),
+                Command::Close(answer) => {
+                    self.close().await;
+                    drop(answer.send(Ok(())));
+                    return;
+                }
+            }
+            self.announce();
+        }
+    }
+
+    async fn start(&mut self) -> Result<PeerId, SwarmError> {
+        if self.peers.len() >= usize::try_from(self.config.limit).unwrap_or(usize::MAX) {
+            return Err(SwarmError::Full(self.config.limit));
+        }
+        let listener = self.bind_next().await?;
+        self.spawn(listener).await
+    }
+
+    /// The next free port: one that somebody else uses is passed over.
+    async fn bind_next(&mut self) -> Result<TcpListener, SwarmError> {
+        let mut tried = 0;
+        loop {
+            let addr = SocketAddr::new(self.config.host, self.next_port);
+            let bound = TcpListener::bind(addr).await;
+            if self.next_port != 0 {
+                self.next_port = self.next_port.checked_add(1).unwrap_or(self.config.first_port);
+            }
+            tried += 1;
+            match bound {
+                Ok(listener) => return Ok(listener),
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse && tried < PORTS_TRIED => {
+                    warn!("[P2P] {addr} is in use; trying the next port");
+                }
+                Err(source) => return Err(SwarmError::Bind { addr, source }),
+            }
+        }
+    }
+
+    async fn spawn(&mut self, listener: TcpListener) -> Result<PeerId, SwarmError> {
+        let addr = listener.local_addr().map_err(PeerError::Listen)?;
+        let first_running = self.peers.values().find(|slot| slot.handle.is_some()).map(|slot| slot.addr);
+        let config = PeerConfig {
+            contacts: first_running.into_iter().chain(self.config.contacts.iter().copied()).collect(),
+            data_dir: self.config.data_dir.as_ref().map(|dir| dir.join(addr.port().to_string())),
+            gossip: self.config.gossip.clone(),
+            ..PeerConfig::default()
+        };
+        let handle = peer::spawn(listener, config, self.hub.clone(), &self.tasks).await?;
+        let id = handle.id();
+        self.peers.retain(|_, slot| slot.addr != addr);
+        self.peers.insert(id, Slot { addr, handle: Some(handle) });
+        Ok(id)
+    }
+
+    async fn leave(&mut self, peer: PeerId) -> Result<(), SwarmError> {
+        self.take(peer)?.leave().await;
+        Ok(())
+    }
+
+    async fn kill(&mut self, peer: PeerId) -> Result<(), SwarmError> {
+        self.take(peer)?.kill().await;
+        Ok(())
+    }
+
+    async fn rejoin(&mut self, peer: PeerId) -> Result<(), SwarmError> {
+        let slot = self.peers.get(&peer).ok_or(SwarmError::NotFound(peer))?;
+        if slot.handle.is_some() {
+            return Err(SwarmError::WrongState("runs already"));
+        }
+        let addr = slot.addr;
+        let listener = TcpListener::bind(addr).await.map_err(|source| SwarmError::Bind { addr, source })?;
+        self.spawn(listener).await.map(drop)
+    }
+
+    async fn close(&mut self) {
+        let handles: Vec<PeerHandle> = self.peers.values_mut().filter_map(|slot| slot.handle.take()).collect();
+        let leaving: Vec<_> = handles.into_iter().map(|handle| self.tasks.spawn(handle.leave())).collect();
+        for left in leaving {
+            // A panic has been reported by the runtime; the others leave all the same.
+            drop(left.await);
+        }
+    }
+
+    fn take(&mut self, peer: PeerId) -> Result<PeerHandle, SwarmError> {
+        let slot = self.peers.get_mut(&peer).ok_or(SwarmError::NotFound(peer))?;
+        slot.handle.take().ok_or(SwarmError::WrongState("doesn't run"))
+    }
+
+    fn announce(&self) {
+        let running = self.peers.values().filter(|slot| slot.handle.is_some()).map(|slot| slot.addr).collect();
+        self.running.send_replace(running);
     }
 }

@@ -117,7 +117,16 @@ text_id!(
 
 /// Which edition of a file: 1 for the first, one more for each change. Never goes backwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "u64")]
 pub struct Version(pub u64);
+
+impl TryFrom<u64> for Version {
+    type Error = IdError;
+
+    fn try_from(number: u64) -> Result<Self, IdError> {
+        if (Self::FIRST.0..=Self::MAX.0).contains(&number) { Ok(Self(number)) } else { Err(IdError::NotAVersion) }
+    }
+}
 
 impl Version {
     /// The first version of a file.
@@ -135,10 +144,7 @@ impl FromStr for Version {
     type Err = IdError;
 
     fn from_str(text: &str) -> Result<Self, IdError> {
-        match text.parse() {
-            Ok(number) if number >= 1 && number <= Self::MAX.0 => Ok(Self(number)),
-            Ok(_) | Err(_) => Err(IdError::NotAVersion),
-        }
+        text.parse::<u64>().map_err(|_digits| IdError::NotAVersion)?.try_into()
     }
 }
 
@@ -148,13 +154,10 @@ impl fmt::Display for Version {
     }
 }
 
-/// `N` bytes as lower-case hexadecimal digits, or back.
+/// Bytes as lower-case hexadecimal digits.
 fn to_hex(bytes: &[u8]) -> String {
-    use fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("writing to a String can't fail");
-        text
-    })
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
 }
 
 fn from_hex(what: &'static str, text: &str) -> Result<[u8; 32], IdError> {

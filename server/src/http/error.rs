@@ -160,11 +160,9 @@ impl From<StoreError> for ApiError {
             StoreError::TooLarge { bytes_max } => Self::TooLarge(bytes_max),
             StoreError::SharedWithOwner => Self::Invalid(error.to_string()),
             StoreError::NoMoreVersions => Self::Conflict(error.to_string()),
-            StoreError::Db(_)
-            | StoreError::Io { .. }
-            | StoreError::Locked(_)
-            | StoreError::Random(_)
-            | StoreError::Interrupted => Self::Internal(error.into()),
+            StoreError::Db(_) | StoreError::Io { .. } | StoreError::Random(_) | StoreError::Interrupted => {
+                Self::Internal(error.into())
+            }
         }
     }
 }

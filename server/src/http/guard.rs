@@ -30,7 +30,7 @@ fn judge(config: &HttpConfig, request: &Request) -> Result<(), ApiError> {
     let host =
         host(request).ok_or_else(|| ApiError::ForeignCaller("the header Host is missing or wrong".to_owned()))?;
     if config.local_only && !is_local(&host) && !is_allowed(config, &host) {
-        return Err(ApiError::ForeignCaller(format!("{host} isn't a name of this server; see --allow-host")));
+        return Err(ApiError::ForeignCaller(format!("{host} isn't a name of this server; see --allowed-host")));
     }
     let is_safe = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     if is_safe && request.uri().path() != "/ws" {
@@ -39,7 +39,9 @@ fn judge(config: &HttpConfig, request: &Request) -> Result<(), ApiError> {
     match request.headers().get(header::ORIGIN) {
         None => Ok(()),
         Some(origin) if is_same(config, origin, &host) => Ok(()),
-        Some(origin) => Err(ApiError::ForeignCaller(format!("pages of {origin:?} may not do this; see --allow-host"))),
+        Some(origin) => {
+            Err(ApiError::ForeignCaller(format!("pages of {origin:?} may not do this; see --allowed-host")))
+        }
     }
 }
 

@@ -89,7 +89,7 @@ impl Form {
     }
 
     async fn receive(&mut self, state: &AppState, headers: &HeaderMap) -> Result<NewContent, ApiError> {
-        let bytes_max = state.store.limits().upload_bytes_max;
+        let bytes_max = state.config.max_upload_bytes;
         let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
         if announced.is_some_and(|bytes| bytes > bytes_max.saturating_add(HEAD_BYTES)) {
             return Err(ApiError::TooLarge(bytes_max));
@@ -98,7 +98,7 @@ impl Form {
             if field.name().is_some_and(|name| FIELDS.contains(&name)) {
                 let name = checked_name(field.file_name())?;
                 let content_type = field.content_type().map_or_else(|| UNKNOWN_TYPE.to_owned(), ToString::to_string);
-                let mut content = state.store.receive().await?;
+                let mut content = state.store.receive(bytes_max).await?;
                 while let Some(piece) = self.piece(&mut field).await? {
                     content.write(piece).await?;
                 }

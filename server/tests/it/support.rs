@@ -1,3 +1,7 @@
 //! What tests share.
 
-pub mod app;
+pub(crate) mod app;
+pub(crate) mod browser;
+pub(crate) mod ports;
+pub(crate) mod process;
+pub(crate) mod rabbit;

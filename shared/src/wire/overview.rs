@@ -160,8 +160,16 @@ impl Overview {
 
     fn apply_event(&mut self, at_ms: u64, event: &Event) {
         match event {
-            Event::FileStored { file, version, change, size_bytes } => {
-                self.stored(at_ms, file, *version, *change, *size_bytes);
+            Event::FileStored { file, version, change, size_bytes } if *change != ChangeKind::Shared => {
+                let seq = self.seq;
+                let view = self.files.entry(file.clone()).or_insert_with(|| FileView::new(*version));
+                if *version >= view.version {
+                    view.advance(*version, seq);
+                    view.change = Some(*change);
+                    view.size_bytes = *size_bytes;
+                    view.stored_ms = Some(at_ms);
+                }
+                self.forget_old_files();
             }
             Event::FilePublished { file, version } => {
                 self.step(file, *version, |view| view.published_ms = view.published_ms.or(Some(at_ms)));
@@ -179,26 +187,14 @@ impl Overview {
             Event::LinkDown { peer, neighbour, reason: _ } => self.unlinked(*peer, *neighbour),
             Event::Broker { state } => self.broker = state.clone(),
             Event::Bridge { state } => self.bridge = Some(state.clone()),
-            Event::DeadLettered { .. }
+            Event::FileStored { .. }
+            | Event::DeadLettered { .. }
             | Event::UpdateReceived { .. }
             | Event::PeerLearned { .. }
             | Event::Lab { .. }
             | Event::LabRace { .. }
             | Event::LabFinished { .. } => {}
         }
-    }
-
-    fn stored(&mut self, at_ms: u64, file: &FileId, version: Version, change: ChangeKind, size_bytes: u64) {
-        let seq = self.seq;
-        let view = self.files.entry(file.clone()).or_insert_with(|| FileView::new(version));
-        if change == ChangeKind::Shared || version < view.version {
-            return;
-        }
-        view.advance(version, seq);
-        view.change = Some(change);
-        view.size_bytes = size_bytes;
-        view.stored_ms = Some(at_ms);
-        self.forget_old_files();
     }
 
     /// A later step of a version's way; older versions don't matter any more.

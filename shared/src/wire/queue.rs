@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{ContentHash, FileId, IdError, PeerId, UserId, Version};
+use crate::ids::{ContentHash, FileId, PeerId, UserId, Version};
 use crate::stamp::Stamp;
 use crate::wire::update::{FileUpdate, MAX_NAME_BYTES};
 
@@ -84,9 +84,6 @@ pub enum QueueError {
     /// It isn't a JSON object of the expected shape.
     #[error("not a file event")]
     Json(#[from] serde_json::Error),
-    /// Its version is out of range.
-    #[error("not a file event")]
-    Version(#[source] IdError),
     /// Its name is too long.
     #[error("the name is {0} bytes long; at most {MAX_NAME_BYTES} are allowed")]
     Name(usize),
@@ -99,7 +96,6 @@ impl FileEvent {
     /// When it isn't a [`FileEvent`] with a version and a name within their limits.
     pub fn from_json(body: &[u8]) -> Result<Self, QueueError> {
         let event: Self = serde_json::from_slice(body)?;
-        event.version.to_string().parse::<Version>().map_err(QueueError::Version)?;
         match event.name.as_ref().map_or(0, String::len) {
             len if len > MAX_NAME_BYTES => Err(QueueError::Name(len)),
             _ => Ok(event),

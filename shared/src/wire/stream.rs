@@ -2,6 +2,7 @@
 //! overview again for a reader that was too slow. Server and page fold entries into the overview with the same
 //! function, so both show the same.
 
+use std::fmt;
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
@@ -258,4 +259,81 @@ pub enum Event {
         /// Which run.
         run: String,
     },
+}
+
+impl fmt::Display for Event {
+    /// One line for people: the terminal and the page's log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::FileStored { file, version, change, size_bytes } => {
+                write!(f, "{} {file} v{version}, {size_bytes} bytes", change.routing_key())
+            }
+            Self::FilePublished { file, version } => write!(f, "the broker confirmed {file} v{version}"),
+            Self::FileForwarded { file, version, entry } => {
+                write!(f, "the bridge forwarded {file} v{version} to {entry}")
+            }
+            Self::DeadLettered { message_id, reason } => write!(f, "message {message_id} set aside: {reason}"),
+            Self::UpdateReceived { peer, from, file, version, hops, fresh } => {
+                let news = if *fresh { "" } else { ", known already" };
+                let way = hops.map_or_else(|| "catalogue".to_owned(), |hops| format!("hop {hops}"));
+                write!(f, "{} received {file} v{version} from {} ({way}{news})", peer.short(), from.short())
+            }
+            Self::UpdateApplied { peer, file, version } => write!(f, "{} applied {file} v{version}", peer.short()),
+            Self::PeerStarted { peer, addr, files } => {
+                write!(f, "peer {} started at {addr} with {files} files", peer.short())
+            }
+            Self::PeerStopped { peer, state: PeerState::Left } => write!(f, "peer {} left", peer.short()),
+            Self::PeerStopped { peer, state: _ } => write!(f, "peer {} was killed", peer.short()),
+            Self::PeerLearned { peer, addr } => write!(f, "{} learned peer {addr}", peer.short()),
+            Self::LinkUp { peer, neighbour, addr } => {
+                write!(f, "{} is linked with {} at {addr}", peer.short(), neighbour.short())
+            }
+            Self::LinkDown { peer, neighbour, reason } => {
+                write!(f, "{} lost {}: {reason}", peer.short(), neighbour.short())
+            }
+            Self::Broker { state } => write!(f, "the broker is {state}"),
+            Self::Bridge { state } => write!(f, "the bridge is {state}"),
+            Self::Lab { thread, step, .. } => write!(f, "lab: {thread} {step}"),
+            Self::LabRace { result, .. } => {
+                write!(f, "lab: {} lost {} of {} additions", result.method, result.lost, result.expected)
+            }
+            Self::LabFinished { run } => write!(f, "lab: run {run} is over"),
+        }
+    }
+}
+
+impl fmt::Display for PartState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Up => f.write_str("up"),
+            Self::Starting => f.write_str("starting"),
+            Self::Down { reason } => write!(f, "down: {reason}"),
+        }
+    }
+}
+
+impl fmt::Display for LabThread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Producer(number) => write!(f, "[Producer {number}]"),
+            Self::Consumer(number) => write!(f, "[Consumer {number}]"),
+        }
+    }
+}
+
+impl fmt::Display for LabStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::WaitsForPermit => f.write_str("waits for a permit"),
+            Self::Works => f.write_str("has a permit and works"),
+            Self::Generated { packet } => write!(f, "generated data packet {packet}"),
+            Self::Queued { depth } => write!(f, "queued its packet; {depth} in the queue"),
+            Self::ReleasedPermit => f.write_str("gave its permit back"),
+            Self::WaitsForPacket => f.write_str("waits for a packet"),
+            Self::Took { depth } => write!(f, "took a packet; {depth} in the queue"),
+            Self::WaitsForLock => f.write_str("waits for the lock"),
+            Self::Logged { entry } => write!(f, "logged message → {entry}"),
+            Self::Finished => f.write_str("is done"),
+        }
+    }
 }

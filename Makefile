@@ -1,0 +1,34 @@
+# One command for each thing to do. The work is in scripts/.
+.PHONY: help setup build run dev test bench fix clean
+
+help: ## say what there is (this)
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-6s %s\n", $$1, $$2 }'
+
+setup: ## install what building needs: the WASM target and two tools
+	@scripts/wasm-setup.sh
+
+build: ## the release binary with the dashboard inside: target/release/grapevine
+	@scripts/build.sh
+
+run: build ## build what changed and start it: make run ARGS="--peers 7"
+	@target/release/grapevine serve $(ARGS)
+
+dev: ## serve web/ anew at each change, in front of a running server; installs Trunk
+	@scripts/wasm-setup.sh --dev
+	@bash -c '. scripts/say.sh && exec trunk serve'
+
+test: ## install what the tests need (RabbitMQ, Chromium) and run all of them
+	@scripts/test-setup.sh
+	@scripts/build.sh --tests
+	@cargo test --workspace
+
+bench: ## measure the core: codec, merge, catalogue pages, a simulated overlay
+	@cargo bench -p shared --bench core
+
+fix: ## format, and let clippy repair what it can
+	@cargo fmt --all
+	@cargo clippy --workspace --all-targets --fix --allow-dirty --allow-staged
+
+clean: ## remove what was built (not what was installed)
+	@cargo clean
+	@rm -rf web/dist

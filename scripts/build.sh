@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# Builds the dashboard and then the server, which has it inside. Installs what is missing for that.
+#
+#   scripts/build.sh           the release binary, target/release/grapevine
+#   scripts/build.sh --tests   the tests, not run
+#
+# The first time, installing the tools and building the dashboard take about as much CPU as building the server's
+# dependencies; they are done side by side.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+. scripts/say.sh
+
+case "${1:-}" in
+    "") what="target/release/grapevine" server=(cargo build --release -p server) ;;
+    --tests) what="the tests" server=(cargo build --workspace --tests) ;;
+    *) die "unknown argument '$1' (see the top of $0)" ;;
+esac
+
+dashboard() {
+    scripts/wasm-setup.sh
+    say "building the dashboard"
+    scripts/web-build.sh
+    say "the dashboard: there"
+}
+
+# Cargo has no word for "only the dependencies": with this in place of rustc for the workspace's own crates, they fail
+# and everything else is built, just as the real build wants it.
+dependencies() {
+    local refuse
+    refuse=$(mktemp)
+    # Cargo asks the compiler about itself and the target first; those questions are let through.
+    cat >"$refuse" <<'SH'
+#!/bin/sh
+case " $* " in *" --crate-name ___ "* | *" -vV "*) exec "$@" ;; esac
+exit 1
+SH
+    chmod +x "$refuse"
+    RUSTC_WORKSPACE_WRAPPER=$refuse "${server[@]}" --keep-going 2>&1 | grep --line-buffered -E '^ *(Compiling|Downloaded|Downloading) ' || true
+    rm -f "$refuse"
+}
+
+first_build() {
+    say "first build: the dashboard and the server's dependencies side by side (minutes)"
+    scripts/wasm-setup.sh --packages # here, because a question for a password needs the foreground
+    set -m # a process group of its own for what runs beside, so that Ctrl+C can end all of it
+    dashboard &
+    local beside=$!
+    trap 'kill -- -'"$beside"' 2>/dev/null || true' EXIT
+    dependencies
+    say "the server's dependencies: there"
+    wait "$beside" || die "the dashboard was not built (see above)"
+    trap - EXIT
+}
+
+if [ -e web/dist/index.html ] && scripts/wasm-setup.sh --check >/dev/null; then dashboard; else first_build; fi
+say "building $what"
+"${server[@]}"
+say "$what: there"

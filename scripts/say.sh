@@ -1,0 +1,35 @@
+# shellcheck shell=bash
+# Sourced by the other scripts: messages with the time since the first of them began, root's work, PATH.
+
+: "${GRAPEVINE_BEGAN:=$(date +%s)}"
+export GRAPEVINE_BEGAN
+
+# Where cargo installs tools; a distribution's Rust doesn't put it into PATH.
+case ":$PATH:" in
+    *":${CARGO_HOME:-$HOME/.cargo}/bin:"*) ;;
+    *) export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH" ;;
+esac
+
+say() { printf '\033[1m[%3ds]\033[0m %s\n' "$(($(date +%s) - GRAPEVINE_BEGAN))" "$*"; }
+die() { printf 'error: %s\n' "$*" >&2; exit 1; }
+have() { command -v "$1" >/dev/null 2>&1; }
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; elif have sudo; then sudo "$@"; else
+        die "'$*' needs root, and there is no sudo. Run it as root, then start again."
+    fi
+}
+
+# Installs those of the named Debian packages that are missing.
+apt_install() {
+    local name needed=()
+    for name in "$@"; do
+        dpkg-query -W -f '${Status}' "$name" 2>/dev/null | grep -q 'ok installed' || needed+=("$name")
+    done
+    [ ${#needed[@]} -gt 0 ] || return 0
+    say "installing ${needed[*]}"
+    as_root apt-get -qq -o DPkg::Lock::Timeout=300 update || true
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 \
+        install -y --no-install-recommends "${needed[@]}" >/dev/null ||
+        die "apt-get could not install ${needed[*]}"
+}

@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# What the tests need beside Rust: a RabbitMQ server (the tests start nodes of their own) and Chromium with its driver.
+# Safe to run again and again.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+. scripts/say.sh
+
+RABBITMQ=/usr/lib/rabbitmq/bin/rabbitmq-server
+# Debian asks it before a package starts its service; 101 forbids.
+GUARD=/usr/sbin/policy-rc.d
+
+have_rabbitmq() { [ -x "$RABBITMQ" ]; }
+have_browser() { have chromium && have chromedriver; }
+
+restore_guard() {
+    as_root rm -f "$GUARD"
+    if [ -e "$GUARD.before-grapevine" ]; then as_root mv "$GUARD.before-grapevine" "$GUARD"; fi
+}
+
+forbids_start() {
+    local answer=0
+    if [ -x "$GUARD" ]; then "$GUARD" rabbitmq-server start >/dev/null 2>&1 || answer=$?; fi
+    [ "$answer" = 101 ]
+}
+
+# The package would start a broker on port 5672, now and after each boot: nobody asked for that.
+install_rabbitmq() {
+    if ! forbids_start; then
+        trap restore_guard EXIT
+        if [ -e "$GUARD" ]; then as_root mv "$GUARD" "$GUARD.before-grapevine"; fi
+        printf '#!/bin/sh\nexit 101\n' | as_root tee "$GUARD" >/dev/null
+        as_root chmod 755 "$GUARD"
+    fi
+    apt_install rabbitmq-server
+    if have systemctl; then as_root systemctl disable --quiet rabbitmq-server 2>/dev/null || true; fi
+}
+
+if have_rabbitmq && have_browser; then
+    say "RabbitMQ, Chromium and its driver: there"
+    exit
+fi
+have apt-get || die "the tests need RabbitMQ (with $RABBITMQ), and chromium and chromedriver of one version in PATH.
+       Install them with your distribution's package manager."
+have_rabbitmq || install_rabbitmq
+have_browser || apt_install chromium chromium-driver
+{ have_rabbitmq && have_browser; } || die "installed, yet $RABBITMQ, chromium or chromedriver is missing"
+say "RabbitMQ, Chromium and its driver: there"

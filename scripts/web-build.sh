@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# web-build.sh: builds the dashboard; the one place that knows how.
+#
+#   scripts/web-build.sh [--dev] [OUT]    OUT: where it goes; web/dist unless given
+#
+# cargo -> wasm-bindgen -> wasm-opt (not with --dev) -> OUT with index.html, style.css, icon.svg, web.js, web_bg.wasm.
+# OUT is replaced as a whole once everything is built, so half a build is never seen. Where nothing changed since the
+# last time, it does nothing. Needs what scripts/wasm-setup.sh sets up.
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+TARGET=wasm32-unknown-unknown
+PROFILE=wasm-release
+if [ "${1:-}" = --dev ]; then PROFILE=dev; shift; fi
+OUT=${1:-web/dist}
+TARGET_DIR=${CARGO_TARGET_DIR:-target}
+
+say() { printf '\033[1mweb-build:\033[0m [%ds] %s\n' "$SECONDS" "$*"; }
+die() { printf 'web-build: error: %s\n' "$*" >&2; exit 1; }
+need() { command -v "$1" >/dev/null 2>&1 || die "no $1 in PATH. Run scripts/wasm-setup.sh first."; }
+size() { wc -c <"$1" | tr -d ' '; }
+
+# Everything that the result follows from, as one line.
+fingerprint() {
+    {
+        echo "$PROFILE"
+        rustc -V
+        wasm-bindgen --version
+        if [ "$PROFILE" != dev ]; then wasm-opt --version; fi
+        find web shared scripts/web-build.sh Cargo.toml Cargo.lock -path web/dist -prune -o -type f -print0 |
+            LC_ALL=C sort -z | xargs -0 sha256sum
+    } | sha256sum | cut -d ' ' -f 1
+}
+
+need cargo
+need wasm-bindgen
+[ "$PROFILE" = dev ] || need wasm-opt
+print=$(fingerprint)
+if [ -f "$OUT/web_bg.wasm" ] && [ "$(cat "$OUT/.built-from" 2>/dev/null)" = "$print" ]; then
+    say "$OUT: nothing changed"
+    exit 0
+fi
+
+say "compiling ($PROFILE)"
+cargo build -p web --bin web --target "$TARGET" --profile "$PROFILE"
+case $PROFILE in dev) folder=debug ;; *) folder=$PROFILE ;; esac
+wasm=$TARGET_DIR/$TARGET/$folder/web.wasm
+
+mkdir -p "$OUT"
+new=$(mktemp -d "${OUT%/}.new.XXXXXX")
+trap 'rm -rf "$new"' EXIT
+bindgen=(wasm-bindgen --target web --no-typescript --out-dir "$new" --out-name web)
+if [ "$PROFILE" = dev ]; then bindgen+=(--keep-debug); else bindgen+=(--remove-name-section --remove-producers-section); fi
+"${bindgen[@]}" "$wasm"
+if [ "$PROFILE" != dev ]; then
+    say "shrinking"
+    wasm-opt -Oz "$new/web_bg.wasm" -o "$new/opt.wasm"
+    mv "$new/opt.wasm" "$new/web_bg.wasm"
+fi
+cp web/ui/index.html web/ui/style.css web/ui/icon.svg "$new/"
+printf '%s\n' "$print" >"$new/.built-from"
+chmod 755 "$new"
+
+rm -rf "$OUT"
+mv "$new" "$OUT"
+trap - EXIT
+say "$OUT: web_bg.wasm $(size "$OUT/web_bg.wasm") bytes, web.js $(size "$OUT/web.js") bytes"

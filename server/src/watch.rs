@@ -1,0 +1,151 @@
+//! The live event stream in the terminal: the same frames that the page gets.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use shared::backoff::Backoff;
+use shared::rng::Rng;
+use shared::wire::overview::Overview;
+use shared::wire::stream::{Entry, StreamFrame};
+use tokio_tungstenite::connect_async;
+use tokio_tungstenite::tungstenite::{self, Message};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::wall;
+
+/// The pause between attempts to reach the server.
+const RECONNECT: Backoff = Backoff { first: Duration::from_millis(250), longest: Duration::from_secs(5) };
+
+/// Why watching ends.
+#[derive(Debug, thiserror::Error)]
+pub enum WatchError {
+    /// The address is none.
+    #[error("not an http, https, ws or wss address: {0}")]
+    Url(String),
+    /// Nothing can be printed any more.
+    #[error("can't write")]
+    Write(#[from] io::Error),
+    /// The system has no random numbers.
+    #[error("no random numbers")]
+    Random(#[from] getrandom::Error),
+}
+
+/// Prints what happens until `token` is cancelled. A lost server is waited for.
+///
+/// # Errors
+/// When the address is none, or nothing can be printed any more.
+pub async fn run(url: &str, json: bool, out: &mut impl Write, token: &CancellationToken) -> Result<(), WatchError> {
+    let url = stream_url(url)?;
+    let mut rng = Rng::from_seed(getrandom::u64()?);
+    let mut failures = 0;
+    while !token.is_cancelled() {
+        let reason = match connect(&url, token).await {
+            Some(Ok(mut socket)) => {
+                failures = 0;
+                follow(&mut socket, json, out, token).await?
+            }
+            Some(Err(error)) => error.to_string(),
+            None => return Ok(()),
+        };
+        if token.is_cancelled() {
+            return Ok(());
+        }
+        let pause = RECONNECT.delay(failures, &mut rng);
+        failures = failures.saturating_add(1);
+        warn!("not connected to {url} ({reason}); trying again in {} ms", pause.as_millis());
+        tokio::select! {
+            () = token.cancelled() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+    Ok(())
+}
+
+type Socket = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
+
+async fn connect(url: &str, token: &CancellationToken) -> Option<Result<Socket, tungstenite::Error>> {
+    tokio::select! {
+        () = token.cancelled() => None,
+        connected = connect_async(url) => Some(connected.map(|(socket, _)| socket)),
+    }
+}
+
+/// Prints until the connection ends; says why it did.
+async fn follow(
+    socket: &mut Socket,
+    json: bool,
+    out: &mut impl Write,
+    token: &CancellationToken,
+) -> io::Result<String> {
+    loop {
+        let message = tokio::select! {
+            () = token.cancelled() => {
+                // The server sees the end of the connection either way.
+                drop(socket.close(None).await);
+                return Ok("stopped".to_owned());
+            }
+            message = socket.next() => message,
+        };
+        match message {
+            Some(Ok(Message::Text(text))) if json => writeln!(out, "{text}")?,
+            Some(Ok(Message::Text(text))) => match serde_json::from_str(&text) {
+                Ok(frame) => print(&frame, out)?,
+                Err(error) => return Ok(format!("a frame that this version doesn't understand: {error}")),
+            },
+            Some(Ok(Message::Ping(_))) => drop(socket.flush().await),
+            Some(Ok(Message::Close(_))) | None => return Ok("closed by the server".to_owned()),
+            Some(Ok(_)) => {}
+            Some(Err(error)) => return Ok(error.to_string()),
+        }
+        out.flush()?;
+    }
+}
+
+fn print(frame: &StreamFrame, out: &mut impl Write) -> io::Result<()> {
+    match frame {
+        StreamFrame::Snapshot { missed, overview, .. } => {
+            if *missed > 0 {
+                writeln!(out, "… {missed} entries missed")?;
+            }
+            print_overview(overview, out)
+        }
+        StreamFrame::Batch { entries } => entries.iter().try_for_each(|entry| print_entry(entry, out)),
+    }
+}
+
+fn print_overview(overview: &Overview, out: &mut impl Write) -> io::Result<()> {
+    let (peers, links, files) = (overview.running(), overview.links().len(), overview.files.len());
+    writeln!(out, "{peers} local peers run, {links} links, {files} files; entry {}", overview.seq)
+}
+
+fn print_entry(entry: &Entry, out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "{} {:>6} {}", wall::rfc3339(entry.at_ms), entry.seq, entry.event)
+}
+
+fn stream_url(url: &str) -> Result<String, WatchError> {
+    let with_scheme = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
+    let (scheme, rest) = with_scheme.split_once("://").ok_or_else(|| WatchError::Url(url.to_owned()))?;
+    let scheme = match scheme {
+        "http" | "ws" => "ws",
+        "https" | "wss" => "wss",
+        _ => return Err(WatchError::Url(url.to_owned())),
+    };
+    let host = rest.split('/').next().filter(|host| !host.is_empty()).ok_or_else(|| WatchError::Url(url.to_owned()))?;
+    Ok(format!("{scheme}://{host}/ws"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_spelling_of_the_server_leads_to_its_stream() {
+        for url in ["http://h:8000", "h:8000", "http://h:8000/ui/", "ws://h:8000/ws"] {
+            assert_eq!(stream_url(url).unwrap(), "ws://h:8000/ws");
+        }
+        assert!(stream_url("ftp://h").is_err());
+        assert!(stream_url("http://").is_err());
+    }
+}

@@ -1,0 +1,174 @@
+//! Peers on real TCP: the few things that the simulator can't show.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use server::hub::Hub;
+use server::peer::{self, PeerConfig, PeerHandle};
+use server::shutdown::Tasks;
+use shared::ids::{FileId, Version};
+use shared::wire::frame::{self, Decoder};
+use shared::wire::overview::Overview;
+use shared::wire::peer::{Hello, MAJOR, MINOR, PeerMessage};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+struct Cluster {
+    hub: Hub,
+    tasks: Tasks,
+}
+
+impl Cluster {
+    fn new() -> Self {
+        Self { hub: Hub::new(1000, false), tasks: Tasks::default() }
+    }
+
+    async fn peer(&self, contact: Option<&PeerHandle>, config: PeerConfig) -> PeerHandle {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        self.peer_on(listener, contact, config).await
+    }
+
+    async fn peer_on(&self, listener: TcpListener, contact: Option<&PeerHandle>, config: PeerConfig) -> PeerHandle {
+        let contacts = contact.map(PeerHandle::addr).into_iter().collect();
+        peer::spawn(listener, PeerConfig { contacts, ..config }, self.hub.clone(), &self.tasks).await.unwrap()
+    }
+
+    /// Waits until the overview is as wished.
+    async fn until(&self, what: &str, holds: impl Fn(&Overview) -> bool) {
+        let mut reader = self.hub.subscribe();
+        let waiting = async {
+            while !self.hub.read(&holds) {
+                reader.next_frame().await;
+            }
+        };
+        let waited = tokio::time::timeout(PATIENCE, waiting).await;
+        assert!(waited.is_ok(), "not {what}: {:#?}", self.hub.read(|overview| overview.recent(10).log));
+    }
+
+    async fn known_by(&self, count: u32, file: &FileId, version: u64) {
+        let what = format!("{file} v{version} known by {count}");
+        self.until(&what, |overview| overview.reached(file, Version(version)) == Some(count)).await;
+    }
+}
+
+fn injecting(file: &str, version: u64) -> PeerConfig {
+    PeerConfig { inject: vec![(file.parse().unwrap(), Version(version))], ..PeerConfig::default() }
+}
+
+fn keeping(dir: &Path) -> PeerConfig {
+    PeerConfig { data_dir: Some(dir.to_owned()), ..PeerConfig::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_coordinator_a_chain_of_joins_becomes_one_overlay_that_outlives_its_first_peer() {
+    let cluster = Cluster::new();
+    let first = cluster.peer(None, injecting("track_a", 1)).await;
+    let second = cluster.peer(Some(&first), PeerConfig::default()).await;
+    let third = cluster.peer(Some(&second), PeerConfig::default()).await;
+    cluster.known_by(3, &"track_a".parse().unwrap(), 1).await;
+    let (third_id, first_id) = (third.id(), first.id());
+    cluster.until("third linked with first", |o| o.peers[&third_id].neighbours.contains(&first_id)).await;
+    first.kill().await;
+    let fourth = cluster.peer(Some(&third), injecting("track_b", 1)).await;
+    cluster.known_by(3, &"track_b".parse().unwrap(), 1).await;
+    for peer in [second, third, fourth] {
+        peer.leave().await;
+    }
+    cluster.until("nobody left", |overview| overview.running() == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_comes_back_is_found_by_the_others_and_catches_up() {
+    let (cluster, dir) = (Cluster::new(), tempfile::tempdir().unwrap());
+    let returning = cluster.peer(None, keeping(dir.path())).await;
+    let other = cluster.peer(Some(&returning), injecting("before", 1)).await;
+    cluster.known_by(2, &"before".parse().unwrap(), 1).await;
+    let (id, addr) = (returning.id(), returning.addr());
+    returning.kill().await;
+    let _more = cluster.peer(Some(&other), injecting("meanwhile", 1)).await;
+    cluster.known_by(2, &"meanwhile".parse().unwrap(), 1).await;
+    let listener = TcpListener::bind(addr).await.unwrap();
+    let returned = cluster.peer_on(listener, None, keeping(dir.path())).await;
+    assert_eq!(returned.id(), id, "a peer keeps its id");
+    cluster.known_by(3, &"meanwhile".parse().unwrap(), 1).await;
+    cluster.known_by(3, &"before".parse().unwrap(), 1).await;
+}
+
+/// A hand-made other end of a link.
+struct Stranger {
+    stream: TcpStream,
+    decoder: Decoder,
+}
+
+impl Stranger {
+    async fn connect(addr: SocketAddr) -> Self {
+        Self { stream: TcpStream::connect(addr).await.unwrap(), decoder: Decoder::default() }
+    }
+
+    async fn say(&mut self, message: &PeerMessage) {
+        self.stream.write_all(&frame::encode(message).unwrap()).await.unwrap();
+    }
+
+    /// What the peer says until it closes the link, at most until `enough`.
+    async fn hear(&mut self, enough: impl Fn(&PeerMessage) -> bool) -> Option<PeerMessage> {
+        let hearing = async {
+            let mut bytes = [0; 4096];
+            loop {
+                while let Some(message) = self.decoder.next_message().unwrap() {
+                    if enough(&message) {
+                        return Some(message);
+                    }
+                }
+                match self.stream.read(&mut bytes).await {
+                    Ok(0) | Err(_) => return None,
+                    Ok(count) => self.decoder.push(&bytes[..count]),
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, hearing).await.expect("the peer answers or closes the link")
+    }
+
+    async fn hears_goodbye(&mut self) -> String {
+        match self.hear(|message| matches!(message, PeerMessage::Goodbye { .. })).await {
+            Some(PeerMessage::Goodbye { reason, .. }) => reason,
+            _ => panic!("closed without a reason"),
+        }
+    }
+}
+
+fn hello(major: u16, cluster: &str) -> PeerMessage {
+    PeerMessage::Hello(Hello {
+        major,
+        minor: MINOR,
+        cluster: cluster.to_owned(),
+        peer: shared::ids::PeerId([7; 32]),
+        listen: None,
+        neighbours: 0,
+        durable: false,
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_input_closes_the_link_with_a_reason_and_harms_nobody_else() {
+    let cluster = Cluster::new();
+    let peer = cluster.peer(None, PeerConfig::default()).await;
+    let mut other_major = Stranger::connect(peer.addr()).await;
+    other_major.say(&hello(MAJOR + 1, "grapevine")).await;
+    assert!(other_major.hears_goodbye().await.contains("protocol version"));
+    let mut other_cluster = Stranger::connect(peer.addr()).await;
+    other_cluster.say(&hello(MAJOR, "elsewhere")).await;
+    assert!(other_cluster.hears_goodbye().await.contains("cluster"));
+    let mut rude = Stranger::connect(peer.addr()).await;
+    rude.say(&PeerMessage::Ping { nonce: 1 }).await;
+    assert!(rude.hears_goodbye().await.contains("before hello"));
+    let mut oversized = Stranger::connect(peer.addr()).await;
+    oversized.stream.write_all(&[0xff; 64]).await.unwrap();
+    assert_eq!(oversized.hear(|message| matches!(message, PeerMessage::Goodbye { .. })).await, None);
+    let mut good = Stranger::connect(peer.addr()).await;
+    good.say(&hello(MAJOR, "grapevine")).await;
+    good.say(&PeerMessage::Ping { nonce: 42 }).await;
+    assert!(good.hear(|message| *message == PeerMessage::Pong { nonce: 42 }).await.is_some());
+}

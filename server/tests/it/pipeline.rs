@@ -1,0 +1,229 @@
+//! The whole way of an upload, with real processes: REST, outbox, broker, bridge, peers. What is killed is killed with
+//! SIGKILL.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use reqwest::StatusCode;
+use reqwest::multipart::{Form, Part};
+use shared::wire::rest::{FileOut, PeerOut, ReadyOut};
+
+use crate::support::ports::free_ports;
+use crate::support::process::{PATIENCE, Process};
+use crate::support::rabbit::Rabbit;
+
+/// How many files are uploaded around a crash.
+const UPLOADS: usize = 200;
+/// How many uploads are under way at once.
+const AT_ONCE: usize = 8;
+
+/// A server of its own data directory; it can be killed and started again.
+struct Server {
+    process: Option<Process>,
+    words: Vec<String>,
+    url: String,
+    client: reqwest::Client,
+    _dir: tempfile::TempDir,
+}
+
+impl Server {
+    /// `grapevine serve` with `peers` local peers and more flags.
+    fn start(peers: u32, more: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let [port] = free_ports();
+        let mut words: Vec<String> = ["serve", "--port", &port.to_string(), "--peers", &peers.to_string()]
+            .into_iter()
+            .chain(["--peer-port", "0", "--data-dir", dir.path().to_str().unwrap()])
+            .map(str::to_owned)
+            .collect();
+        words.extend(more.iter().map(|word| (*word).to_owned()));
+        let client = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
+        let mut server = Self { process: None, words, url: format!("http://127.0.0.1:{port}"), client, _dir: dir };
+        server.restart();
+        server
+    }
+
+    fn restart(&mut self) {
+        let words: Vec<&str> = self.words.iter().map(String::as_str).collect();
+        let process = Process::start(&words);
+        process.says("Grapevine is ready");
+        self.process = Some(process);
+    }
+
+    fn kill(&mut self) {
+        self.process.take().unwrap().kill();
+    }
+
+    fn process(&self) -> &Process {
+        self.process.as_ref().unwrap()
+    }
+
+    async fn upload(&self, name: &str, content: Vec<u8>) -> reqwest::Result<FileOut> {
+        let form = Form::new().part("uploaded", Part::bytes(content).file_name(name.to_owned()));
+        let request = self.client.post(format!("{}/files", self.url)).header("X-User-Id", "alice").multipart(form);
+        let response = request.send().await?.error_for_status()?;
+        assert_eq!(response.status(), StatusCode::CREATED);
+        response.json().await
+    }
+
+    async fn download(&self, id: &str) -> Vec<u8> {
+        let request = self.client.get(format!("{}/files/{id}", self.url)).header("X-User-Id", "alice");
+        request.send().await.unwrap().error_for_status().unwrap().bytes().await.unwrap().to_vec()
+    }
+
+    async fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> T {
+        let request = self.client.get(format!("{}{path}", self.url)).header("X-User-Id", "alice");
+        request.send().await.unwrap().json().await.unwrap()
+    }
+
+    /// Uploads [`UPLOADS`] files; calls `meanwhile` once a quarter of them is acknowledged. What fails is left out.
+    async fn upload_many(&mut self, meanwhile: impl AsyncFnOnce(&mut Self)) -> BTreeMap<String, Vec<u8>> {
+        let mut acknowledged = BTreeMap::new();
+        let mut meanwhile = Some(meanwhile);
+        let names: Vec<usize> = (0..UPLOADS).collect();
+        for group in names.chunks(AT_ONCE) {
+            let uploads = group.iter().map(|n| {
+                let content = format!("content of file {n} ").repeat(n + 1).into_bytes();
+                let upload = self.upload(&format!("file-{n}"), content.clone());
+                async move { upload.await.map(|file| (file.id, content)) }
+            });
+            for uploaded in futures_util::future::join_all(uploads).await {
+                acknowledged.extend(uploaded.ok());
+            }
+            if acknowledged.len() >= UPLOADS / 4
+                && let Some(meanwhile) = meanwhile.take()
+            {
+                meanwhile(self).await;
+            }
+        }
+        acknowledged
+    }
+
+    /// Waits until each of these files is known by `peers` local peers.
+    async fn reached_by(&self, peers: u32, ids: &BTreeMap<String, Vec<u8>>) {
+        let reached = async {
+            let mut missing: Vec<&String> = ids.keys().collect();
+            while !missing.is_empty() {
+                let mut still = Vec::new();
+                for id in missing {
+                    let file: FileOut = self.get(&format!("/files/{id}/meta")).await;
+                    if file.peers_reached != Some(peers) {
+                        still.push(id);
+                    }
+                }
+                missing = still;
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        let reached = tokio::time::timeout(PATIENCE * 2, reached).await;
+        let ready: ReadyOut = self.get("/ready").await;
+        assert!(reached.is_ok(), "not every acknowledged file reached {peers} peers; {ready:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_reaches_every_peer_and_says_so_in_the_originals_words() {
+    let server = Server::start(5, &[]);
+    let file = server.upload("README.md", b"hello".to_vec()).await.unwrap();
+    server.process().says(&format!("[Bridge] forwarded event: {} -> v1", file.id));
+    server.reached_by(5, &[(file.id.clone(), Vec::new())].into()).await;
+    assert_eq!(server.process().count(&format!("[P2P] event applied {} -> v1", file.id)), 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_acknowledged_is_lost_when_the_server_is_killed_in_the_middle_of_200_uploads() {
+    let mut server = Server::start(5, &[]);
+    let acknowledged = server
+        .upload_many(async |server: &mut Server| {
+            // Killed while a group of uploads is under way.
+            let group: Vec<_> = (0..AT_ONCE).map(|n| server.upload(&format!("cut-{n}"), vec![7; 200_000])).collect();
+            let uploads = futures_util::future::join_all(group);
+            drop(tokio::time::timeout(Duration::from_millis(20), uploads).await);
+            server.kill();
+            server.restart();
+        })
+        .await;
+    assert_eq!(acknowledged.len(), UPLOADS);
+    for (id, content) in &acknowledged {
+        assert_eq!(server.download(id).await, *content);
+    }
+    server.reached_by(5, &acknowledged).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_acknowledged_is_lost_when_rabbitmq_is_killed_in_the_middle_of_200_uploads() {
+    let mut rabbit = Rabbit::prepare().await;
+    // Uploads are accepted while the broker is away.
+    let mut server = Server::start(5, &["--amqp-url", &rabbit.url()]);
+    let early = server.upload("early", b"before the broker".to_vec()).await.unwrap();
+    let ready: ReadyOut = server.get("/ready").await;
+    assert!(ready.ready && ready.outbox >= 1, "{ready:?}");
+    rabbit.restart().await;
+    server.reached_by(5, &[(early.id.clone(), Vec::new())].into()).await;
+
+    let acknowledged = server
+        .upload_many(async |_: &mut Server| {
+            rabbit.kill();
+            rabbit.restart().await;
+        })
+        .await;
+    assert_eq!(acknowledged.len(), UPLOADS, "every upload was accepted, with the broker or without");
+    server.reached_by(5, &acknowledged).await;
+    for id in acknowledged.keys() {
+        let applied = server.process().count(&format!("[P2P] event applied {id} -> v1"));
+        assert_eq!(applied, 5, "{id} was applied once by each peer, however often it was delivered");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn separate_processes_follow_the_originals_instructions_and_survive_kills() {
+    let rabbit = Rabbit::start().await;
+    let url = rabbit.url();
+    let [one, two, three] = free_ports().map(|port| port.to_string());
+    let at = |port: &str| format!("127.0.0.1:{port}");
+    let first = || Process::start(&["peer", "--port", &one, "--inject", "track_a:1"]);
+    let first_peer = first();
+    first_peer.says(&format!("[P2P] listening {}", at(&one)));
+    let second_peer = Process::start(&["peer", "--port", &two, "--peer", &at(&one)]);
+    second_peer.says(&format!("[P2P] learned peer {}", at(&one)));
+    let third_peer = Process::start(&["peer", "--port", &three, "--peer", &at(&two)]);
+    third_peer.says_all(&[format!("[P2P] learned peer {}", at(&one)), "[P2P] event applied track_a -> v1".to_owned()]);
+
+    let bridge = Process::start(&["bridge", "--peer", &at(&one), "--amqp-url", &url]);
+    let server = Server::start(0, &["--no-bridge", "--amqp-url", &url]);
+    let file = server.upload("README.md", b"one".to_vec()).await.unwrap();
+    bridge.says(&format!("[Bridge] forwarded event: {} -> v1", file.id));
+    let applied = format!("[P2P] event applied {} -> v1", file.id);
+    for peer in [&first_peer, &second_peer, &third_peer] {
+        peer.says(&applied);
+    }
+    bridge.kill();
+
+    let bridge = Process::start(&["bridge", "--peer", &at(&one), "--peer", &at(&two), "--amqp-url", &url]);
+    first_peer.kill();
+    let file = server.upload("again", b"two".to_vec()).await.unwrap();
+    bridge.says(&format!("[Bridge] forwarded event: {} -> v1", file.id));
+    let applied = format!("[P2P] event applied {} -> v1", file.id);
+    second_peer.says(&applied);
+    third_peer.says(&applied);
+
+    let first_again = first();
+    first_again.says(&applied);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_local_peer_comes_back_and_catches_up() {
+    let server = Server::start(3, &[]);
+    let peers: Vec<PeerOut> = server.get("/peers").await;
+    let act = |id: String, action: &'static str| {
+        let request = server.client.post(format!("{}/peers/{id}/actions", server.url)).header("X-User-Id", "alice");
+        request.json(&BTreeMap::from([("action", action)])).send()
+    };
+    let killed = act(peers[0].id.clone(), "kill").await.unwrap();
+    assert!(killed.status().is_success(), "{}", killed.text().await.unwrap());
+    let file = server.upload("meanwhile", b"x".to_vec()).await.unwrap();
+    server.reached_by(2, &[(file.id.clone(), Vec::new())].into()).await;
+    let back = act(peers[0].id.clone(), "rejoin").await.unwrap();
+    assert!(back.status().is_success(), "{}", back.text().await.unwrap());
+    server.reached_by(3, &[(file.id, Vec::new())].into()).await;
+}

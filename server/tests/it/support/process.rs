@@ -1,0 +1,85 @@
+//! The real binary as a process of its own: started, listened to, killed.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+/// How long a process may take to say what is expected of it. Generous: the tests share two cores.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running `grapevine`. Killed when dropped.
+pub(crate) struct Process {
+    name: String,
+    child: Child,
+    said: Arc<Said>,
+}
+
+#[derive(Default)]
+struct Said {
+    lines: Mutex<Vec<String>>,
+    more: Condvar,
+}
+
+impl Process {
+    /// Starts `grapevine` with these words.
+    pub(crate) fn start(words: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_grapevine"))
+            .args(words)
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let said = Arc::new(Said::default());
+        let (heard, stderr) = (Arc::clone(&said), child.stderr.take().unwrap());
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                heard.lines.lock().unwrap().push(line);
+                heard.more.notify_all();
+            }
+        });
+        Self { name: words.join(" "), child, said }
+    }
+
+    /// Waits until it has said a line with this text, and gives the first such line.
+    pub(crate) fn says(&self, text: &str) -> String {
+        self.says_all(&[text]).pop().unwrap()
+    }
+
+    /// Waits until it has said each of these.
+    pub(crate) fn says_all(&self, texts: &[impl AsRef<str>]) -> Vec<String> {
+        let end = Instant::now() + PATIENCE;
+        let mut lines = self.said.lines.lock().unwrap();
+        loop {
+            let first = |text: &str| lines.iter().find(|line| line.contains(text)).cloned();
+            let missing: Vec<&str> = texts.iter().map(AsRef::as_ref).filter(|text| first(text).is_none()).collect();
+            if missing.is_empty() {
+                return texts.iter().filter_map(|text| first(text.as_ref())).collect();
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "`{}` didn't say {missing:?}; it said:\n{}", self.name, lines.join("\n"));
+            lines = self.said.more.wait_timeout(lines, left).unwrap().0;
+        }
+    }
+
+    /// How many lines have this text so far.
+    pub(crate) fn count(&self, text: &str) -> usize {
+        self.said.lines.lock().unwrap().iter().filter(|line| line.contains(text)).count()
+    }
+
+    /// SIGKILL, and waits until it is gone.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may be gone already; what matters is that nothing of it is left.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}

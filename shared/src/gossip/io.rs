@@ -1,0 +1,149 @@
+//! The whole vocabulary between a node and its driver.
+
+use std::net::SocketAddr;
+
+use crate::ids::{FileId, PeerId, Version};
+use crate::wire::peer::PeerMessage;
+use crate::wire::update::FileUpdate;
+
+/// Names a link (one connection) for as long as it is open. The driver never uses a number twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkId(pub u64);
+
+/// Names a moment in the order of changes to be stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Ticket(pub u64);
+
+/// What happens to a node.
+#[derive(Debug)]
+pub enum Input {
+    /// Nothing but time has passed: a deadline is due.
+    Wake,
+    /// A connection is open.
+    LinkUp {
+        /// Its name.
+        link: LinkId,
+        /// The other end, as the socket tells it.
+        remote: SocketAddr,
+        /// The address that was dialled; absent when the other side dialled.
+        dialled: Option<SocketAddr>,
+    },
+    /// An address that was dialled didn't answer.
+    DialFailed {
+        /// The address.
+        addr: SocketAddr,
+    },
+    /// A connection is closed, by the other side or because it broke.
+    LinkDown {
+        /// Its name.
+        link: LinkId,
+        /// Why.
+        reason: String,
+    },
+    /// The other side of a link said something.
+    Message {
+        /// The link.
+        link: LinkId,
+        /// What it said.
+        message: PeerMessage,
+    },
+    /// Somebody told an address where a peer may be.
+    Contact {
+        /// The address.
+        addr: SocketAddr,
+    },
+    /// A change was made here.
+    Publish {
+        /// The change.
+        update: FileUpdate,
+    },
+    /// Every [`Output::Store`] up to this ticket is on disk.
+    Stored {
+        /// The ticket.
+        ticket: Ticket,
+    },
+    /// Say goodbye to everybody. Nothing is dialled afterwards.
+    Leave,
+}
+
+/// What a node wants done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// Open a connection; answered by [`Input::LinkUp`] or [`Input::DialFailed`].
+    Dial {
+        /// Where to.
+        addr: SocketAddr,
+    },
+    /// Say the same on each of these links, behind what was said there before.
+    Send {
+        /// The links.
+        to: Vec<LinkId>,
+        /// What to say.
+        message: PeerMessage,
+    },
+    /// Close a link once everything said on it is out. The node has forgotten it already.
+    Close {
+        /// The link.
+        link: LinkId,
+    },
+    /// Keep a change; answered by [`Input::Stored`] (a later ticket answers for earlier ones).
+    Store {
+        /// Its place in the order.
+        ticket: Ticket,
+        /// The change.
+        update: FileUpdate,
+    },
+    /// Something that people want to know.
+    Event(NodeEvent),
+}
+
+/// What people want to know of a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NodeEvent {
+    /// A change replaced what was known of its file.
+    Applied {
+        /// The file.
+        file: FileId,
+        /// Its version.
+        version: Version,
+    },
+    /// A change came over a link.
+    Received {
+        /// From whom.
+        from: PeerId,
+        /// The file.
+        file: FileId,
+        /// Its version.
+        version: Version,
+        /// Over how many links it has come; absent when it came by a catalogue exchange.
+        hops: Option<u16>,
+        /// Whether it was news.
+        fresh: bool,
+    },
+    /// A neighbour told an address that wasn't known.
+    Learned {
+        /// The address.
+        addr: SocketAddr,
+    },
+    /// A link to a neighbour is in use.
+    NeighbourUp {
+        /// Who.
+        peer: PeerId,
+        /// Where it listens.
+        addr: SocketAddr,
+    },
+    /// A neighbour is gone.
+    NeighbourDown {
+        /// Who.
+        peer: PeerId,
+        /// Why.
+        reason: String,
+    },
+    /// A link was closed because of what the other side did.
+    Misbehaved {
+        /// Where it came from.
+        remote: SocketAddr,
+        /// What it did.
+        reason: String,
+    },
+}

@@ -1,0 +1,6 @@
+//! The core's behaviour, seen from outside.
+#![cfg(test)]
+
+mod convergence;
+mod tidy;
+mod wire;

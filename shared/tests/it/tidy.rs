@@ -1,0 +1,110 @@
+//! What a reader relies on and no other tool checks: imports point one way, and every file says what it holds.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The longest file that needs no reason, in lines. A longer one says in its head why it is one idea.
+const LONG: usize = 400;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+fn rust_files(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).unwrap().map(Result::unwrap) {
+        let path = entry.path();
+        if path.is_dir() {
+            found.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+fn all_files() -> Vec<PathBuf> {
+    let folders = ["shared/src", "shared/tests", "server/src", "server/tests", "web/src", "web/tests"];
+    let there = folders.map(|folder| root().join(folder)).into_iter().filter(|folder| folder.exists());
+    there.flat_map(|folder| rust_files(&folder)).collect()
+}
+
+/// The layers of one crate, each with its modules, from ARCHITECTURE.md.
+fn layers(crate_name: &str) -> Vec<Vec<String>> {
+    let text = fs::read_to_string(root().join("docs/ARCHITECTURE.md")).unwrap();
+    let block = text.split("```layers\n").nth(1).unwrap().split("```").next().unwrap();
+    let prefix = format!("{crate_name}:");
+    let line = block.lines().find_map(|line| line.strip_prefix(&prefix)).unwrap();
+    line.split('<').map(|layer| layer.split(',').map(|name| name.trim().to_owned()).collect()).collect()
+}
+
+fn level(layers: &[Vec<String>], module: &str) -> Option<usize> {
+    layers.iter().position(|layer| layer.iter().any(|name| name == module))
+}
+
+/// The names of the crate's modules that a file imports, its tests left out.
+fn imports(text: &str) -> Vec<String> {
+    let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+    let code: String = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+    let mut names = Vec::new();
+    for part in code.split("crate::").skip(1) {
+        if let Some(group) = part.strip_prefix('{') {
+            let inside = group.split('}').next().unwrap_or_default();
+            names.extend(inside.split(',').map(|name| first_word(name.trim())));
+        } else {
+            names.push(first_word(part));
+        }
+    }
+    names
+}
+
+fn first_word(text: &str) -> String {
+    text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+}
+
+#[test]
+fn imports_point_one_way() {
+    let mut wrong = Vec::new();
+    for crate_name in ["shared", "server", "web"] {
+        let layers = layers(crate_name);
+        let src = root().join(crate_name).join("src");
+        for path in rust_files(&src) {
+            let inside = path.strip_prefix(&src).unwrap();
+            let module = inside.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs").to_owned();
+            if ["lib", "main"].contains(&module.as_str()) {
+                continue;
+            }
+            let Some(own) = level(&layers, &module) else {
+                wrong.push(format!("{}: {module} has no layer", inside.display()));
+                continue;
+            };
+            for name in imports(&fs::read_to_string(&path).unwrap()) {
+                if name != module && level(&layers, &name).is_none_or(|other| other >= own) {
+                    wrong.push(format!("{crate_name}: {} may not import {name}", inside.display()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_file_says_what_it_holds() {
+    let silent: Vec<_> =
+        all_files().into_iter().filter(|path| !fs::read_to_string(path).unwrap().starts_with("//! ")).collect();
+    assert!(silent.is_empty(), "no `//!` at the top of {silent:#?}");
+}
+
+#[test]
+fn a_long_file_has_a_reason() {
+    let unexplained: Vec<_> = all_files()
+        .into_iter()
+        .map(|path| (fs::read_to_string(&path).unwrap(), path))
+        .filter(|(text, _)| {
+            let code = text.split("#[cfg(test)]\nmod").next().unwrap_or_default();
+            code.lines().count() > LONG && !text.contains("//! Long because")
+        })
+        .map(|(_, path)| path)
+        .collect();
+    assert!(unexplained.is_empty(), "over {LONG} lines without `//! Long because …`: {unexplained:#?}");
+}

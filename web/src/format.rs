@@ -1,0 +1,103 @@
+//! Sizes, durations, times and short names as text. Pure.
+
+use shared::ids::FileId;
+
+/// A size in decimal units, as file managers print it: `999 B`, `1.2 kB`, `34 MB`.
+pub fn bytes(count: u64) -> String {
+    const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
+    if count < 1000 {
+        return format!("{count} B");
+    }
+    let (mut unit, mut scale) = ("kB", 1000_u64);
+    for bigger in UNITS.into_iter().skip(1) {
+        if count / scale < 1000 {
+            break;
+        }
+        (unit, scale) = (bigger, scale.saturating_mul(1000));
+    }
+    let whole = count / scale;
+    if whole >= 10 { format!("{whole} {unit}") } else { format!("{whole}.{} {unit}", count % scale / (scale / 10)) }
+}
+
+/// A duration given in milliseconds: `7 ms`, `1.3 s`, `2 min 5 s`.
+pub fn millis(ms: u64) -> String {
+    match ms {
+        0..1000 => format!("{ms} ms"),
+        1000..60_000 => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
+        _ => format!("{} min {} s", ms / 60_000, ms % 60_000 / 1000),
+    }
+}
+
+/// The time of day of `at_ms` (milliseconds since 1970) where local time is `ahead_min` minutes ahead of UTC.
+pub fn clock(at_ms: u64, ahead_min: i32) -> String {
+    let shifted = i64::try_from(at_ms).unwrap_or(0) + i64::from(ahead_min) * 60_000;
+    let of_day = shifted.rem_euclid(86_400_000);
+    let (seconds, ms) = (of_day / 1000, of_day % 1000);
+    format!("{:02}:{:02}:{:02}.{ms:03}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+}
+
+/// The end of a file id: ids made close together differ there. Short names stay whole.
+pub fn short_file(file: &FileId) -> String {
+    let text = file.as_str();
+    let length = text.chars().count();
+    if length <= 16 {
+        return text.to_owned();
+    }
+    let tail: String = text.chars().skip(length - 6).collect();
+    format!("…{tail}")
+}
+
+/// `1 file`, `2 files`.
+pub fn counted(count: u64, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}
+
+/// What share of `whole` is `part`, in per cent, rounded down, at most 100. Nothing of nothing is all of it.
+pub fn percent(part: u64, whole: u64) -> u64 {
+    let scaled = u128::from(part) * 100 / u128::from(whole.max(1));
+    if whole == 0 { 100 } else { u64::try_from(scaled).unwrap_or(100).min(100) }
+}
+
+/// `text` as one word of a shell command.
+pub fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_use_the_unit_a_reader_expects() {
+        let shown = [0, 999, 1000, 1250, 9_999, 34_500_000, u64::MAX].map(bytes);
+        assert_eq!(shown, ["0 B", "999 B", "1.0 kB", "1.2 kB", "9.9 kB", "34 MB", "18 EB"]);
+    }
+
+    #[test]
+    fn durations_grow_from_milliseconds_to_minutes() {
+        assert_eq!([7, 1_340, 125_000].map(millis), ["7 ms", "1.3 s", "2 min 5 s"]);
+    }
+
+    #[test]
+    fn a_time_of_day_follows_the_readers_clock() {
+        assert_eq!(clock(3_723_004, 0), "01:02:03.004");
+        assert_eq!(clock(3_723_004, -120), "23:02:03.004");
+    }
+
+    #[test]
+    fn a_short_file_id_keeps_the_end_that_differs() {
+        assert_eq!(short_file(&"track_a".parse().unwrap()), "track_a");
+        assert_eq!(short_file(&"0198c0de-0000-7000-8000-00000000beef".parse().unwrap()), "…00beef");
+    }
+
+    #[test]
+    fn a_share_is_never_more_than_all() {
+        assert_eq!([percent(0, 0), percent(1, 3), percent(9, 3)], [100, 33, 100]);
+    }
+
+    #[test]
+    fn a_name_in_a_command_stays_one_word() {
+        assert_eq!(quoted("a b"), "'a b'");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+    }
+}

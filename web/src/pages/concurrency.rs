@@ -1,0 +1,107 @@
+//! The concurrency lab: starts a run on the server and shows what its threads do.
+
+use leptos::prelude::{
+    AriaAttributes, ClassAttribute, CustomAttribute, Effect, ElementChild, Get, GetUntracked, GetValue, IntoView, Memo,
+    OnAttribute, RwSignal, Set, Signal, StoredValue, With, component, view,
+};
+use leptos::reactive::owner::Owner;
+use leptos::reactive::spawn_local_scoped_with_cancellation;
+use shared::wire::rest::{LabConfig, LabRunOut};
+
+use crate::components::commands::Curl;
+use crate::components::lab_lanes::{LabLanes, LabLog, RaceTable};
+use crate::model::lab::LabView;
+use crate::rest;
+use crate::session::{self, Session};
+
+/// The lab.
+#[component]
+pub fn Concurrency(
+    /// The page's shared state.
+    session: Session,
+) -> impl IntoView {
+    let lab = Memo::new(move |_| session.model.with(|model| model.lab().clone()));
+    let owner = StoredValue::new(Owner::current());
+    let run = move |_| {
+        let work = async move {
+            let result = rest::start_lab(&session.user.get_untracked(), &LabConfig::default()).await;
+            session.report(result, "The lab runs.".to_owned());
+        };
+        if let Some(owner) = owner.get_value() {
+            owner.with(|| spawn_local_scoped_with_cancellation(work));
+        }
+    };
+    let result = result_of(session, lab, owner);
+    let race = Memo::new(move |_| lab.with(|lab| lab.race.clone()));
+    let running = Memo::new(move |_| lab.with(|lab| lab.run.is_some() && !lab.finished));
+    let words = move || if running.get() { "Runs…" } else { "Run" };
+    let command = Signal::derive(|| {
+        let origin = session::origin();
+        vec![
+            format!("curl -H 'Content-Type: application/json' -d '{{}}' {origin}/lab/runs"),
+            "grapevine concurrency".to_owned(),
+        ]
+    });
+    view! {
+        <section class="card lab-section" aria-labelledby="lab-title">
+            <div class="title">
+                <h2 id="lab-title">"Concurrency lab"</h2>
+                <button
+                    type="button"
+                    class="primary"
+                    data-testid="lab-run"
+                    disabled=move || running.get()
+                    on:click=run
+                >
+                    {words}
+                </button>
+                <Curl lines=command />
+            </div>
+            <p class="muted">{move || lab.with(summary)}</p>
+            <LabLanes lab=lab.into() />
+            <LabLog lab=lab.into() />
+            <RaceTable race=race.into() />
+            {move || result.get().map(|run| view! { <p class="muted">{outcome(&run)}</p> })}
+        </section>
+    }
+}
+
+/// The run's report, fetched when it is over.
+fn result_of(session: Session, lab: Memo<LabView>, owner: StoredValue<Option<Owner>>) -> RwSignal<Option<LabRunOut>> {
+    let result = RwSignal::new(None);
+    let finished = Memo::new(move |_| lab.with(|lab| lab.run.clone().filter(|_| lab.finished)));
+    Effect::new(move |_| {
+        result.set(None);
+        let Some(id) = finished.get() else { return };
+        let work = async move {
+            let found = rest::lab_run(&session.user.get_untracked(), &id).await;
+            if finished.get_untracked().as_ref() == Some(&id) {
+                result.set(found.ok()); // a run that the server has forgotten needs no report
+            }
+        };
+        if let Some(owner) = owner.get_value() {
+            owner.with(|| spawn_local_scoped_with_cancellation(work));
+        }
+    });
+    result
+}
+
+fn summary(lab: &LabView) -> String {
+    match (&lab.run, lab.finished) {
+        (None, _) => "Real threads: producers share permits and a bounded queue, consumers share a log under a lock, \
+                      and a race shows how updates get lost."
+            .to_owned(),
+        (Some(_), false) => format!("{} permits held, {} packets in the queue.", lab.permits_held(), lab.depth),
+        (Some(_), true) => "The run is over.".to_owned(),
+    }
+}
+
+fn outcome(run: &LabRunOut) -> String {
+    format!(
+        "{} lines in the shared log; at most {} of {} producers held one of {} permits at once.",
+        run.shared_log.len(),
+        run.max_active_producers,
+        run.config.producers,
+        run.config.permits
+    )
+}

@@ -1,0 +1,273 @@
+//! Files: uploading them, and the list of those that the user may see, joined with what the event stream tells.
+
+use std::time::Duration;
+
+use leptos::callback::{Callback, UnsyncCallback};
+use leptos::leptos_dom::helpers::{TimeoutHandle, set_timeout_with_handle};
+use leptos::prelude::{
+    AriaAttributes, ClassAttribute, Effect, ElementChild, For, Get, GetUntracked, GetValue, GlobalAttributes, IntoView,
+    LocalStorage, Memo, OnAttribute, RwSignal, Set, SetValue, Signal, StoredValue, Track, Update, With, WithUntracked,
+    component, on_cleanup, view,
+};
+use leptos::reactive::owner::Owner;
+use leptos::reactive::spawn_local_scoped_with_cancellation;
+use shared::ids::{FileId, Version};
+use shared::wire::rest::FileOut;
+use web_sys::File;
+
+use crate::components::commands::Curl;
+use crate::components::file_row::{FileActions, FileRow};
+use crate::components::upload::{UploadList, UploadPicker};
+use crate::format;
+use crate::model::way::Way;
+use crate::pages::uploads::Uploads;
+use crate::rest::upload::Target;
+use crate::rest::{self, RestError};
+use crate::session::{self, Session, user_named};
+
+/// How many files one page of the list has.
+const PAGE: usize = 50;
+/// The most files that one request may ask for; the server's limit.
+const LARGEST_PAGE: usize = 500;
+/// How long changes are gathered before the list is fetched anew. A guess: a burst costs one request, nobody waits.
+const DEBOUNCE: Duration = Duration::from_millis(200);
+
+/// The list as far as it was fetched.
+#[derive(Debug, Clone, Copy)]
+struct Listing {
+    files: RwSignal<Vec<FileOut>>,
+    next: RwSignal<Option<String>>,
+    problem: RwSignal<Option<String>>,
+    loaded: RwSignal<bool>,
+    /// Grows with each request that makes older answers worthless.
+    round: StoredValue<u32>,
+    timer: StoredValue<Option<TimeoutHandle>, LocalStorage>,
+    owner: StoredValue<Option<Owner>>,
+    session: Session,
+}
+
+/// Uploads and the list of files.
+#[component]
+pub fn Files(
+    /// The page's shared state.
+    session: Session,
+) -> impl IntoView {
+    let listing = Listing::new(session);
+    let uploads = Uploads::new(session, Callback::new(move |file: FileOut| listing.insert(file)));
+    let add = UnsyncCallback::new(move |files: Vec<File>| {
+        for file in files {
+            let title = file.name();
+            uploads.add(file, title, Target::New);
+        }
+    });
+    let command = Signal::derive(move || {
+        let who = format::quoted(&format!("X-User-Id: {}", session.user.get()));
+        vec![format!("curl -H {who} -F uploaded=@FILE {}/files", session::origin())]
+    });
+    view! {
+        <section class="card" aria-labelledby="upload-title">
+            <div class="title">
+                <h2 id="upload-title">"Upload"</h2>
+                <Curl lines=command />
+            </div>
+            <UploadPicker on_files=add />
+            <UploadList
+                uploads=uploads.list.into()
+                on_cancel=Callback::new(move |id| uploads.cancel(id))
+                on_dismiss=Callback::new(move |id| uploads.dismiss(id))
+            />
+        </section>
+        <section class="card" aria-labelledby="files-title">
+            <div class="title"><h2 id="files-title">"Files"</h2></div>
+            <Table listing=listing uploads=uploads />
+        </section>
+    }
+}
+
+#[component]
+fn Table(listing: Listing, uploads: Uploads) -> impl IntoView {
+    let actions = actions(listing, uploads);
+    let ids = Memo::new(move |_| listing.files.with(|files| files.iter().map(|f| f.id.clone()).collect::<Vec<_>>()));
+    let empty = move || {
+        let user = listing.session.user.get();
+        (ids.get().is_empty() && listing.loaded.get())
+            .then(|| view! { <p class="muted">{format!("{user} has no files yet. Upload one.")}</p> })
+    };
+    let more = move || {
+        let next = listing.next.get()?;
+        Some(view! { <button type="button" on:click=move |_| listing.fetch_more(next.clone())>"More"</button> })
+    };
+    view! {
+        <table class="files" class:empty=move || ids.get().is_empty()>
+            <thead>
+                <tr>
+                    <th scope="col">"Name"</th>
+                    <th scope="col">"Version"</th>
+                    <th scope="col">"Size"</th>
+                    <th scope="col">"At the peers"</th>
+                    <th scope="col"><span class="hidden">"Actions"</span></th>
+                </tr>
+            </thead>
+            <tbody>
+                <For each=move || ids.get() key=Clone::clone let:id>
+                    {row(listing, id, actions)}
+                </For>
+            </tbody>
+        </table>
+        {empty}
+        {move || listing.problem.get().map(|problem| view! { <p class="error" role="alert">{problem}</p> })}
+        {more}
+    }
+}
+
+fn row(listing: Listing, id: String, actions: FileActions) -> Option<impl IntoView> {
+    let find = {
+        let id = id.clone();
+        move |files: &Vec<FileOut>| files.iter().find(|file| file.id == id).cloned()
+    };
+    let first = listing.files.with_untracked(&find)?;
+    // A row outlives its file by a moment when it is deleted: it keeps what it showed last.
+    let file = Memo::new(move |before: Option<&FileOut>| {
+        listing.files.with(&find).or_else(|| before.cloned()).unwrap_or_else(|| first.clone())
+    });
+    let id = id.parse::<FileId>().ok();
+    let model = listing.session.model;
+    let way = Memo::new(move |_| model.with(|model| Way::of(model.overview()?, id.as_ref()?)));
+    let (origin, user) = (session::origin(), listing.session.user.into());
+    Some(view! { <FileRow file=file.into() user=user way=way.into() origin=origin actions=actions /> })
+}
+
+fn actions(listing: Listing, uploads: Uploads) -> FileActions {
+    let session = listing.session;
+    FileActions {
+        download: Callback::new(move |file: FileOut| {
+            listing.spawn(async move {
+                let user = session.user.get_untracked();
+                let result = rest::download_file(&user, &file.id, &file.filename).await;
+                session.report(result, format!("Downloaded {}.", file.filename));
+            });
+        }),
+        replace: UnsyncCallback::new(move |(file, content): (FileOut, File)| {
+            let title = format!("{} → {} v{}", content.name(), file.filename, file.version + 1);
+            uploads.add(content, title, Target::Replace { id: file.id, version: Version(file.version) });
+        }),
+        share: Callback::new(move |(file, target): (FileOut, String)| {
+            let Some(target) = user_named(&target) else {
+                session.say("A user's name is 1 to 128 plain characters.".to_owned());
+                return;
+            };
+            listing.spawn(async move {
+                let user = session.user.get_untracked();
+                let result = rest::share_file(&user, &file.id, &target).await;
+                session.report(result, format!("{target} can now see {}.", file.filename));
+            });
+        }),
+        delete: Callback::new(move |file: FileOut| {
+            listing.spawn(async move {
+                let user = session.user.get_untracked();
+                let result = rest::delete_file(&user, &file.id, Version(file.version)).await;
+                session.report(result, format!("Deleted {}.", file.filename));
+                listing.fetch_soon();
+            });
+        }),
+    }
+}
+
+impl Listing {
+    /// A list that is fetched now, when the user changes and when the event stream tells of changes.
+    fn new(session: Session) -> Self {
+        let listing = Self {
+            files: RwSignal::new(Vec::new()),
+            next: RwSignal::new(None),
+            problem: RwSignal::new(None),
+            loaded: RwSignal::new(false),
+            round: StoredValue::new(0),
+            timer: StoredValue::new_local(None),
+            owner: StoredValue::new(Owner::current()),
+            session,
+        };
+        Effect::new(move |_| {
+            session.user.track();
+            listing.files.set(Vec::new());
+            listing.loaded.set(false);
+            listing.fetch();
+        });
+        let changes = Memo::new(move |_| session.model.with(|model| model.file_changes()));
+        Effect::new(move |_| {
+            if changes.get() > 0 {
+                listing.fetch_soon();
+            }
+        });
+        on_cleanup(move || listing.stop_timer());
+        listing
+    }
+
+    /// Runs as long as the page shows the list.
+    fn spawn(self, work: impl Future<Output = ()> + 'static) {
+        if let Some(owner) = self.owner.get_value() {
+            owner.with(|| spawn_local_scoped_with_cancellation(work));
+        }
+    }
+
+    /// A file that the server just acknowledged is shown at once; the list that is fetched next has it too.
+    fn insert(self, file: FileOut) {
+        self.session.learn_names(std::slice::from_ref(&file));
+        self.files.update(|files| match files.iter_mut().find(|known| known.id == file.id) {
+            Some(known) => *known = file,
+            None => files.insert(0, file),
+        });
+        self.fetch_soon();
+    }
+
+    fn fetch_soon(self) {
+        self.stop_timer();
+        self.timer.set_value(set_timeout_with_handle(move || self.fetch(), DEBOUNCE).ok());
+    }
+
+    fn stop_timer(self) {
+        if let Some(timer) = self.timer.try_get_value().flatten() {
+            timer.clear();
+        }
+    }
+
+    /// Fetches as many files as are shown, at least a page.
+    fn fetch(self) {
+        let shown = self.files.with_untracked(Vec::len);
+        let path = rest::first_page(shown.clamp(PAGE, LARGEST_PAGE));
+        self.load(path, |files, fetched| *files = fetched);
+    }
+
+    fn fetch_more(self, next: String) {
+        self.load(next, |files, fetched| {
+            for file in fetched {
+                if !files.iter().any(|known| known.id == file.id) {
+                    files.push(file);
+                }
+            }
+        });
+    }
+
+    fn load(self, path: String, merge: impl FnOnce(&mut Vec<FileOut>, Vec<FileOut>) + 'static) {
+        let round = self.round.get_value() + 1;
+        self.round.set_value(round);
+        self.spawn(async move {
+            let user = self.session.user.get_untracked();
+            let answer = rest::list_files(&user, &path).await;
+            if self.round.get_value() != round {
+                return; // a later request will tell more
+            }
+            match answer {
+                Ok(page) => {
+                    self.session.learn_names(&page.files);
+                    self.files.update(|files| merge(files, page.files));
+                    self.next.set(page.next);
+                    self.problem.set(None);
+                    self.loaded.set(true);
+                }
+                // The header says that the server is away; the list is fetched when it is back.
+                Err(RestError::Unreachable) => {}
+                Err(error) => self.problem.set(Some(error.to_string())),
+            }
+        });
+    }
+}

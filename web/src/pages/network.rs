@@ -1,0 +1,148 @@
+//! The overlay: the picture, the same as a table, and what can be done with peers.
+
+use std::net::SocketAddr;
+
+use leptos::callback::Callback;
+use leptos::prelude::{
+    AriaAttributes, ClassAttribute, CustomAttribute, ElementChild, For, Get, GetUntracked, GetValue, IntoView, Memo,
+    OnAttribute, Signal, StoredValue, With, component, view,
+};
+use leptos::reactive::owner::Owner;
+use leptos::reactive::spawn_local_scoped_with_cancellation;
+use shared::ids::PeerId;
+use shared::wire::overview::PeerView;
+use shared::wire::rest::PeerAction;
+use shared::wire::stream::PeerState;
+
+use crate::components::commands::Curl;
+use crate::components::peer_graph::PeerGraph;
+use crate::components::peer_row::{PeerActions, PeerLine, PeerRow};
+use crate::model::Model;
+use crate::rest;
+use crate::session::{self, Session};
+
+/// The picture and the table of peers.
+#[component]
+pub fn Network(
+    /// The page's shared state.
+    session: Session,
+) -> impl IntoView {
+    let peers = Memo::new(move |_| session.model.with(in_order));
+    let actions = actions(session);
+    let start = {
+        let spawn = spawner();
+        move |_| {
+            spawn(Box::pin(async move {
+                let result = rest::start_peer(&session.user.get_untracked()).await;
+                let peer = result.as_ref().map(|peer| peer.addr.to_string()).unwrap_or_default();
+                session.report(result, format!("Peer {peer} starts."));
+            }));
+        }
+    };
+    let command = Signal::derive(|| vec![format!("curl -X POST {}/peers", session::origin())]);
+    let empty = move || peers.get().is_empty().then(|| view! { <p class="muted">"No peers yet. Start one."</p> });
+    view! {
+        <section class="card" aria-labelledby="network-title">
+            <div class="title">
+                <h2 id="network-title">"Network"</h2>
+                <button type="button" class="primary" data-testid="peer-start" on:click=start>"Start a peer"</button>
+                <Curl lines=command />
+            </div>
+            <PeerGraph model=session.model />
+            <p class="legend muted">
+                <span data-tone="good">"● up"</span>
+                <span data-tone="idle">"○ left"</span>
+                <span data-tone="bad">"✕ killed"</span>
+                <span data-tone="info">"◆ remote"</span>
+                <span data-tone="accent">"● news on its way"</span>
+                <span data-tone="idle">"• known already"</span>
+                <span>"Messages are real, but shown half a second for each hop."</span>
+            </p>
+            <table class="peers" class:empty=move || peers.get().is_empty()>
+                <thead>
+                    <tr>
+                        <th scope="col">"Peer"</th>
+                        <th scope="col">"State"</th>
+                        <th scope="col">"Files"</th>
+                        <th scope="col">"Linked with"</th>
+                        <th scope="col"><span class="hidden">"Actions"</span></th>
+                    </tr>
+                </thead>
+                <tbody>
+                    <For each=move || peers.get() key=|peer| *peer let:peer>
+                        <PeerRow peer=peer line=line(session, peer) origin=session::origin() actions=actions />
+                    </For>
+                </tbody>
+            </table>
+            {empty}
+        </section>
+    }
+}
+
+type Work = std::pin::Pin<Box<dyn Future<Output = ()>>>;
+
+/// Runs calls as long as the section is shown, whoever starts them.
+fn spawner() -> impl Fn(Work) + Copy + Send + Sync + 'static {
+    let owner = StoredValue::new(Owner::current());
+    move |work: Work| {
+        if let Some(owner) = owner.get_value() {
+            owner.with(|| spawn_local_scoped_with_cancellation(work));
+        }
+    }
+}
+
+fn actions(session: Session) -> PeerActions {
+    let spawn = spawner();
+    let name = move |peer: PeerId| session.model.with(|model| model.peer_label(&peer));
+    let act = move |action: PeerAction, done: &'static str| {
+        Callback::new(move |peer: PeerId| {
+            let done = format!("Peer {} {done}", name(peer));
+            spawn(Box::pin(async move {
+                session.report(rest::act_on_peer(&session.user.get_untracked(), peer, action).await, done);
+            }));
+        })
+    };
+    PeerActions {
+        leave: Callback::new(move |peer: PeerId| {
+            let done = format!("Peer {} said goodbye.", name(peer));
+            spawn(Box::pin(async move {
+                session.report(rest::leave_peer(&session.user.get_untracked(), peer).await, done);
+            }));
+        }),
+        kill: act(PeerAction::Kill, "was killed without goodbye."),
+        rejoin: act(PeerAction::Rejoin, "starts again."),
+    }
+}
+
+/// The peers by address, as in the picture.
+fn in_order(model: &Model) -> Vec<PeerId> {
+    let peers = model.overview().map(|overview| overview.peers.iter());
+    let mut found: Vec<(SocketAddr, PeerId)> = peers.into_iter().flatten().map(|(peer, v)| (v.addr, *peer)).collect();
+    found.sort_unstable();
+    found.into_iter().map(|(_, peer)| peer).collect()
+}
+
+fn line(session: Session, peer: PeerId) -> Signal<PeerLine> {
+    let line = Memo::new(move |before: Option<&PeerLine>| {
+        let now = session.model.with(|model| Some(peer_line(model, model.overview()?.peers.get(&peer)?)));
+        // A row outlives its peer by a moment: it keeps what it showed last.
+        now.or_else(|| before.cloned()).unwrap_or_else(|| PeerLine {
+            addr: String::new(),
+            state: PeerState::Left,
+            files: None,
+            neighbours: String::new(),
+        })
+    });
+    line.into()
+}
+
+fn peer_line(model: &Model, view: &PeerView) -> PeerLine {
+    let mut neighbours: Vec<String> = view.neighbours.iter().map(|peer| model.peer_label(peer)).collect();
+    neighbours.sort_unstable();
+    PeerLine {
+        addr: view.addr.to_string(),
+        state: view.state,
+        files: (view.state != PeerState::Remote).then_some(view.files),
+        neighbours: if neighbours.is_empty() { "–".to_owned() } else { neighbours.join(", ") },
+    }
+}

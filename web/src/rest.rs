@@ -1,0 +1,227 @@
+//! Calls to the REST API of the page's own origin, typed by `shared::wire::rest`.
+
+pub mod upload;
+
+use gloo_net::http::{Method, Request, RequestBuilder, Response};
+use serde::de::DeserializeOwned;
+use shared::ids::{PeerId, UserId, Version};
+use shared::wire::rest::{
+    FileOut, LabConfig, LabRunOut, PeerAction, PeerActionIn, PeerOut, Problem, ReadyOut, ShareIn, USER_HEADER,
+};
+use wasm_bindgen::JsCast;
+use wasm_bindgen_futures::JsFuture;
+
+/// Why a call failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RestError {
+    /// The server refused it.
+    #[error("{detail}")]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// What was wrong, as the server says.
+        detail: String,
+    },
+    /// No answer came.
+    #[error("the server can't be reached")]
+    Unreachable,
+    /// The answer can't be understood.
+    #[error("the server's answer can't be understood: {0}")]
+    Answer(String),
+    /// The browser refused to do it.
+    #[error("the browser can't do that: {0}")]
+    Browser(String),
+}
+
+/// One page of the list of files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilePage {
+    /// The files, newest first.
+    pub files: Vec<FileOut>,
+    /// The address of the next page.
+    pub next: Option<String>,
+}
+
+/// The address of the first `limit` files.
+pub fn first_page(limit: usize) -> String {
+    format!("/files?limit={limit}")
+}
+
+/// The address of a file. Its id is one path segment, whatever is in it.
+pub fn file_path(id: &str) -> String {
+    format!("/files/{}", js_sys::encode_uri_component(id))
+}
+
+/// One page of the files that `user` may see; `path` from [`first_page`] or [`FilePage::next`].
+///
+/// # Errors
+/// When the server refuses or can't be reached.
+pub async fn list_files(user: &UserId, path: &str) -> Result<FilePage, RestError> {
+    let answer = send(request(Method::GET, path, Some(user)).build()).await?;
+    let next = answer.headers().get("link").as_deref().and_then(next_link);
+    Ok(FilePage { files: decode(answer).await?, next })
+}
+
+/// Deletes version `version` of a file, if it is the latest.
+///
+/// # Errors
+/// When the server refuses (somebody was faster) or can't be reached.
+pub async fn delete_file(user: &UserId, id: &str, version: Version) -> Result<(), RestError> {
+    let request = request(Method::DELETE, &file_path(id), Some(user)).header("if-match", &format!("\"{version}\""));
+    send(request.build()).await.map(drop)
+}
+
+/// Lets `target` see a file.
+///
+/// # Errors
+/// When the server refuses or can't be reached.
+pub async fn share_file(user: &UserId, id: &str, target: &UserId) -> Result<(), RestError> {
+    let path = format!("/shares/{}", js_sys::encode_uri_component(id));
+    let body = ShareIn { target_user_id: target.to_string() };
+    send(request(Method::POST, &path, Some(user)).json(&body)).await.map(drop)
+}
+
+/// Fetches a file and hands it to the browser to save under `name`.
+///
+/// # Errors
+/// When the server refuses or can't be reached.
+pub async fn download_file(user: &UserId, id: &str, name: &str) -> Result<(), RestError> {
+    let answer = send(request(Method::GET, &file_path(id), Some(user)).build()).await?;
+    let answer: web_sys::Response = answer.into();
+    let blob = answer.blob().map_err(|error| browser(&error))?;
+    let blob = JsFuture::from(blob).await.map_err(|error| browser(&error))?;
+    save(&blob.unchecked_into(), name)
+}
+
+/// Starts one more peer.
+///
+/// # Errors
+/// When the server refuses or can't be reached.
+pub async fn start_peer(user: &UserId) -> Result<PeerOut, RestError> {
+    decode(send(request(Method::POST, "/peers", Some(user)).build()).await?).await
+}
+
+/// Lets a peer say goodbye and stop.
+///
+/// # Errors
+/// When the server refuses or can't be reached.
+pub async fn leave_peer(user: &UserId, peer: PeerId) -> Result<(), RestError> {
+    send(request(Method::DELETE, &format!("/peers/{peer}"), Some(user)).build()).await.map(drop)
+}
+
+/// Does `action` with a peer.
+///
+/// # Errors
+/// When the server refuses or can't be reached.
+pub async fn act_on_peer(user: &UserId, peer: PeerId, action: PeerAction) -> Result<(), RestError> {
+    let path = format!("/peers/{peer}/actions");
+    send(request(Method::POST, &path, Some(user)).json(&PeerActionIn { action })).await.map(drop)
+}
+
+/// Starts a run of the concurrency lab.
+///
+/// # Errors
+/// When one runs already, or the server can't be reached.
+pub async fn start_lab(user: &UserId, config: &LabConfig) -> Result<LabRunOut, RestError> {
+    decode(send(request(Method::POST, "/lab/runs", Some(user)).json(config)).await?).await
+}
+
+/// A run of the concurrency lab.
+///
+/// # Errors
+/// When it is no longer known, or the server can't be reached.
+pub async fn lab_run(user: &UserId, id: &str) -> Result<LabRunOut, RestError> {
+    let path = format!("/lab/runs/{}", js_sys::encode_uri_component(id));
+    decode(send(request(Method::GET, &path, Some(user)).build()).await?).await
+}
+
+/// How the parts of the server are. Answered with 503 where one isn't ready; that is no error here.
+///
+/// # Errors
+/// When the server can't be reached.
+pub async fn ready() -> Result<ReadyOut, RestError> {
+    let request = Request::get("/ready").build().map_err(|error| RestError::Browser(error.to_string()))?;
+    decode(request.send().await.map_err(unreachable_server)?).await
+}
+
+fn request(method: Method, path: &str, user: Option<&UserId>) -> RequestBuilder {
+    let request = RequestBuilder::new(path).method(method);
+    match user {
+        Some(user) => request.header(USER_HEADER, user.as_str()),
+        None => request,
+    }
+}
+
+async fn send(request: Result<Request, gloo_net::Error>) -> Result<Response, RestError> {
+    let request = request.map_err(|error| RestError::Browser(error.to_string()))?;
+    let answer = request.send().await.map_err(unreachable_server)?;
+    if answer.ok() {
+        return Ok(answer);
+    }
+    let status = answer.status();
+    let text = answer.text().await.unwrap_or_default();
+    Err(refusal(status, &text))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
+fn unreachable_server(_why: gloo_net::Error) -> RestError {
+    RestError::Unreachable // the browser doesn't tell pages why
+}
+
+async fn decode<T: DeserializeOwned>(answer: Response) -> Result<T, RestError> {
+    let text = answer.text().await.map_err(unreachable_server)?;
+    serde_json::from_str(&text).map_err(|error| RestError::Answer(error.to_string()))
+}
+
+/// What the server says is wrong: its problem's detail, or what can be said without one.
+fn refusal(status: u16, body: &str) -> RestError {
+    let detail = match serde_json::from_str::<Problem>(body) {
+        Ok(problem) => problem.detail,
+        Err(_not_a_problem) => format!("the server answered with status {status}"),
+    };
+    RestError::Refused { status, detail }
+}
+
+fn browser(error: &wasm_bindgen::JsValue) -> RestError {
+    RestError::Browser(format!("{error:?}"))
+}
+
+/// The target of the link with `rel="next"` in a `Link` header (RFC 8288).
+fn next_link(header: &str) -> Option<String> {
+    let next = header.split(',').find(|link| link.contains("rel=\"next\"") || link.contains("rel=next"))?;
+    let (_, rest) = next.split_once('<')?;
+    rest.split_once('>').map(|(target, _)| target.to_owned())
+}
+
+/// Saves a blob as a download does: through a link that nobody sees.
+fn save(blob: &web_sys::Blob, name: &str) -> Result<(), RestError> {
+    let document = web_sys::window().and_then(|window| window.document());
+    let document = document.ok_or_else(|| RestError::Browser("no document".to_owned()))?;
+    let url = web_sys::Url::create_object_url_with_blob(blob).map_err(|error| browser(&error))?;
+    let link = document.create_element("a").map_err(|error| browser(&error))?;
+    let link: web_sys::HtmlAnchorElement = link.unchecked_into();
+    link.set_href(&url);
+    link.set_download(name);
+    link.click();
+    // The browser has taken hold of the blob by the time the click returns.
+    web_sys::Url::revoke_object_url(&url).map_err(|error| browser(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_page_is_found_among_links() {
+        let header = r#"</files?limit=5>; rel="first", </files?limit=5&after=x>; rel="next""#;
+        assert_eq!(next_link(header).as_deref(), Some("/files?limit=5&after=x"));
+        assert_eq!(next_link(r#"</files>; rel="first""#), None);
+    }
+
+    #[test]
+    fn a_refusal_says_what_the_server_said() {
+        let problem = r#"{"type":"urn:x","title":"t","status":412,"detail":"version 2 is the latest"}"#;
+        assert_eq!(refusal(412, problem).to_string(), "version 2 is the latest");
+        assert_eq!(refusal(502, "<html>").to_string(), "the server answered with status 502");
+    }
+}
