@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::Connection;
 use shared::ids::{ContentHash, FileId, PeerId, UserId, Version};
 use shared::stamp::{Clock, Stamp};
-use shared::wire::queue::ChangeKind;
+use shared::wire::queue::{ChangeKind, FileEvent};
 use tokio::sync::watch;
 use tokio::task;
 use tracing::{info, warn};
@@ -130,16 +130,27 @@ pub struct NewContent {
     pub received: Received,
 }
 
+/// An event that the broker hasn't confirmed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutboxRow {
+    /// Its place in the order of changes.
+    pub seq: i64,
+    /// Names the message, so that whoever gets it twice can tell.
+    pub message_id: Uuid,
+    /// What happened.
+    pub event: FileEvent,
+}
+
 /// The store; clones are the same one.
 #[derive(Debug, Clone)]
 pub struct Store {
     db: Db,
-    shelf: Arc<Shelf>,
+    keeper: Arc<Keeper>,
 }
 
 /// What the jobs of a store share.
 #[derive(Debug)]
-struct Shelf {
+struct Keeper {
     contents: Contents,
     /// This host, as the origin of changes.
     node: PeerId,
@@ -173,13 +184,13 @@ impl Store {
         };
         let (db, (node, last)) = Db::open_with(&dir.join("grapevine.db"), include_str!("store/schema.sql"), prepare)?;
         let clock = Mutex::new(Clock::after(last));
-        let shelf = Shelf { contents, node, clock, outbox: watch::Sender::new(0) };
-        Ok(Self { db, shelf: Arc::new(shelf) })
+        let keeper = Keeper { contents, node, clock, outbox: watch::Sender::new(0) };
+        Ok(Self { db, keeper: Arc::new(keeper) })
     }
 
     /// This host, as the origin of changes.
     pub fn node(&self) -> PeerId {
-        self.shelf.node
+        self.keeper.node
     }
 
     /// Whether catalogue and contents can be written.
@@ -187,8 +198,8 @@ impl Store {
     /// # Errors
     /// Why not.
     pub async fn check(&self) -> Result<(), StoreError> {
-        let shelf = Arc::clone(&self.shelf);
-        self.db.write(move |_connection| shelf.contents.check()).await
+        let keeper = Arc::clone(&self.keeper);
+        self.db.write(move |_connection| keeper.contents.check()).await
     }
 
     /// Begins to take a content of at most `bytes_max` bytes.
@@ -196,7 +207,7 @@ impl Store {
     /// # Errors
     /// When the disk fails.
     pub async fn receive(&self, bytes_max: u64) -> Result<Incoming, StoreError> {
-        self.shelf.contents.receive(bytes_max).await
+        self.keeper.contents.receive(bytes_max).await
     }
 
     /// Opens a version's content for reading.
@@ -205,7 +216,7 @@ impl Store {
     /// [`StoreError::NotFound`] when the file was deleted meanwhile, or that the disk failed.
     pub async fn open_content(&self, file: &FileRecord) -> Result<tokio::fs::File, StoreError> {
         let hash = file.content.ok_or(StoreError::NotFound)?;
-        match tokio::fs::File::open(self.shelf.contents.path(hash)).await {
+        match tokio::fs::File::open(self.keeper.contents.path(hash)).await {
             Ok(open) => Ok(open),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(StoreError::NotFound),
             Err(error) => Err(StoreError::io("open a content")(error)),
@@ -218,8 +229,8 @@ impl Store {
     /// When database or disk fail; then nothing is left.
     pub async fn create(&self, owner: UserId, new: NewContent) -> Result<FileRecord, StoreError> {
         let hash = new.received.hash;
-        let shelf = Arc::clone(&self.shelf);
-        let done = self.db.write(move |connection| shelf.create(connection, owner, new)).await;
+        let keeper = Arc::clone(&self.keeper);
+        let done = self.db.write(move |connection| keeper.create(connection, owner, new)).await;
         self.settle(done, &[hash]).await
     }
 
@@ -244,10 +255,10 @@ impl Store {
         new: NewContent,
     ) -> Result<FileRecord, StoreError> {
         let hash = new.received.hash;
-        let shelf = Arc::clone(&self.shelf);
+        let keeper = Arc::clone(&self.keeper);
         let replace = move |connection: &Connection| {
             let former = owned(connection, &file, &user, &precondition)?;
-            shelf.replace(connection, former, new)
+            keeper.replace(connection, former, new)
         };
         let done = self.db.write(replace).await;
         self.settle(done, &[hash]).await
@@ -263,10 +274,10 @@ impl Store {
         user: UserId,
         precondition: Precondition,
     ) -> Result<FileRecord, StoreError> {
-        let shelf = Arc::clone(&self.shelf);
+        let keeper = Arc::clone(&self.keeper);
         let delete = move |connection: &Connection| {
             let former = owned(connection, &file, &user, &precondition)?;
-            shelf.delete(connection, former)
+            keeper.delete(connection, former)
         };
         let (tombstone, contents) = self.db.write(delete).await?;
         let done = self.settle(Ok(tombstone), &[]).await;
@@ -320,10 +331,10 @@ impl Store {
         user: UserId,
         target: UserId,
     ) -> Result<(ShareRecord, Option<FileRecord>), StoreError> {
-        let shelf = Arc::clone(&self.shelf);
+        let keeper = Arc::clone(&self.keeper);
         let share = move |connection: &Connection| {
             let file = owned(connection, &file, &user, &Precondition::Any)?;
-            shelf.share(connection, file, target)
+            keeper.share(connection, file, target)
         };
         let done = self.db.write(share).await;
         self.settle(done, &[]).await
@@ -358,13 +369,13 @@ impl Store {
     }
 
     fn outbox_sender(&self) -> &watch::Sender<u64> {
-        &self.shelf.outbox
+        &self.keeper.outbox
     }
 
     /// After a change: tells of the new event, or removes the contents that came for nothing.
     async fn settle<T>(&self, done: Result<T, StoreError>, contents: &[ContentHash]) -> Result<T, StoreError> {
         match &done {
-            Ok(_) => self.shelf.outbox.send_modify(|count| *count = count.wrapping_add(1)),
+            Ok(_) => self.keeper.outbox.send_modify(|count| *count = count.wrapping_add(1)),
             Err(_) => self.forget_unused(contents.to_vec()).await,
         }
         done
@@ -375,11 +386,11 @@ impl Store {
         if contents.is_empty() {
             return;
         }
-        let shelf = Arc::clone(&self.shelf);
+        let keeper = Arc::clone(&self.keeper);
         let forget = move |connection: &Connection| -> Result<(), StoreError> {
             for hash in contents {
                 if !metadata::is_used(connection, hash)? {
-                    shelf.contents.forget(hash)?;
+                    keeper.contents.forget(hash)?;
                 }
             }
             Ok(())
@@ -416,7 +427,7 @@ fn owned(
 }
 
 /// The jobs: each runs in the database's writer, inside one transaction.
-impl Shelf {
+impl Keeper {
     fn create(&self, connection: &Connection, owner: UserId, new: NewContent) -> Result<FileRecord, StoreError> {
         let now = wall::now_ms();
         let id = FileId::try_from(Uuid::now_v7().to_string()).map_err(|_invalid| StoreError::Interrupted)?;

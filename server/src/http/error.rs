@@ -171,7 +171,9 @@ impl From<SwarmError> for ApiError {
     fn from(error: SwarmError) -> Self {
         match error {
             SwarmError::NotFound(_) => Self::NotFound,
-            SwarmError::WrongState(_) | SwarmError::Full(_) => Self::Conflict(error.to_string()),
+            SwarmError::WrongState(_) | SwarmError::Full(_) | SwarmError::Bind { .. } | SwarmError::ShuttingDown => {
+                Self::Conflict(error.to_string())
+            }
             SwarmError::Start(_) => Self::Internal(error.into()),
         }
     }

@@ -9,22 +9,11 @@ use uuid::Uuid;
 
 use crate::db::DbError;
 use crate::store::metadata::{FileRecord, column_error, count, to_column};
-use crate::store::{Store, StoreError};
+use crate::store::{OutboxRow, Store, StoreError};
 use crate::wall;
 
 /// How long sent events are kept, to answer what happened. A guess: a month.
 const KEPT_MS: u64 = 30 * 24 * 60 * 60 * 1000;
-
-/// An event that the broker hasn't confirmed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OutboxRow {
-    /// Its place in the order of changes.
-    pub seq: i64,
-    /// Names the message, so that whoever gets it twice can tell.
-    pub message_id: Uuid,
-    /// What happened.
-    pub event: FileEvent,
-}
 
 impl Store {
     /// The events after `after` that were neither sent nor set aside, at most `limit`, in the order of changes.
