@@ -87,7 +87,13 @@ impl fmt::Debug for Db {
 /// Tells the caller what became of a job, once the group's commit has succeeded or failed.
 type Answer = Box<dyn FnOnce(Result<(), DbError>) + Send>;
 /// Does a job inside the group's transaction, or learns that there is none.
-type Job = Box<dyn FnOnce(Result<&Connection, DbError>) -> Answer + Send>;
+type Work = Box<dyn FnOnce(Result<&Connection, DbError>) -> Answer + Send>;
+
+struct Job {
+    work: Work,
+    /// In a group of its own.
+    alone: bool,
+}
 
 impl Db {
     /// Opens the database at `path`, makes it where it doesn't exist, and runs `schema`, which must be repeatable.
@@ -96,9 +102,26 @@ impl Db {
     /// # Errors
     /// When the file can't be opened or the schema fails.
     pub fn open(path: &Path, schema: &str) -> Result<Self, DbError> {
+        Self::open_with(path, schema, |_connection| Ok(())).map(|(db, ())| db)
+    }
+
+    /// The same, and does `prepare` in a transaction before anybody else can do anything. Blocks.
+    ///
+    /// # Errors
+    /// What `prepare` says, or when the file can't be opened or the schema fails.
+    pub fn open_with<T, E: From<DbError>>(
+        path: &Path,
+        schema: &str,
+        prepare: impl FnOnce(&Connection) -> Result<T, E>,
+    ) -> Result<(Self, T), E> {
         let failed = |source| DbError::Open { path: path.to_owned(), source };
         let writer = connect(path).map_err(failed)?;
         writer.execute_batch(&format!("BEGIN IMMEDIATE; {schema}; COMMIT;")).map_err(failed)?;
+        let prepared = in_savepoint(&writer, prepare)?;
+        Ok((Self::start(path, writer)?, prepared))
+    }
+
+    fn start(path: &Path, writer: Connection) -> Result<Self, DbError> {
         let (jobs, queue) = mpsc::channel(WRITE_QUEUE);
         let thread = std::thread::Builder::new().name("database".to_owned());
         // Not joined: what it was answered for is committed, and it ends with the last sender.
@@ -118,8 +141,36 @@ impl Db {
         T: Send + 'static,
         E: From<DbError> + Send + 'static,
     {
+        self.enqueue(work, false).await
+    }
+
+    /// The same in a transaction that no other job is part of: `work` sees only what is committed, so it may do what a
+    /// rollback couldn't take back.
+    ///
+    /// # Errors
+    /// As [`Db::write`].
+    pub async fn write_alone<T, E>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<DbError> + Send + 'static,
+    {
+        self.enqueue(work, true).await
+    }
+
+    async fn enqueue<T, E>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+        alone: bool,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<DbError> + Send + 'static,
+    {
         let (tell, told) = oneshot::channel();
-        let job: Job = Box::new(move |connection| {
+        let work: Work = Box::new(move |connection| {
             let done = connection.map_err(E::from).and_then(|connection| in_savepoint(connection, work));
             Box::new(move |committed: Result<(), DbError>| {
                 let result = done.and_then(|value| committed.map(|()| value).map_err(E::from));
@@ -127,7 +178,7 @@ impl Db {
                 drop(tell.send(result));
             })
         });
-        self.jobs.send(job).await.map_err(|_closed| DbError::Closed)?;
+        self.jobs.send(Job { work, alone }).await.map_err(|_closed| DbError::Closed)?;
         told.await.map_err(|_closed| DbError::Closed)?
     }
 
@@ -188,24 +239,30 @@ fn connect_reader(path: &Path) -> Result<Connection, DbError> {
 
 /// The writer's life.
 fn write_all(connection: &Connection, mut queue: Receiver<Job>) {
-    while let Some(first) = queue.blocking_recv() {
-        write_group(connection, first, &mut queue);
+    let mut left_over = None;
+    while let Some(first) = left_over.take().or_else(|| queue.blocking_recv()) {
+        left_over = write_group(connection, first, &mut queue);
     }
 }
 
-fn write_group(connection: &Connection, first: Job, queue: &mut Receiver<Job>) {
+/// Writes a group; returns a job that was taken from the queue and isn't part of it.
+fn write_group(connection: &Connection, first: Job, queue: &mut Receiver<Job>) -> Option<Job> {
     if let Err(error) = connection.execute_batch("BEGIN IMMEDIATE") {
         tracing::error!(%error, "the database can't begin a transaction");
-        first(Err(error.into()))(Ok(()));
-        return;
+        (first.work)(Err(error.into()))(Ok(()));
+        return None;
     }
-    let mut answers = vec![first(Ok(connection))];
+    let mut left_over = None;
+    let mut full = first.alone;
+    let mut answers = vec![(first.work)(Ok(connection))];
     // Some errors (a full disk among them) make SQLite roll back the whole transaction: then the group ends here.
-    while !connection.is_autocommit() && answers.len() < GROUP_LIMIT {
+    while !full && !connection.is_autocommit() {
         match queue.try_recv() {
-            Ok(job) => answers.push(job(Ok(connection))),
+            Ok(job) if job.alone => left_over = Some(job),
+            Ok(job) => answers.push((job.work)(Ok(connection))),
             Err(_empty) => break,
         }
+        full = left_over.is_some() || answers.len() == GROUP_LIMIT;
     }
     let outcome = if connection.is_autocommit() { Err(None) } else { commit(connection).map_err(Some) };
     for answer in answers {
@@ -215,6 +272,7 @@ fn write_group(connection: &Connection, first: Job, queue: &mut Receiver<Job>) {
             Err(Some(error)) => Err(DbError::Commit(Arc::clone(error))),
         });
     }
+    left_over
 }
 
 fn commit(connection: &Connection) -> Result<(), Arc<rusqlite::Error>> {

@@ -1,1 +1,121 @@
-//! stub
+//! The REST API and the event stream: every route on one page, and what the handlers share.
+
+pub mod auth;
+pub mod disposition;
+pub mod error;
+pub mod etag;
+pub mod files;
+pub mod guard;
+pub mod health;
+pub mod lab;
+pub mod openapi;
+pub mod peers;
+pub mod range;
+pub mod shares;
+pub mod stream;
+pub mod ui;
+pub mod upload;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware;
+use axum::response::Redirect;
+use axum::routing::get;
+use shared::ids::FileId;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::trace::TraceLayer;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+use crate::concurrency::Lab;
+use crate::http::error::ApiError;
+use crate::hub::Hub;
+use crate::shutdown::Tasks;
+use crate::store::Store;
+use crate::swarm::Swarm;
+
+/// The largest body that isn't an upload, in bytes: JSON of a few fields.
+const JSON_BYTES: usize = 64 * 1024;
+
+/// How the API is reached, and what it takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpConfig {
+    /// The largest file that is accepted, in bytes.
+    max_upload_bytes: u64,
+    /// Whether only names of this machine are accepted as `Host`: so when the server listens on loopback, where a page
+    /// from elsewhere could otherwise reach it under a name of its own (DNS rebinding).
+    local_only: bool,
+    /// Further accepted hosts, and origins of pages that may change things: `name` or `name:port`.
+    allowed_hosts: Arc<[String]>,
+}
+
+impl HttpConfig {
+    /// Takes files of at most `max_upload_bytes`, listens on `host`, and is also known as `allowed_hosts` (each `name`
+    /// or `name:port`).
+    pub fn new(max_upload_bytes: u64, host: IpAddr, allowed_hosts: Vec<String>) -> Self {
+        Self { max_upload_bytes, local_only: host.is_loopback(), allowed_hosts: allowed_hosts.into() }
+    }
+}
+
+/// What the handlers use.
+#[derive(Debug, Clone)]
+pub struct AppState {
+    /// Files, versions, shares.
+    pub store: Store,
+    /// What happens.
+    pub hub: Hub,
+    /// The local peers.
+    pub swarm: Swarm,
+    /// The concurrency lab.
+    pub lab: Lab,
+    /// Where tasks that outlive their request run.
+    pub tasks: Tasks,
+    /// How the API is reached.
+    pub config: HttpConfig,
+}
+
+/// Everything that is served on the API's port.
+pub fn router(state: AppState) -> Router {
+    let (routes, description) = api().split_for_parts();
+    routes
+        .merge(openapi::pages(openapi::finish(description)))
+        .route("/", get(async || Redirect::temporary("/ui/")))
+        .merge(ui::pages())
+        .fallback(async || ApiError::NoSuchPage)
+        .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
+        .layer(DefaultBodyLimit::max(JSON_BYTES))
+        .layer(middleware::from_fn_with_state(state.clone(), guard::check))
+        .layer(CatchPanicLayer::custom(error::panicked))
+        .layer(TraceLayer::new_for_http())
+        .with_state(state)
+}
+
+/// The calls that the API's description lists.
+fn api() -> OpenApiRouter<AppState> {
+    OpenApiRouter::with_openapi(openapi::preface())
+        .routes(routes!(files::upload, files::list))
+        .routes(routes!(files::download, files::replace, files::delete))
+        .routes(routes!(files::meta))
+        .routes(routes!(files::history))
+        .routes(routes!(shares::share, shares::list))
+        .routes(routes!(shares::unshare))
+        .routes(routes!(peers::list, peers::start))
+        .routes(routes!(peers::leave))
+        .routes(routes!(peers::act))
+        .routes(routes!(peers::topology))
+        .routes(routes!(lab::start))
+        .routes(routes!(lab::get))
+        .routes(routes!(stream::stream))
+        .routes(routes!(health::health))
+        .routes(routes!(health::ready))
+}
+
+/// The file that a path names. The API's ids are UUIDs; what isn't one names no file.
+fn file_id(text: &str) -> Result<FileId, ApiError> {
+    let id = Uuid::parse_str(text).map_err(|_not_an_id| ApiError::NotFound)?;
+    id.to_string().try_into().map_err(|_too_long| ApiError::NotFound)
+}

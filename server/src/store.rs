@@ -1,41 +1,515 @@
-//! stub
+//! Files, versions, shares and the events about them. One call is one transaction: contents, metadata and event change
+//! together or not at all.
+//!
+//! Why no content is lost or left: giving a content its name, writing the row that refers to it, and removing a
+//! content that no row refers to all happen in jobs of the database's one writer, so none of them can come between
+//! another's steps. Removing is a job of its own after the commit that made a content unused; it sees only committed
+//! rows. What a crash leaves in between is removed when the store is opened.
 
-use shared::wire::queue::FileEvent;
+pub mod contents;
+pub mod metadata;
+pub mod outbox;
+
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rusqlite::Connection;
+use shared::ids::{ContentHash, FileId, PeerId, UserId, Version};
+use shared::stamp::{Clock, Stamp};
+use shared::wire::queue::{ChangeKind, FileEvent};
 use tokio::sync::watch;
+use tokio::task;
+use tracing::{info, warn};
 use uuid::Uuid;
 
-/// stub
+use crate::db::{Db, DbError};
+use crate::store::contents::{Contents, Incoming, Received};
+use crate::store::metadata::{FileRecord, ShareRecord};
+use crate::store::outbox::Change;
+use crate::wall;
+
+/// Why the store did nothing.
 #[derive(Debug, thiserror::Error)]
-#[error("stub")]
-pub struct StoreError;
+pub enum StoreError {
+    /// The database failed.
+    #[error("the database failed")]
+    Db(#[from] DbError),
+    /// The disk failed.
+    #[error("can't {doing}")]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+    /// No random bytes for this host's id.
+    #[error("no random bytes for this host's id")]
+    Random(#[source] getrandom::Error),
+    /// A step in the middle of an upload didn't end.
+    #[error("the upload was interrupted")]
+    Interrupted,
+    /// There is no such file, or it isn't the user's to see.
+    #[error("there is no such file")]
+    NotFound,
+    /// The user may see the file, and only its owner may do this.
+    #[error("only the file's owner may do this")]
+    NotOwner,
+    /// The file isn't at the version that the change was meant for.
+    #[error("the file is at version {current}")]
+    VersionMismatch {
+        /// The version it is at.
+        current: Version,
+    },
+    /// The file has as many versions as can be counted.
+    #[error("the file can have no more versions")]
+    NoMoreVersions,
+    /// The content is larger than allowed.
+    #[error("the content is larger than {bytes_max} bytes")]
+    TooLarge {
+        /// The limit in bytes.
+        bytes_max: u64,
+    },
+    /// A file can't be shared with its owner.
+    #[error("a file can't be shared with its owner")]
+    SharedWithOwner,
+}
 
-/// stub
-#[derive(Debug, Clone)]
-pub struct Store;
+impl StoreError {
+    fn io(doing: &'static str) -> impl FnOnce(io::Error) -> Self + Copy {
+        move |source| Self::Io { doing, source }
+    }
 
-/// stub
-#[derive(Debug, Clone)]
+    /// Whether there is no room on the disk.
+    pub fn is_disk_full(&self) -> bool {
+        match self {
+            Self::Db(error) => error.is_disk_full(),
+            Self::Io { source, .. } => {
+                matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+            }
+            Self::Random(_)
+            | Self::Interrupted
+            | Self::NotFound
+            | Self::NotOwner
+            | Self::VersionMismatch { .. }
+            | Self::NoMoreVersions
+            | Self::TooLarge { .. }
+            | Self::SharedWithOwner => false,
+        }
+    }
+}
+
+/// Which versions a change may replace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Precondition {
+    /// Whichever there is.
+    Any,
+    /// One of these; none when empty.
+    OneOf(Vec<Version>),
+}
+
+impl Precondition {
+    fn check(&self, current: Version) -> Result<(), StoreError> {
+        match self {
+            Self::Any => Ok(()),
+            Self::OneOf(versions) if versions.contains(&current) => Ok(()),
+            Self::OneOf(_) => Err(StoreError::VersionMismatch { current }),
+        }
+    }
+}
+
+/// A received content with what its uploader said of it.
+#[derive(Debug)]
+pub struct NewContent {
+    /// The file's name.
+    pub name: String,
+    /// The media type.
+    pub content_type: String,
+    /// The bytes.
+    pub received: Received,
+}
+
+/// An event that the broker hasn't confirmed.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutboxRow {
-    /// stub
+    /// Its place in the order of changes.
     pub seq: i64,
-    /// stub
+    /// Names the message, so that whoever gets it twice can tell.
     pub message_id: Uuid,
-    /// stub
+    /// What happened.
     pub event: FileEvent,
 }
 
-#[expect(clippy::unused_async, missing_docs, clippy::missing_errors_doc, reason = "stub")]
+/// The store; clones are the same one.
+#[derive(Debug, Clone)]
+pub struct Store {
+    db: Db,
+    keeper: Arc<Keeper>,
+}
+
+/// What the jobs of a store share.
+#[derive(Debug)]
+struct Keeper {
+    contents: Contents,
+    /// This host, as the origin of changes.
+    node: PeerId,
+    /// A lock is enough: it is held for one tick.
+    clock: Mutex<Clock>,
+    outbox: watch::Sender<u64>,
+}
+
 impl Store {
-    pub async fn outbox_pending(&self, _after: i64, _limit: u32) -> Result<Vec<OutboxRow>, StoreError> {
-        Err(StoreError)
+    /// Opens the store in `dir`, makes it where it doesn't exist, and removes what a crash left. The caller makes sure
+    /// that no other process has it open.
+    ///
+    /// # Errors
+    /// When the folder or the database can't be opened.
+    pub async fn open(dir: &Path) -> Result<Self, StoreError> {
+        let dir = dir.to_owned();
+        task::spawn_blocking(move || Self::open_blocking(&dir)).await.map_err(|_panicked| StoreError::Interrupted)?
     }
-    pub async fn outbox_sent(&self, _ids: Vec<Uuid>) -> Result<(), StoreError> {
-        Err(StoreError)
+
+    fn open_blocking(dir: &Path) -> Result<Self, StoreError> {
+        let contents = Contents::open(dir.join("contents"))?;
+        let mut fresh = [0; 32];
+        getrandom::fill(&mut fresh).map_err(StoreError::Random)?;
+        let prepare = |connection: &Connection| -> Result<_, StoreError> {
+            outbox::forget_old(connection)?;
+            let removed = contents.recover(|hash| Ok(metadata::is_used(connection, hash)?))?;
+            if removed > 0 {
+                info!(removed, "removed what an interrupted run had left");
+            }
+            Ok((metadata::node(connection, PeerId(fresh))?, metadata::last_stamp(connection)?))
+        };
+        let (db, (node, last)) = Db::open_with(&dir.join("grapevine.db"), include_str!("store/schema.sql"), prepare)?;
+        let clock = Mutex::new(Clock::after(last));
+        let keeper = Keeper { contents, node, clock, outbox: watch::Sender::new(0) };
+        Ok(Self { db, keeper: Arc::new(keeper) })
     }
-    pub async fn outbox_dead(&self, _id: Uuid, _reason: String) -> Result<(), StoreError> {
-        Err(StoreError)
+
+    /// This host, as the origin of changes.
+    pub fn node(&self) -> PeerId {
+        self.keeper.node
     }
-    pub fn outbox_changes(&self) -> watch::Receiver<u64> {
-        watch::channel(0).1
+
+    /// Whether catalogue and contents can be written.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn check(&self) -> Result<(), StoreError> {
+        let keeper = Arc::clone(&self.keeper);
+        self.db.write(move |_connection| keeper.contents.check()).await
+    }
+
+    /// Begins to take a content of at most `bytes_max` bytes.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub async fn receive(&self, bytes_max: u64) -> Result<Incoming, StoreError> {
+        self.keeper.contents.receive(bytes_max).await
+    }
+
+    /// Opens a version's content for reading.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when the file was deleted meanwhile, or that the disk failed.
+    pub async fn open_content(&self, file: &FileRecord) -> Result<tokio::fs::File, StoreError> {
+        let hash = file.content.ok_or(StoreError::NotFound)?;
+        match tokio::fs::File::open(self.keeper.contents.path(hash)).await {
+            Ok(open) => Ok(open),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(StoreError::NotFound),
+            Err(error) => Err(StoreError::io("open a content")(error)),
+        }
+    }
+
+    /// Adds a new file of `owner`'s.
+    ///
+    /// # Errors
+    /// When database or disk fail; then nothing is left.
+    pub async fn create(&self, owner: UserId, new: NewContent) -> Result<FileRecord, StoreError> {
+        let hash = new.received.hash;
+        let keeper = Arc::clone(&self.keeper);
+        let done = self.db.write(move |connection| keeper.create(connection, owner, new)).await;
+        self.settle(done, &[hash]).await
+    }
+
+    /// Whether `user` may make the next version of a file that is at a version of `precondition`; what
+    /// [`Store::replace`] says later counts.
+    ///
+    /// # Errors
+    /// Why she may not.
+    pub async fn check_change(&self, file: FileId, user: UserId, precondition: Precondition) -> Result<(), StoreError> {
+        self.db.read(move |connection| owned(connection, &file, &user, &precondition).map(drop)).await
+    }
+
+    /// Makes the next version of a file.
+    ///
+    /// # Errors
+    /// When `user` may not do that, the file is at another version, or database or disk fail; then nothing is left.
+    pub async fn replace(
+        &self,
+        file: FileId,
+        user: UserId,
+        precondition: Precondition,
+        new: NewContent,
+    ) -> Result<FileRecord, StoreError> {
+        let hash = new.received.hash;
+        let keeper = Arc::clone(&self.keeper);
+        let replace = move |connection: &Connection| {
+            let former = owned(connection, &file, &user, &precondition)?;
+            keeper.replace(connection, former, new)
+        };
+        let done = self.db.write(replace).await;
+        self.settle(done, &[hash]).await
+    }
+
+    /// Makes a tombstone of a file and forgets all its contents that no other file uses.
+    ///
+    /// # Errors
+    /// When `user` may not do that, the file is at another version, or the database fails.
+    pub async fn delete(
+        &self,
+        file: FileId,
+        user: UserId,
+        precondition: Precondition,
+    ) -> Result<FileRecord, StoreError> {
+        let keeper = Arc::clone(&self.keeper);
+        let delete = move |connection: &Connection| {
+            let former = owned(connection, &file, &user, &precondition)?;
+            keeper.delete(connection, former)
+        };
+        let (tombstone, contents) = self.db.write(delete).await?;
+        let done = self.settle(Ok(tombstone), &[]).await;
+        self.forget_unused(contents).await;
+        done
+    }
+
+    /// A version of a file, the latest by default, if `user` may see it.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] also when she may not.
+    pub async fn file(&self, file: FileId, user: UserId, version: Option<Version>) -> Result<FileRecord, StoreError> {
+        let find = move |connection: &Connection| {
+            let latest = visible(connection, &file, &user)?;
+            match version {
+                Some(version) => metadata::version(connection, &file, version)?.ok_or(StoreError::NotFound),
+                None => Ok(latest),
+            }
+        };
+        self.db.read(find).await
+    }
+
+    /// All versions of a file, the newest first.
+    ///
+    /// # Errors
+    /// As [`Store::file`].
+    pub async fn history(&self, file: FileId, user: UserId) -> Result<Vec<FileRecord>, StoreError> {
+        let find = move |connection: &Connection| {
+            visible(connection, &file, &user)?;
+            Ok(metadata::history(connection, &file)?)
+        };
+        self.db.read(find).await
+    }
+
+    /// The files that `user` owns or that were shared with her, the newest first, at most `limit` of those that are
+    /// older than `after`.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn list(&self, user: UserId, after: Option<FileId>, limit: u32) -> Result<Vec<FileRecord>, StoreError> {
+        self.db.read(move |connection| Ok(metadata::list(connection, &user, after.as_ref(), limit)?)).await
+    }
+
+    /// Lets `target` see a file. The file where that is new, for it is an event; else only the share there was.
+    ///
+    /// # Errors
+    /// When `user` doesn't own the file, `target` does, or the database fails.
+    pub async fn share(
+        &self,
+        file: FileId,
+        user: UserId,
+        target: UserId,
+    ) -> Result<(ShareRecord, Option<FileRecord>), StoreError> {
+        let keeper = Arc::clone(&self.keeper);
+        let share = move |connection: &Connection| {
+            let file = owned(connection, &file, &user, &Precondition::Any)?;
+            keeper.share(connection, file, target)
+        };
+        let done = self.db.write(share).await;
+        self.settle(done, &[]).await
+    }
+
+    /// With whom a file is shared.
+    ///
+    /// # Errors
+    /// When `user` doesn't own the file, or the database fails.
+    pub async fn shares(&self, file: FileId, user: UserId) -> Result<Vec<ShareRecord>, StoreError> {
+        let find = move |connection: &Connection| {
+            owned(connection, &file, &user, &Precondition::Any)?;
+            Ok(metadata::shares(connection, &file)?)
+        };
+        self.db.read(find).await
+    }
+
+    /// Ends a share.
+    ///
+    /// # Errors
+    /// When `user` doesn't own the file, it isn't shared with `target`, or the database fails.
+    pub async fn unshare(&self, file: FileId, user: UserId, target: UserId) -> Result<(), StoreError> {
+        let unshare = move |connection: &Connection| {
+            owned(connection, &file, &user, &Precondition::Any)?;
+            metadata::remove_share(connection, &file, &target)?.then_some(()).ok_or(StoreError::NotFound)
+        };
+        self.db.write(unshare).await
+    }
+
+    fn db(&self) -> &Db {
+        &self.db
+    }
+
+    fn outbox_sender(&self) -> &watch::Sender<u64> {
+        &self.keeper.outbox
+    }
+
+    /// After a change: tells of the new event, or removes the contents that came for nothing.
+    async fn settle<T>(&self, done: Result<T, StoreError>, contents: &[ContentHash]) -> Result<T, StoreError> {
+        match &done {
+            Ok(_) => self.keeper.outbox.send_modify(|count| *count = count.wrapping_add(1)),
+            Err(_) => self.forget_unused(contents.to_vec()).await,
+        }
+        done
+    }
+
+    /// Removes those of `contents` that no version refers to. What fails here is left to the next start.
+    async fn forget_unused(&self, contents: Vec<ContentHash>) {
+        if contents.is_empty() {
+            return;
+        }
+        let keeper = Arc::clone(&self.keeper);
+        let forget = move |connection: &Connection| -> Result<(), StoreError> {
+            for hash in contents {
+                if !metadata::is_used(connection, hash)? {
+                    keeper.contents.forget(hash)?;
+                }
+            }
+            Ok(())
+        };
+        if let Err(error) = self.db.write_alone(forget).await {
+            warn!(error = &error as &dyn std::error::Error, "contents that nobody uses could not be removed");
+        }
+    }
+}
+
+/// The latest version of a file that `user` may see.
+fn visible(connection: &Connection, file: &FileId, user: &UserId) -> Result<FileRecord, StoreError> {
+    let latest = metadata::latest(connection, file)?.ok_or(StoreError::NotFound)?;
+    if latest.owner == *user || metadata::share(connection, file, user)?.is_some() {
+        Ok(latest)
+    } else {
+        Err(StoreError::NotFound)
+    }
+}
+
+/// The latest version of a file that `user` owns and that is at a version of `precondition`.
+fn owned(
+    connection: &Connection,
+    file: &FileId,
+    user: &UserId,
+    precondition: &Precondition,
+) -> Result<FileRecord, StoreError> {
+    let latest = visible(connection, file, user)?;
+    if latest.owner != *user {
+        return Err(StoreError::NotOwner);
+    }
+    precondition.check(latest.version)?;
+    Ok(latest)
+}
+
+/// The jobs: each runs in the database's writer, inside one transaction.
+impl Keeper {
+    fn create(&self, connection: &Connection, owner: UserId, new: NewContent) -> Result<FileRecord, StoreError> {
+        let now = wall::now_ms();
+        let id = FileId::try_from(Uuid::now_v7().to_string()).map_err(|_invalid| StoreError::Interrupted)?;
+        let file = FileRecord {
+            id,
+            owner,
+            version: Version::FIRST,
+            name: new.name,
+            content_type: new.content_type,
+            size_bytes: new.received.size_bytes,
+            content: Some(new.received.hash),
+            sha256: Some(new.received.sha256),
+            created_ms: now,
+            stored_ms: now,
+        };
+        self.contents.keep(new.received)?;
+        metadata::insert_file(connection, &file)?;
+        self.add_version(connection, &file, ChangeKind::Uploaded)?;
+        Ok(file)
+    }
+
+    fn replace(&self, connection: &Connection, former: FileRecord, new: NewContent) -> Result<FileRecord, StoreError> {
+        let file = FileRecord {
+            name: new.name,
+            content_type: new.content_type,
+            size_bytes: new.received.size_bytes,
+            content: Some(new.received.hash),
+            sha256: Some(new.received.sha256),
+            ..Self::next(connection, former, false)?
+        };
+        self.contents.keep(new.received)?;
+        self.add_version(connection, &file, ChangeKind::Updated)?;
+        Ok(file)
+    }
+
+    fn delete(
+        &self,
+        connection: &Connection,
+        former: FileRecord,
+    ) -> Result<(FileRecord, Vec<ContentHash>), StoreError> {
+        let file = FileRecord { size_bytes: 0, content: None, sha256: None, ..Self::next(connection, former, true)? };
+        let contents = metadata::forget_contents(connection, &file.id)?;
+        self.add_version(connection, &file, ChangeKind::Deleted)?;
+        Ok((file, contents))
+    }
+
+    fn share(
+        &self,
+        connection: &Connection,
+        file: FileRecord,
+        target: UserId,
+    ) -> Result<(ShareRecord, Option<FileRecord>), StoreError> {
+        if target == file.owner {
+            return Err(StoreError::SharedWithOwner);
+        }
+        if let Some(share) = metadata::share(connection, &file.id, &target)? {
+            return Ok((share, None));
+        }
+        let share = ShareRecord { id: Uuid::now_v7().to_string(), target: target.clone() };
+        metadata::insert_share(connection, &file.id, &share, wall::now_ms())?;
+        let (kind, stamp, origin) = (ChangeKind::Shared, self.tick(), self.node);
+        outbox::add(connection, Change { kind, file: &file, stamp, origin, target: Some(target) })?;
+        Ok((share, Some(file)))
+    }
+
+    /// The version after `former`, which it replaces from now on.
+    fn next(connection: &Connection, former: FileRecord, deleted: bool) -> Result<FileRecord, StoreError> {
+        let version = former.version.next().ok_or(StoreError::NoMoreVersions)?;
+        if !metadata::advance(connection, &former.id, former.version, (version, deleted))? {
+            return Err(StoreError::VersionMismatch { current: former.version });
+        }
+        Ok(FileRecord { version, stored_ms: wall::now_ms(), ..former })
+    }
+
+    fn add_version(&self, connection: &Connection, file: &FileRecord, kind: ChangeKind) -> Result<(), StoreError> {
+        let stamp = self.tick();
+        metadata::insert_version(connection, file, stamp)?;
+        outbox::add(connection, Change { kind, file, stamp, origin: self.node, target: None })?;
+        Ok(())
+    }
+
+    fn tick(&self) -> Stamp {
+        self.clock.lock().unwrap_or_else(PoisonError::into_inner).tick(wall::now_ms())
     }
 }

@@ -15,3 +15,10 @@ pub fn rfc3339(ms: u64) -> String {
     let ms = i64::try_from(ms).unwrap_or(i64::MAX);
     Timestamp::from_millisecond(ms).unwrap_or(Timestamp::MAX).to_string()
 }
+
+/// `ms` milliseconds since 1970 as HTTP writes dates (RFC 9110, section 5.6.7); the epoch where that can't be written.
+pub fn http_date(ms: u64) -> String {
+    let at = Timestamp::from_millisecond(i64::try_from(ms).unwrap_or(i64::MAX)).unwrap_or(Timestamp::UNIX_EPOCH);
+    let written = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&at);
+    written.unwrap_or_else(|_out_of_range| "Thu, 01 Jan 1970 00:00:00 GMT".to_owned())
+}

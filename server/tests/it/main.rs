@@ -4,6 +4,12 @@
 mod bridge;
 mod broker;
 mod browser;
+mod conflict;
+mod files;
 mod gossip;
+mod limits;
+mod openapi;
 mod pipeline;
+mod shares;
+mod stream;
 mod support;

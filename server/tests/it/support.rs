@@ -1,5 +1,6 @@
 //! What tests share.
 
+pub(crate) mod app;
 pub(crate) mod browser;
 pub(crate) mod ports;
 pub(crate) mod process;

@@ -1,0 +1,211 @@
+//! Errors as the caller sees them: RFC 9457 problem details. One complete match gives each its status and type.
+
+use std::any::Any;
+use std::error::Error;
+
+use axum::body::Body;
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::http::{HeaderValue, Response, StatusCode, header};
+use axum::response::IntoResponse;
+use shared::ids::{IdError, Version};
+use shared::wire::rest::Problem;
+use tracing::error;
+
+use crate::concurrency::LabError;
+use crate::http::etag;
+use crate::store::StoreError;
+use crate::swarm::SwarmError;
+
+/// The media type of errors.
+pub const PROBLEM_JSON: &str = "application/problem+json";
+
+/// Why a call did nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// Nobody said who is asking.
+    #[error("the header X-User-Id is missing or empty")]
+    MissingUser,
+    /// The call comes under a name or from a page that isn't this server's.
+    #[error("{0}")]
+    ForeignCaller(String),
+    /// The file is somebody else's, who shared it.
+    #[error("only the file's owner may do this")]
+    NotOwner,
+    /// There is no such thing, or it isn't the caller's to see.
+    #[error("there is none, or it isn't yours to see")]
+    NotFound,
+    /// There is no such path.
+    #[error("there is nothing under this path; see /docs")]
+    NoSuchPage,
+    /// The path has no such method.
+    #[error("this path doesn't know the method; see the header Allow")]
+    MethodNotAllowed,
+    /// A change needs to say what it changes.
+    #[error("say which version you change: If-Match with the ETag you have, or * for any")]
+    PreconditionRequired,
+    /// The file is at another version than the change was meant for.
+    #[error("the file is at version {0}")]
+    VersionMismatch(Version),
+    /// The body is beyond the limit.
+    #[error("at most {0} bytes are allowed")]
+    TooLarge(u64),
+    /// The body isn't of the type that the call takes.
+    #[error("{0}")]
+    UnsupportedMediaType(String),
+    /// The body ended early or isn't what its type says.
+    #[error("the body is broken: {0}")]
+    BrokenBody(String),
+    /// The body came too slowly.
+    #[error("nothing of the body came for a while")]
+    TooSlow,
+    /// The range lies outside of the content.
+    #[error("the content has {0} bytes")]
+    RangeNotSatisfiable(u64),
+    /// A field, a parameter or a name is missing or wrong.
+    #[error("{0}")]
+    Invalid(String),
+    /// It can't be done in this state.
+    #[error("{0}")]
+    Conflict(String),
+    /// The call isn't a WebSocket's handshake.
+    #[error("open this path as a WebSocket")]
+    NotAWebSocket,
+    /// There is no room on the disk.
+    #[error("there is no room on the server's disk; nothing was changed")]
+    DiskFull,
+    /// Something is broken here; the log says what.
+    #[error("something is broken on the server; its log says what")]
+    Internal(#[source] Box<dyn Error + Send + Sync>),
+}
+
+impl ApiError {
+    /// The status, the stable name and the title.
+    fn kind(&self) -> (StatusCode, &'static str, &'static str) {
+        match self {
+            Self::MissingUser => (StatusCode::UNAUTHORIZED, "missing-user", "Who is asking?"),
+            Self::ForeignCaller(_) => (StatusCode::FORBIDDEN, "foreign-caller", "Calls from elsewhere aren't served"),
+            Self::NotOwner => (StatusCode::FORBIDDEN, "not-owner", "Not the owner"),
+            Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "Not found"),
+            Self::NoSuchPage => (StatusCode::NOT_FOUND, "no-such-page", "No such page"),
+            Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed"),
+            Self::PreconditionRequired => {
+                (StatusCode::PRECONDITION_REQUIRED, "precondition-required", "If-Match is required")
+            }
+            Self::VersionMismatch(_) => (StatusCode::PRECONDITION_FAILED, "version-mismatch", "Version mismatch"),
+            Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Too large"),
+            Self::UnsupportedMediaType(_) => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "Unsupported media type")
+            }
+            Self::BrokenBody(_) => (StatusCode::BAD_REQUEST, "broken-body", "Broken body"),
+            Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "too-slow", "Too slow"),
+            Self::RangeNotSatisfiable(_) => {
+                (StatusCode::RANGE_NOT_SATISFIABLE, "range-not-satisfiable", "Range not satisfiable")
+            }
+            Self::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid", "Invalid input"),
+            Self::Conflict(_) => (StatusCode::CONFLICT, "conflict", "Not possible now"),
+            Self::NotAWebSocket => (StatusCode::UPGRADE_REQUIRED, "not-a-websocket", "A WebSocket is needed"),
+            Self::DiskFull => (StatusCode::INSUFFICIENT_STORAGE, "disk-full", "Disk full"),
+            Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
+        }
+    }
+
+    /// A header that helps the caller to go on.
+    fn hint(&self) -> Option<(header::HeaderName, String)> {
+        match self {
+            Self::VersionMismatch(current) => Some((header::ETAG, etag::of(*current))),
+            Self::RangeNotSatisfiable(size_bytes) => Some((header::CONTENT_RANGE, format!("bytes */{size_bytes}"))),
+            Self::NotAWebSocket => Some((header::UPGRADE, "websocket".to_owned())),
+            _ => None,
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response<Body> {
+        if let Self::Internal(source) = &self {
+            error!(error = &**source as &dyn Error, "a call failed");
+        }
+        let (status, kind, title) = self.kind();
+        let problem = Problem {
+            kind: format!("urn:grapevine:problem:{kind}"),
+            title: title.to_owned(),
+            status: status.as_u16(),
+            detail: self.to_string(),
+        };
+        let mut response = (status, axum::Json(problem)).into_response();
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+        if let Some((name, value)) = self.hint()
+            && let Ok(value) = value.try_into()
+        {
+            response.headers_mut().insert(name, value);
+        }
+        response
+    }
+}
+
+/// The answer when a handler panicked.
+pub(super) fn panicked(_panic: Box<dyn Any + Send + 'static>) -> Response<Body> {
+    ApiError::Internal("a handler panicked".into()).into_response()
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        if error.is_disk_full() {
+            return Self::DiskFull;
+        }
+        match error {
+            StoreError::NotFound => Self::NotFound,
+            StoreError::NotOwner => Self::NotOwner,
+            StoreError::VersionMismatch { current } => Self::VersionMismatch(current),
+            StoreError::TooLarge { bytes_max } => Self::TooLarge(bytes_max),
+            StoreError::SharedWithOwner => Self::Invalid(error.to_string()),
+            StoreError::NoMoreVersions => Self::Conflict(error.to_string()),
+            StoreError::Db(_) | StoreError::Io { .. } | StoreError::Random(_) | StoreError::Interrupted => {
+                Self::Internal(error.into())
+            }
+        }
+    }
+}
+
+impl From<SwarmError> for ApiError {
+    fn from(error: SwarmError) -> Self {
+        match error {
+            SwarmError::NotFound(_) => Self::NotFound,
+            SwarmError::WrongState(_) | SwarmError::Full(_) | SwarmError::Bind { .. } | SwarmError::ShuttingDown => {
+                Self::Conflict(error.to_string())
+            }
+            SwarmError::Start(_) => Self::Internal(error.into()),
+        }
+    }
+}
+
+impl From<LabError> for ApiError {
+    fn from(error: LabError) -> Self {
+        match error {
+            LabError::Busy => Self::Conflict(error.to_string()),
+            LabError::Invalid(_) => Self::Invalid(error.to_string()),
+        }
+    }
+}
+
+impl From<IdError> for ApiError {
+    fn from(error: IdError) -> Self {
+        Self::Invalid(error.to_string())
+    }
+}
+
+impl From<QueryRejection> for ApiError {
+    fn from(rejection: QueryRejection) -> Self {
+        Self::Invalid(rejection.body_text())
+    }
+}
+
+impl From<JsonRejection> for ApiError {
+    fn from(rejection: JsonRejection) -> Self {
+        match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => Self::TooLarge(u64::try_from(super::JSON_BYTES).unwrap_or(u64::MAX)),
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => Self::UnsupportedMediaType(rejection.body_text()),
+            _ => Self::Invalid(rejection.body_text()),
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! The description of the API: `OpenAPI` 3.1 and a page to try it, which needs nothing from elsewhere.
+
+use axum::Router;
+use shared::wire::rest::Problem;
+use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
+use utoipa::openapi::{Components, ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Response};
+use utoipa::{PartialSchema as _, ToSchema as _};
+use utoipa_swagger_ui::SwaggerUi;
+
+use crate::http::error::PROBLEM_JSON;
+
+/// What is said before the calls.
+pub fn preface() -> OpenApi {
+    let mut components = Components::new();
+    let user = ApiKey::Header(ApiKeyValue::with_description("X-User-Id", "Who is asking"));
+    components.add_security_scheme("user", SecurityScheme::ApiKey(user));
+    components.schemas.insert(Problem::name().into_owned(), Problem::schema());
+    let info = InfoBuilder::new()
+        .title("Grapevine")
+        .version(env!("CARGO_PKG_VERSION"))
+        .description(Some("Upload a file once; every machine hears of it. Errors are RFC 9457 problem details."));
+    OpenApiBuilder::new().info(info.build()).components(Some(components)).build()
+}
+
+/// Gives each error that a call lists its body: they all have the same.
+pub fn finish(mut api: OpenApi) -> OpenApi {
+    for operation in api.paths.paths.values_mut().flat_map(operations) {
+        for (status, response) in &mut operation.responses.responses {
+            if let RefOr::T(response) = response
+                && status.as_str() >= "400"
+                && response.content.is_empty()
+            {
+                add_problem(response);
+            }
+        }
+    }
+    api
+}
+
+fn operations(path: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    [&mut path.get, &mut path.put, &mut path.post, &mut path.delete, &mut path.head].into_iter().flatten()
+}
+
+fn add_problem(response: &mut Response) {
+    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(Problem::name()))).build();
+    response.content.insert(PROBLEM_JSON.to_owned(), RefOr::T(content));
+}
+
+/// `/openapi.json`, and `/docs` to read and try it.
+pub fn pages<S: Clone + Send + Sync + 'static>(api: OpenApi) -> Router<S> {
+    SwaggerUi::new("/docs").url("/openapi.json", api).into()
+}

@@ -1,0 +1,118 @@
+//! The local peers and the overlay as they see it.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Path, State};
+use axum::http::{Response, StatusCode, header};
+use axum::response::IntoResponse;
+use shared::ids::PeerId;
+use shared::wire::overview::{Overview, PeerView};
+use shared::wire::rest::{PeerAction, PeerActionIn, PeerOut, TopologyOut};
+use shared::wire::stream::PeerState;
+
+use crate::http::AppState;
+use crate::http::error::ApiError;
+
+/// The local peers
+#[utoipa::path(get, path = "/peers", tag = "peers",
+    responses((status = 200, description = "The peers that this server runs or has run", body = Vec<PeerOut>)))]
+pub async fn list(State(state): State<AppState>) -> Json<Vec<PeerOut>> {
+    Json(state.hub.read(|overview| {
+        let peers = overview.peers.iter().filter(|(_, view)| view.state != PeerState::Remote);
+        peers.map(|(id, view)| describe(*id, view)).collect()
+    }))
+}
+
+/// Start one more peer
+///
+/// It joins through one that runs.
+#[utoipa::path(post, path = "/peers", tag = "peers",
+    responses(
+        (status = 201, description = "Started", body = PeerOut,
+            headers(("location" = String, description = "The peer's path"))),
+        (status = 403, description = "The call comes from another origin's page"),
+        (status = 409, description = "As many peers as allowed run already"),
+    ))]
+pub async fn start(State(state): State<AppState>) -> Result<Response<Body>, ApiError> {
+    let swarm = state.swarm.clone();
+    // A task, so that a client that goes away leaves no half-started peer.
+    let task = state.tasks.spawn(async move { swarm.start_peer().await });
+    let id = task.await.map_err(|error| ApiError::Internal(error.into()))??;
+    let location = [(header::LOCATION, format!("/peers/{id}"))];
+    Ok((StatusCode::CREATED, location, Json(shown(&state, id)?)).into_response())
+}
+
+/// Make a peer leave
+///
+/// It says goodbye and stops.
+#[utoipa::path(delete, path = "/peers/{id}", tag = "peers", params(("id" = String, Path, description = "The peer")),
+    responses(
+        (status = 204, description = "It left"),
+        (status = 403, description = "The call comes from another origin's page"),
+        (status = 404, description = "There is no such local peer"),
+        (status = 409, description = "It doesn't run"),
+    ))]
+pub async fn leave(State(state): State<AppState>, Path(id): Path<String>) -> Result<StatusCode, ApiError> {
+    let (swarm, id) = (state.swarm.clone(), peer_id(&id)?);
+    let task = state.tasks.spawn(async move { swarm.leave(id).await });
+    task.await.map_err(|error| ApiError::Internal(error.into()))??;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Kill a peer or bring it back
+#[utoipa::path(post, path = "/peers/{id}/actions", tag = "peers",
+    params(("id" = String, Path, description = "The peer")), request_body = PeerActionIn,
+    responses(
+        (status = 200, description = "Done", body = PeerOut),
+        (status = 403, description = "The call comes from another origin's page"),
+        (status = 404, description = "There is no such local peer"),
+        (status = 409, description = "It isn't in the state that the action needs"),
+        (status = 415, description = "The body isn't application/json"),
+        (status = 422, description = "There is no such action"),
+    ))]
+pub async fn act(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+    body: Result<Json<PeerActionIn>, JsonRejection>,
+) -> Result<Json<PeerOut>, ApiError> {
+    let (swarm, id, action) = (state.swarm.clone(), peer_id(&id)?, body?.0.action);
+    let task = state.tasks.spawn(async move {
+        match action {
+            PeerAction::Kill => swarm.kill(id).await,
+            PeerAction::Rejoin => swarm.rejoin(id).await,
+        }
+    });
+    task.await.map_err(|error| ApiError::Internal(error.into()))??;
+    Ok(Json(shown(&state, id)?))
+}
+
+/// The overlay
+#[utoipa::path(get, path = "/topology", tag = "peers",
+    responses((status = 200, description = "Peers and links as the local peers see them", body = TopologyOut)))]
+pub async fn topology(State(state): State<AppState>) -> Json<TopologyOut> {
+    Json(state.hub.read(|overview: &Overview| TopologyOut {
+        peers: overview.peers.iter().map(|(id, view)| describe(*id, view)).collect(),
+        links: overview.links().iter().map(|(a, b)| (a.to_string(), b.to_string())).collect(),
+    }))
+}
+
+fn peer_id(text: &str) -> Result<PeerId, ApiError> {
+    text.parse().map_err(|_not_an_id| ApiError::NotFound)
+}
+
+/// A peer as the hub has heard of it.
+fn shown(state: &AppState, id: PeerId) -> Result<PeerOut, ApiError> {
+    let peer = state.hub.read(|overview| overview.peers.get(&id).map(|view| describe(id, view)));
+    peer.ok_or(ApiError::NotFound)
+}
+
+fn describe(id: PeerId, view: &PeerView) -> PeerOut {
+    PeerOut {
+        id: id.to_string(),
+        addr: view.addr,
+        state: view.state,
+        files: view.files,
+        neighbours: view.neighbours.iter().map(ToString::to_string).collect(),
+    }
+}

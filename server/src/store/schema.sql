@@ -1,0 +1,56 @@
+-- The catalogue and the outbox. Times are milliseconds since 1970; ids and hashes are text as the API prints them.
+-- Repeatable: it is run at each start.
+
+-- What this host is: its id as the origin of changes.
+CREATE TABLE IF NOT EXISTS meta (
+    key TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- A file and its latest version. A deleted one stays as a tombstone.
+CREATE TABLE IF NOT EXISTS files (
+    id TEXT PRIMARY KEY,
+    owner TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    deleted INTEGER NOT NULL DEFAULT 0,
+    created_ms INTEGER NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS files_by_owner ON files (owner, id) WHERE deleted = 0;
+
+-- Every version of every file. Without content: a tombstone, or a version of a deleted file.
+CREATE TABLE IF NOT EXISTS versions (
+    file TEXT NOT NULL REFERENCES files (id),
+    version INTEGER NOT NULL,
+    stamp INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    content_type TEXT NOT NULL,
+    size_bytes INTEGER NOT NULL,
+    content TEXT,
+    sha256 BLOB,
+    stored_ms INTEGER NOT NULL,
+    PRIMARY KEY (file, version)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS versions_by_content ON versions (content) WHERE content IS NOT NULL;
+CREATE INDEX IF NOT EXISTS versions_by_stamp ON versions (stamp);
+
+CREATE TABLE IF NOT EXISTS shares (
+    id TEXT PRIMARY KEY,
+    file TEXT NOT NULL REFERENCES files (id),
+    target TEXT NOT NULL,
+    created_ms INTEGER NOT NULL,
+    UNIQUE (file, target)
+) STRICT;
+CREATE INDEX IF NOT EXISTS shares_by_target ON shares (target, file);
+
+-- Events for the broker, written with the change that caused them.
+CREATE TABLE IF NOT EXISTS outbox (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    message_id TEXT NOT NULL UNIQUE,
+    event TEXT NOT NULL,
+    created_ms INTEGER NOT NULL,
+    sent_ms INTEGER,
+    dead_reason TEXT
+) STRICT;
+CREATE INDEX IF NOT EXISTS outbox_pending ON outbox (seq) WHERE sent_ms IS NULL AND dead_reason IS NULL;
+CREATE INDEX IF NOT EXISTS outbox_dead ON outbox (seq) WHERE dead_reason IS NOT NULL;
+CREATE INDEX IF NOT EXISTS outbox_sent ON outbox (sent_ms) WHERE sent_ms IS NOT NULL;

@@ -1,0 +1,121 @@
+//! What is too much: files beyond the limit, a full disk, bodies larger than memory, callers from elsewhere.
+
+use std::process::Command;
+
+use bytes::Bytes;
+use futures_util::stream;
+use reqwest::multipart::{Form, Part};
+use reqwest::{Body, Method};
+
+use crate::support::app::{App, UPLOAD_MAX, assert_problem, form};
+
+/// A body whose length isn't announced.
+fn streamed(bytes: u64) -> Form {
+    const PIECE: usize = 64 * 1024;
+    let pieces = (0..bytes.div_ceil(PIECE as u64)).map(|_| Ok::<_, std::io::Error>(Bytes::from_static(&[7; PIECE])));
+    Form::new().part("uploaded", Part::stream(Body::wrap_stream(stream::iter(pieces))).file_name("large"))
+}
+
+#[tokio::test]
+async fn a_file_beyond_the_limit_is_refused_and_leaves_nothing() {
+    let app = App::start().await;
+    let post = |form| app.by("alice", Method::POST, "/files").multipart(form).send();
+    let largest = usize::try_from(UPLOAD_MAX).unwrap();
+    assert_problem(post(form("uploaded", "a", vec![0; largest * 3])).await.unwrap(), 413, "too-large").await;
+    assert_problem(post(form("uploaded", "a", vec![0; largest + 1])).await.unwrap(), 413, "too-large").await;
+    assert_problem(post(streamed(UPLOAD_MAX * 3)).await.unwrap(), 413, "too-large").await;
+    app.assert_no_trace().await;
+    assert_eq!(post(form("uploaded", "a", vec![0; largest])).await.unwrap().status(), 201);
+}
+
+/// A small file system of its own; unmounted when dropped.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    /// `None` where this process may not mount.
+    fn mount() -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=4m", "tmpfs"]).arg(dir.path()).output();
+        mount.is_ok_and(|done| done.status.success()).then_some(Self(dir))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily: the database's thread may still be about to close its files.
+        drop(Command::new("umount").arg("-l").arg(self.0.path()).status());
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_said_and_leaves_nothing() {
+    let Some(disk) = SmallDisk::mount() else {
+        eprintln!("SKIPPED a_full_disk_is_said_and_leaves_nothing: this process may not mount a small disk");
+        return;
+    };
+    let app = App::start_in(disk.0.path(), 1 << 30).await;
+    let answer = app.by("alice", Method::POST, "/files").multipart(form("uploaded", "a", vec![1; 8 << 20])).send();
+    assert_problem(answer.await.unwrap(), 507, "disk-full").await;
+    app.assert_no_trace().await;
+    let kept = app.upload("alice", "a", "small").await;
+    assert_eq!(app.get("alice", &format!("/files/{}", kept.id)).await.text().await.unwrap(), "small");
+    // No room for the catalogue either: the row can't be written.
+    let ballast = disk.0.path().join("ballast");
+    drop(std::fs::write(&ballast, vec![0; 8 << 20]));
+    let answer = app.by("alice", Method::POST, "/files").multipart(form("uploaded", "b", "more")).send();
+    assert_problem(answer.await.unwrap(), 507, "disk-full").await;
+    std::fs::remove_file(ballast).unwrap();
+    assert_eq!(app.contents(), (vec![kept.content_hash], 0));
+    app.upload("alice", "b", "more").await;
+}
+
+/// The most memory that this process has held, in KiB.
+fn peak_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_upload_is_not_held_in_memory() {
+    const SIZE: u64 = 256 << 20;
+    let dir = tempfile::tempdir().unwrap();
+    let app = App::start_in(dir.path(), SIZE).await;
+    app.upload("alice", "warm", "up").await;
+    let before = peak_kib();
+    let answer = app.by("alice", Method::POST, "/files").multipart(streamed(SIZE)).send().await.unwrap();
+    assert_eq!(answer.status(), 201);
+    let rise = peak_kib() - before;
+    eprintln!("256 MiB were uploaded with {rise} KiB more");
+    // Other tests of this process run meanwhile, and the client is in it too.
+    assert!(rise < 96 * 1024, "{rise} KiB");
+}
+
+#[tokio::test]
+async fn callers_from_elsewhere_are_refused() {
+    let app = App::start().await;
+    let with = |method: Method, headers: &[(&str, &str)]| {
+        let call = app.by("alice", method, "/peers");
+        headers.iter().fold(call, |call, (name, value)| call.header(*name, *value)).send()
+    };
+    let own = format!("http://{}", app.address);
+    assert_problem(with(Method::GET, &[("host", "evil.example")]).await.unwrap(), 403, "foreign-caller").await;
+    assert_problem(with(Method::GET, &[("host", "127.0.0.1.evil.example")]).await.unwrap(), 403, "foreign-caller")
+        .await;
+    for local in ["localhost:1", "127.0.0.7", "[::1]:80", "friend.example"] {
+        assert_eq!(with(Method::GET, &[("host", local)]).await.unwrap().status(), 200, "{local}");
+    }
+    for foreign in ["http://evil.example", "null", "http://127.0.0.1:1"] {
+        assert_problem(with(Method::POST, &[("origin", foreign)]).await.unwrap(), 403, "foreign-caller").await;
+        assert_eq!(with(Method::GET, &[("origin", foreign)]).await.unwrap().status(), 200);
+        let ws = app.call(Method::GET, "/ws").header("origin", foreign).send().await.unwrap();
+        assert_problem(ws, 403, "foreign-caller").await;
+    }
+    assert_problem(app.call(Method::GET, "/ws").header("origin", &own).send().await.unwrap(), 426, "not-a-websocket")
+        .await;
+    for friend in [own.as_str(), "https://friend.example"] {
+        let form = form("uploaded", "a", "x");
+        let upload = app.by("alice", Method::POST, "/files").header("origin", friend).multipart(form);
+        assert_eq!(upload.send().await.unwrap().status(), 201);
+    }
+}
