@@ -29,14 +29,16 @@ pub(crate) struct App {
     pub(crate) client: Client,
     pub(crate) state: AppState,
     pub(crate) dir: PathBuf,
-    _own_dir: Option<TempDir>,
+    /// Removed with it.
+    own_dir: Option<TempDir>,
 }
 
 impl App {
     pub(crate) async fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let app = Self::start_in(dir.path(), UPLOAD_MAX).await;
-        Self { _own_dir: Some(dir), ..app }
+        let mut app = Self::start_in(dir.path(), UPLOAD_MAX).await;
+        app.own_dir = Some(dir);
+        app
     }
 
     /// With its store in `dir`.
@@ -64,7 +66,7 @@ impl App {
         let serve = axum::serve(listener, router(state.clone()));
         tasks.spawn(serve.with_graceful_shutdown(tasks.token().clone().cancelled_owned()).into_future());
         let client = Client::builder().redirect(reqwest::redirect::Policy::none()).timeout(PATIENCE).build().unwrap();
-        Self { address, client, state, dir: dir.to_owned(), _own_dir: None }
+        Self { address, client, state, dir: dir.to_owned(), own_dir: None }
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
