@@ -142,7 +142,7 @@ impl<B: Broker> Bridge<B> {
         }
     }
 
-    async fn open_next(&self, entries: &[SocketAddr]) -> Result<Link, LinkError> {
+    async fn open_next(&mut self, entries: &[SocketAddr]) -> Result<Link, LinkError> {
         match self.next_entry.checked_rem(entries.len()).and_then(|index| entries.get(index)) {
             Some(addr) => Link::open(*addr, self.me, &self.config.cluster).await,
             None => Err(LinkError::Closed),
@@ -333,7 +333,7 @@ impl Forwarded {
 /// Waits for other entry peers; for ever when they can't change any more.
 async fn changed(entries: &mut watch::Receiver<Vec<SocketAddr>>) {
     if entries.changed().await.is_err() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

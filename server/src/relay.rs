@@ -1,7 +1,7 @@
 //! Outbox -> broker. Rows go out in order, a window at a time, and leave the outbox once the broker (or the consumer
 //! behind it) is responsible for them. While the broker is away they wait here, on disk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use shared::backoff::Backoff;
@@ -128,14 +128,14 @@ impl Relay {
     }
 
     async fn settle(&mut self, outcomes: Vec<(Uuid, Outcome)>) -> Result<(), RelayError> {
-        let mut taken = Vec::new();
+        let mut taken = BTreeSet::new();
         let mut not_taken = None;
         for (id, outcome) in outcomes {
             match outcome {
                 Outcome::Held => self.tell_published(id),
                 Outcome::Taken => {
                     self.tell_published(id);
-                    taken.push(id);
+                    taken.insert(id);
                 }
                 Outcome::Rejected(reason) => self.set_aside(id, reason).await?,
                 Outcome::DeadLettered(reason) => {
@@ -147,8 +147,8 @@ impl Relay {
         }
         if !taken.is_empty() {
             self.failures = 0;
-            self.store.outbox_sent(taken.clone()).await?;
-            taken.iter().for_each(|id| drop(self.under_way.remove(id)));
+            self.store.outbox_sent(taken.iter().copied().collect()).await?;
+            self.under_way.retain(|id, _| !taken.contains(id));
         }
         not_taken.map_or(Ok(()), |reason| Err(RelayError::NotTaken(reason)))
     }
@@ -196,6 +196,6 @@ fn message(row: &OutboxRow) -> Result<Message, serde_json::Error> {
 /// Waits for a change; for ever when the store is gone, which ends the process anyway.
 async fn changed(changes: &mut watch::Receiver<u64>) {
     if changes.changed().await.is_err() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }

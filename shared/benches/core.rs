@@ -1,6 +1,6 @@
 //! What the core costs: one message through the codec, one change into a catalogue, one page out of it, and a whole
 //! simulated overlay.
-#![expect(missing_docs, reason = "a benchmark is no part of the program")]
+#![expect(clippy::unwrap_used, reason = "a benchmark is no part of the program")]
 
 use std::hint::black_box;
 use std::time::Duration;

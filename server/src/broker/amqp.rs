@@ -7,6 +7,8 @@ use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, Stream, StreamExt as _};
@@ -19,6 +21,8 @@ use lapin::uri::AMQPUri;
 use lapin::{
     Acker, BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Consumer, Event, ExchangeKind,
 };
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::warn;
 use uuid::{Builder, Uuid};
@@ -41,6 +45,7 @@ const DEAD_QUEUE: &str = "grapevine.dead";
 /// Every change of a file.
 const EVERY_KEY: &str = "file.#";
 
+const CONNECTING: &str = "connecting to the broker";
 /// How long connecting may take, handshake included.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// How long one answer may take. Measured: confirmations come within 130 ms, even in full windows.
@@ -55,6 +60,8 @@ const PERSISTENT: u8 = 2;
 pub struct Amqp {
     uri: AMQPUri,
     queue: ShortString,
+    /// The last attempt to connect got no answer.
+    silent: Arc<AtomicBool>,
 }
 
 impl fmt::Debug for Amqp {
@@ -74,7 +81,7 @@ impl Amqp {
         let mut uri: AMQPUri = url.parse().map_err(BrokerError::Url)?;
         uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
         match ShortString::try_new(queue) {
-            Ok(queue) if !queue.as_str().is_empty() => Ok(Self { uri, queue }),
+            Ok(queue) if !queue.as_str().is_empty() => Ok(Self { uri, queue, silent: Arc::default() }),
             Ok(_) | Err(_) => Err(BrokerError::QueueName),
         }
     }
@@ -94,6 +101,21 @@ impl Amqp {
         Ok(answer("asking for a queue's depth", asked).await?.message_count().into())
     }
 
+    /// Whether a broker that didn't answer the last time answers again. lapin keeps a thread and a socket for every
+    /// handshake that was given up, so it isn't asked before.
+    async fn knock(&self) -> Result<(), BrokerError> {
+        let authority = &self.uri.authority;
+        let knocking = async {
+            let mut stream = TcpStream::connect((authority.host.as_str(), authority.port)).await?;
+            stream.write_all(b"AMQP\x00\x00\x09\x01").await?;
+            stream.read_u8().await.map(drop)
+        };
+        match timeout(CONNECT_LIMIT, knocking).await {
+            Ok(answered) => answered.map_err(|error| failed(CONNECTING, error)),
+            Err(_elapsed) => Err(BrokerError::TimedOut { doing: CONNECTING }),
+        }
+    }
+
     /// A connection with one channel on which everything is declared.
     async fn connect(&self, name: &str) -> Result<(Connection, Channel), BrokerError> {
         let connecting = async {
@@ -102,7 +124,12 @@ impl Amqp {
             let channel = connection.create_channel().await?;
             Ok((connection, channel))
         };
-        let (connection, channel) = within(CONNECT_LIMIT, "connecting to the broker", connecting).await?;
+        if self.silent.load(Ordering::Relaxed) {
+            self.knock().await?;
+        }
+        let connected = within(CONNECT_LIMIT, CONNECTING, connecting).await;
+        self.silent.store(matches!(connected, Err(BrokerError::TimedOut { .. })), Ordering::Relaxed);
+        let (connection, channel) = connected?;
         answer("declaring exchanges and queues", declare(&channel, &self.queue)).await?;
         Ok((connection, channel))
     }
@@ -160,7 +187,9 @@ async fn declare_exchange(
 ) -> Result<(), lapin::Error> {
     let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
     let mut table = FieldTable::default();
-    arguments.iter().for_each(|(key, value)| insert(&mut table, key, value));
+    for (key, value) in arguments {
+        insert(&mut table, key, value);
+    }
     channel.exchange_declare(name.into(), kind, options, table).await
 }
 

@@ -109,6 +109,15 @@ impl Rabbit {
         format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.port)
     }
 
+    /// Whether the node would find its queue again. RabbitMQ 3.10 writes the register of quorum queues with a delay;
+    /// killed before that, it begins the queue anew, empty and without a leader.
+    fn has_registered(&self, queue: &str) -> bool {
+        let node = format!("grapevine{}@localhost", self.port);
+        let register = self.dir.path().join("mnesia").join(&node).join("quorum").join(&node).join("names.dets");
+        let bytes = std::fs::read(register).unwrap_or_default();
+        bytes.windows(queue.len()).any(|window| window == queue.as_bytes())
+    }
+
     /// The broker on this node.
     pub(crate) fn broker(&self) -> Amqp {
         Amqp::new(&self.url(), DEFAULT_QUEUE).unwrap()
@@ -120,6 +129,7 @@ impl Rabbit {
         self.node = Some(Guarded::spawn(&[SERVER], &self.dir.path().join("rabbit.log"), &self.environment));
         let broker = self.broker();
         wait_for("RabbitMQ", async || broker.dead_letters().await.is_ok()).await;
+        wait_for("the register of queues", async || self.has_registered(DEFAULT_QUEUE)).await;
     }
 
     /// SIGKILL.
@@ -135,6 +145,16 @@ impl Rabbit {
     /// SIGCONT.
     pub(crate) fn thaw(&self) {
         self.node.as_ref().unwrap().signal(Signal::CONT);
+    }
+}
+
+impl Drop for Rabbit {
+    /// Shows what the node had to say when a test failed.
+    fn drop(&mut self) {
+        let Ok(logs) = std::fs::read_dir(self.dir.path().join("log")) else { return };
+        for log in logs.flatten().filter(|_| std::thread::panicking()) {
+            println!("{}:\n{}", log.path().display(), std::fs::read_to_string(log.path()).unwrap_or_default());
+        }
     }
 }
 
@@ -154,6 +174,8 @@ fn environment(dir: &Path, [port, distribution, names]: [u16; 3]) -> Vec<(&'stat
         ("RABBITMQ_ENABLED_PLUGINS_FILE", path("enabled_plugins")),
         ("RABBITMQ_CONFIG_FILE", path("rabbitmq.conf")),
         ("RABBITMQ_CONF_ENV_FILE", "/dev/null".to_owned()),
+        // Without a shell between the guardian and the node, which would not wait for the node when it is killed.
+        ("RUNNING_UNDER_SYSTEMD", "true".to_owned()),
         ("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "-kernel inet_dist_use_interface {127,0,0,1}".to_owned()),
     ]
 }
