@@ -73,13 +73,14 @@ pub struct VersionQuery {
             headers(("location" = String, description = "The file's path"), ("etag" = String, description = "`\"1\"`"))),
         (status = 400, description = "The body is broken"),
         (status = 401, description = "Nobody says who is asking"),
+        (status = 403, description = "The call comes from another origin's page"),
         (status = 408, description = "Nothing of the body came for a while"),
         (status = 413, description = "The file is larger than allowed"),
         (status = 415, description = "The body isn't multipart/form-data"),
         (status = 422, description = "There is no file in the body, or its name is invalid"),
         (status = 507, description = "There is no room on the disk"),
     ))]
-pub async fn upload(
+pub(super) async fn upload(
     State(state): State<AppState>,
     caller: Result<Caller, ApiError>,
     headers: HeaderMap,
@@ -107,7 +108,7 @@ pub async fn upload(
         (status = 401, description = "Nobody says who is asking"),
         (status = 422, description = "A parameter is invalid"),
     ))]
-pub async fn list(
+pub(super) async fn list(
     State(state): State<AppState>,
     Caller(user): Caller,
     query: Result<Query<ListQuery>, QueryRejection>,
@@ -150,7 +151,7 @@ fn link(next: Option<String>) -> HeaderMap {
         (status = 416, description = "The range lies outside of the content"),
         (status = 422, description = "A parameter is invalid"),
     ))]
-pub async fn download(
+pub(super) async fn download(
     State(state): State<AppState>,
     Caller(user): Caller,
     Path(id): Path<String>,
@@ -230,7 +231,7 @@ fn insert(headers: &mut HeaderMap, name: HeaderName, value: String) {
         (status = 428, description = "If-Match is missing"),
         (status = 507, description = "There is no room on the disk"),
     ))]
-pub async fn replace(
+pub(super) async fn replace(
     State(state): State<AppState>,
     caller: Result<Caller, ApiError>,
     Path(id): Path<String>,
@@ -271,7 +272,7 @@ pub async fn replace(
         (status = 412, description = "The file is at another version; `ETag` says which"),
         (status = 428, description = "If-Match is missing"),
     ))]
-pub async fn delete(
+pub(super) async fn delete(
     State(state): State<AppState>,
     Caller(user): Caller,
     Path(id): Path<String>,
@@ -294,7 +295,7 @@ pub async fn delete(
         (status = 401, description = "Nobody says who is asking"),
         (status = 404, description = "There is no such file, it was deleted, or it isn't yours to see"),
     ))]
-pub async fn meta(
+pub(super) async fn meta(
     State(state): State<AppState>,
     Caller(user): Caller,
     Path(id): Path<String>,
@@ -313,7 +314,7 @@ pub async fn meta(
         (status = 401, description = "Nobody says who is asking"),
         (status = 404, description = "There is no such file, it was deleted, or it isn't yours to see"),
     ))]
-pub async fn history(
+pub(super) async fn history(
     State(state): State<AppState>,
     Caller(user): Caller,
     Path(id): Path<String>,

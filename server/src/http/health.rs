@@ -13,7 +13,7 @@ use crate::wall;
 /// Whether the server answers
 #[utoipa::path(get, path = "/health", tag = "health",
     responses((status = 200, description = "It does", body = HealthOut)))]
-pub async fn health() -> Json<HealthOut> {
+pub(super) async fn health() -> Json<HealthOut> {
     Json(HealthOut { status: "ok".to_owned(), time: wall::rfc3339(wall::now_ms()) })
 }
 
@@ -25,7 +25,7 @@ pub async fn health() -> Json<HealthOut> {
         (status = 200, description = "They are", body = ReadyOut),
         (status = 503, description = "They aren't; the body says why", body = ReadyOut),
     ))]
-pub async fn ready(State(state): State<AppState>) -> (StatusCode, Json<ReadyOut>) {
+pub(super) async fn ready(State(state): State<AppState>) -> (StatusCode, Json<ReadyOut>) {
     let checked = match state.store.check().await {
         Ok(()) => state.store.outbox_counts().await,
         Err(error) => Err(error),

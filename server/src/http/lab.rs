@@ -21,7 +21,7 @@ use crate::http::error::ApiError;
         (status = 409, description = "Another run is at work"),
         (status = 422, description = "A number is out of range"),
     ))]
-pub async fn start(State(state): State<AppState>, body: Bytes) -> Result<Response<Body>, ApiError> {
+pub(super) async fn start(State(state): State<AppState>, body: Bytes) -> Result<Response<Body>, ApiError> {
     let config = match body.trim_ascii() {
         b"" => LabConfig::default(),
         json => serde_json::from_slice(json).map_err(|error| ApiError::Invalid(error.to_string()))?,
@@ -37,6 +37,6 @@ pub async fn start(State(state): State<AppState>, body: Bytes) -> Result<Respons
         (status = 200, description = "The run so far", body = LabRunOut),
         (status = 404, description = "There is no such run, or it is too long ago"),
     ))]
-pub async fn get(State(state): State<AppState>, Path(id): Path<String>) -> Result<Json<LabRunOut>, ApiError> {
+pub(super) async fn get(State(state): State<AppState>, Path(id): Path<String>) -> Result<Json<LabRunOut>, ApiError> {
     state.lab.get(&id).map(Json).ok_or(ApiError::NotFound)
 }

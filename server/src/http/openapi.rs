@@ -23,9 +23,11 @@ pub fn preface() -> OpenApi {
     OpenApiBuilder::new().info(info.build()).components(Some(components)).build()
 }
 
-/// Gives each error that a call lists its body: they all have the same.
+/// Gives each error that a call lists its body, for they all have the same, and each call a name of its own.
 pub fn finish(mut api: OpenApi) -> OpenApi {
     for operation in api.paths.paths.values_mut().flat_map(operations) {
+        let area = operation.tags.iter().flatten().next().cloned().unwrap_or_default();
+        operation.operation_id = operation.operation_id.take().map(|name| format!("{area}_{name}"));
         for (status, response) in &mut operation.responses.responses {
             if let RefOr::T(response) = response
                 && status.as_str() >= "400"

@@ -17,7 +17,7 @@ use crate::http::error::ApiError;
 /// The local peers
 #[utoipa::path(get, path = "/peers", tag = "peers",
     responses((status = 200, description = "The peers that this server runs or has run", body = Vec<PeerOut>)))]
-pub async fn list(State(state): State<AppState>) -> Json<Vec<PeerOut>> {
+pub(super) async fn list(State(state): State<AppState>) -> Json<Vec<PeerOut>> {
     Json(state.hub.read(|overview| {
         let peers = overview.peers.iter().filter(|(_, view)| view.state != PeerState::Remote);
         peers.map(|(id, view)| describe(*id, view)).collect()
@@ -34,7 +34,7 @@ pub async fn list(State(state): State<AppState>) -> Json<Vec<PeerOut>> {
         (status = 403, description = "The call comes from another origin's page"),
         (status = 409, description = "As many peers as allowed run already"),
     ))]
-pub async fn start(State(state): State<AppState>) -> Result<Response<Body>, ApiError> {
+pub(super) async fn start(State(state): State<AppState>) -> Result<Response<Body>, ApiError> {
     let swarm = state.swarm.clone();
     // A task, so that a client that goes away leaves no half-started peer.
     let task = state.tasks.spawn(async move { swarm.start_peer().await });
@@ -53,7 +53,7 @@ pub async fn start(State(state): State<AppState>) -> Result<Response<Body>, ApiE
         (status = 404, description = "There is no such local peer"),
         (status = 409, description = "It doesn't run"),
     ))]
-pub async fn leave(State(state): State<AppState>, Path(id): Path<String>) -> Result<StatusCode, ApiError> {
+pub(super) async fn leave(State(state): State<AppState>, Path(id): Path<String>) -> Result<StatusCode, ApiError> {
     let (swarm, id) = (state.swarm.clone(), peer_id(&id)?);
     let task = state.tasks.spawn(async move { swarm.leave(id).await });
     task.await.map_err(|error| ApiError::Internal(error.into()))??;
@@ -71,7 +71,7 @@ pub async fn leave(State(state): State<AppState>, Path(id): Path<String>) -> Res
         (status = 415, description = "The body isn't application/json"),
         (status = 422, description = "There is no such action"),
     ))]
-pub async fn act(
+pub(super) async fn act(
     State(state): State<AppState>,
     Path(id): Path<String>,
     body: Result<Json<PeerActionIn>, JsonRejection>,
@@ -90,7 +90,7 @@ pub async fn act(
 /// The overlay
 #[utoipa::path(get, path = "/topology", tag = "peers",
     responses((status = 200, description = "Peers and links as the local peers see them", body = TopologyOut)))]
-pub async fn topology(State(state): State<AppState>) -> Json<TopologyOut> {
+pub(super) async fn topology(State(state): State<AppState>) -> Json<TopologyOut> {
     Json(state.hub.read(|overview: &Overview| TopologyOut {
         peers: overview.peers.iter().map(|(id, view)| describe(*id, view)).collect(),
         links: overview.links().iter().map(|(a, b)| (a.to_string(), b.to_string())).collect(),

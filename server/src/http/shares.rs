@@ -27,7 +27,7 @@ use crate::store::metadata::ShareRecord;
         (status = 415, description = "The body isn't application/json"),
         (status = 422, description = "The user's id is missing, invalid or the owner's"),
     ))]
-pub async fn share(
+pub(super) async fn share(
     State(state): State<AppState>,
     Caller(user): Caller,
     Path(id): Path<String>,
@@ -57,7 +57,7 @@ pub async fn share(
         (status = 403, description = "The file was shared with you, and only its owner may ask this"),
         (status = 404, description = "There is no such file, it was deleted, or it isn't yours to see"),
     ))]
-pub async fn list(
+pub(super) async fn list(
     State(state): State<AppState>,
     Caller(user): Caller,
     Path(id): Path<String>,
@@ -75,7 +75,7 @@ pub async fn list(
         (status = 403, description = "The file was shared with you, and only its owner may do this"),
         (status = 404, description = "There is no such file or share, or it isn't yours to see"),
     ))]
-pub async fn unshare(
+pub(super) async fn unshare(
     State(state): State<AppState>,
     Caller(user): Caller,
     Path((id, target)): Path<(String, String)>,

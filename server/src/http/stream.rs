@@ -41,7 +41,7 @@ const MESSAGE_BYTES: usize = 4096;
         (status = 403, description = "The call comes from another origin's page"),
         (status = 426, description = "The call isn't a WebSocket's handshake"),
     ))]
-pub async fn stream(
+pub(super) async fn stream(
     State(state): State<AppState>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response<Body>, ApiError> {

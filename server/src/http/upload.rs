@@ -169,13 +169,11 @@ impl Stream for Pieces {
             return next.map(|end| end.map(|result| result.map_err(PieceError::Body)));
         };
         self.rest = true;
-        if self.allowance.load(Ordering::Relaxed) == 0 {
+        let left = self.allowance.load(Ordering::Relaxed);
+        if left == 0 {
             return Poll::Ready(Some(Err(PieceError::Head)));
         }
-        let bytes = u64::try_from(piece.len()).unwrap_or(u64::MAX);
-        drop(
-            self.allowance.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| Some(left.saturating_sub(bytes))),
-        );
+        self.allowance.store(left.saturating_sub(u64::try_from(piece.len()).unwrap_or(u64::MAX)), Ordering::Relaxed);
         Poll::Ready(Some(Ok(piece)))
     }
 }

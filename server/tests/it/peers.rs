@@ -1,0 +1,75 @@
+//! The calls that start, disturb and show peers, and those of the lab.
+
+use reqwest::{Method, Response};
+use serde_json::{Value, json};
+use shared::wire::rest::{LabRunOut, LabState, PeerOut, TopologyOut};
+use shared::wire::stream::PeerState;
+
+use crate::support::app::{App, assert_problem, eventually};
+
+async fn post(app: &App, path: &str, body: &Value) -> Response {
+    app.call(Method::POST, path).json(body).send().await.unwrap()
+}
+
+#[tokio::test]
+async fn peers_start_leave_die_and_come_back() {
+    let app = App::start().await;
+    let started = app.call(Method::POST, "/peers").send().await.unwrap();
+    assert_eq!(started.status(), 201);
+    let location = started.headers()["location"].to_str().unwrap().to_owned();
+    let peer: PeerOut = started.json().await.unwrap();
+    assert_eq!((location, peer.state), (format!("/peers/{}", peer.id), PeerState::Up));
+    let actions = format!("/peers/{}/actions", peer.id);
+    let killed: PeerOut = post(&app, &actions, &json!({ "action": "kill" })).await.json().await.unwrap();
+    assert_eq!(killed.state, PeerState::Killed);
+    assert_problem(post(&app, &actions, &json!({ "action": "kill" })).await, 409, "conflict").await;
+    let back: PeerOut = post(&app, &actions, &json!({ "action": "rejoin" })).await.json().await.unwrap();
+    assert_eq!((back.state, back.id.as_str()), (PeerState::Up, peer.id.as_str()));
+    let leave = app.call(Method::DELETE, &format!("/peers/{}", peer.id)).send().await.unwrap();
+    assert_eq!(leave.status(), 204);
+    let list: Vec<PeerOut> = app.call(Method::GET, "/peers").send().await.unwrap().json().await.unwrap();
+    assert_eq!(list.iter().map(|peer| peer.state).collect::<Vec<_>>(), [PeerState::Left]);
+}
+
+#[tokio::test]
+async fn two_peers_are_linked_and_a_third_is_too_many() {
+    let app = App::start().await;
+    for _ in 0..2 {
+        assert_eq!(app.call(Method::POST, "/peers").send().await.unwrap().status(), 201);
+    }
+    assert_problem(app.call(Method::POST, "/peers").send().await.unwrap(), 409, "conflict").await;
+    eventually("the peers are linked", async || {
+        let topology = app.call(Method::GET, "/topology").send().await.unwrap().json::<TopologyOut>().await.unwrap();
+        topology.peers.len() == 2 && topology.links.len() == 1
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_peers_cannot_do_is_told() {
+    let app = App::start().await;
+    let unknown = format!("/peers/{}", "ab".repeat(32));
+    for path in [unknown.as_str(), "/peers/nonsense"] {
+        assert_problem(app.call(Method::DELETE, path).send().await.unwrap(), 404, "not-found").await;
+        let kill = post(&app, &format!("{path}/actions"), &json!({ "action": "kill" })).await;
+        assert_problem(kill, 404, "not-found").await;
+    }
+    let explode = post(&app, &format!("{unknown}/actions"), &json!({ "action": "explode" })).await;
+    assert_problem(explode, 422, "invalid").await;
+}
+
+#[tokio::test]
+async fn the_lab_runs_once_at_a_time() {
+    let app = App::start().await;
+    let config = json!({ "packets": 2, "work_ms": 20, "race_ms": 20 });
+    let started = post(&app, "/lab/runs", &config).await;
+    assert_eq!(started.status(), 202);
+    let path = started.headers()["location"].to_str().unwrap().to_owned();
+    assert_problem(post(&app, "/lab/runs", &config).await, 409, "conflict").await;
+    let run = async || app.call(Method::GET, &path).send().await.unwrap().json::<LabRunOut>().await.unwrap();
+    eventually("the run is over", async || run().await.state == LabState::Finished).await;
+    assert_eq!(run().await.race.len(), 4);
+    assert_problem(post(&app, "/lab/runs", &json!({ "producers": 99 })).await, 422, "invalid").await;
+    assert_problem(post(&app, "/lab/runs", &json!({ "producer": 1 })).await, 422, "invalid").await;
+    assert_problem(app.call(Method::GET, "/lab/runs/nonsense").send().await.unwrap(), 404, "not-found").await;
+}
