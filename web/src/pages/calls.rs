@@ -1,6 +1,7 @@
 //! The calls that a section of the page has under way: they end with it.
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 
 use futures_util::future::{AbortHandle, abortable};
 use leptos::prelude::{LocalStorage, StoredValue, UpdateValue, on_cleanup};
@@ -23,6 +24,11 @@ impl Calls {
 
     /// Runs `call` until it ends or the section goes.
     pub fn run(self, call: impl Future<Output = ()> + 'static) {
+        self.run_boxed(Box::pin(call));
+    }
+
+    /// One copy of the code for all calls: the page is to be small.
+    fn run_boxed(self, call: Pin<Box<dyn Future<Output = ()>>>) {
         let (call, abort) = abortable(call);
         let number = self.running.try_update_value(|(last, running)| {
             *last += 1;

@@ -17,6 +17,7 @@ use crate::components::commands::Curl;
 use crate::components::file_row::{FileActions, FileRow};
 use crate::components::upload::{UploadList, UploadPicker};
 use crate::format;
+use crate::model::Model;
 use crate::model::way::Way;
 use crate::pages::calls::Calls;
 use crate::pages::uploads::Uploads;
@@ -120,18 +121,15 @@ fn Table(listing: Listing, uploads: Uploads) -> impl IntoView {
 }
 
 fn row(listing: Listing, id: String, actions: FileActions) -> Option<impl IntoView> {
-    let find = {
-        let id = id.clone();
-        move |files: &Vec<FileOut>| files.iter().find(|file| file.id == id).cloned()
-    };
+    let file_id = id.parse::<FileId>().ok();
+    let find = { move |files: &Vec<FileOut>| files.iter().find(|file| file.id == id).cloned() };
     let first = listing.files.with_untracked(&find)?;
     // A row outlives its file by a moment when it is deleted: it keeps what it showed last.
     let file = Memo::new(move |before: Option<&FileOut>| {
         listing.files.with(&find).or_else(|| before.cloned()).unwrap_or_else(|| first.clone())
     });
-    let id = id.parse::<FileId>().ok();
     let model = listing.session.model;
-    let way = Memo::new(move |_| model.with(|model| Way::of(model.overview()?, id.as_ref()?)));
+    let way = Memo::new(move |_| model.with(|model| Way::of(model.overview()?, file_id.as_ref()?)));
     let (origin, user) = (session::origin(), listing.session.user.into());
     Some(view! { <FileRow file=file.into() user=user way=way.into() origin=origin actions=actions /> })
 }
@@ -191,7 +189,7 @@ impl Listing {
             listing.loaded.set(false);
             listing.fetch();
         });
-        let changes = Memo::new(move |_| session.model.with(|model| model.file_changes()));
+        let changes = Memo::new(move |_| session.model.with(Model::file_changes));
         Effect::new(move |_| {
             if changes.get() > 0 {
                 listing.fetch_soon();

@@ -33,10 +33,10 @@ pub fn Header(
     let bridge = Memo::new(move |_| session.model.with(|model| model.overview().and_then(|o| o.bridge.clone())));
     let running = Memo::new(move |_| session.model.with(|model| model.overview().map(Overview::running)));
     let peers = move || running.get().map(|count| format!("{} up", format::counted(count.into(), "peer")));
-    let switch = Callback::new(move |text: String| match user_named(&text) {
-        Some(user) => session.switch_user(user),
-        None => {
-            session.user.set(session.user.get_untracked()); // puts the old name back into the field
+    let switch = Callback::new(move |text: String| {
+        if let Some(user) = user_named(&text) {
+            session.switch_user(user);
+        } else {
             session.say("A user's name is 1 to 128 plain characters.".to_owned());
         }
     });
