@@ -188,7 +188,9 @@ mod tests {
         let (mut model, mut server) = (Model::default(), Overview::new(10, true));
         model.apply(snapshot(0)).unwrap();
         for entries in [vec![stored(1), received(2)], vec![received(3)]] {
-            entries.iter().for_each(|entry| server.apply(entry));
+            for entry in &entries {
+                server.apply(entry);
+            }
             model.apply(batch(entries)).unwrap();
         }
         assert_eq!(model.overview(), Some(&server));

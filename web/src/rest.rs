@@ -163,7 +163,6 @@ async fn send(request: Result<Request, gloo_net::Error>) -> Result<Response, Res
     Err(refusal(status, &text))
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
 fn unreachable_server(_why: gloo_net::Error) -> RestError {
     RestError::Unreachable // the browser doesn't tell pages why
 }

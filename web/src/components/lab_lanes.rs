@@ -50,7 +50,7 @@ pub fn RaceTable(
     race: Signal<Vec<RaceOut>>,
 ) -> impl IntoView {
     let row = |result: RaceOut| {
-        let rate = u128::from(result.actual) * 1_000_000 / u128::from(result.elapsed_us.max(1));
+        let kept_a_second = u128::from(result.actual) * 1_000_000 / u128::from(result.elapsed_us.max(1));
         let lost = result.lost > 0;
         view! {
             <tr data-lost=lost.to_string()>
@@ -59,13 +59,13 @@ pub fn RaceTable(
                 <td>{grouped(result.expected.into())}</td>
                 <td>{grouped(result.actual.into())}</td>
                 <td class="lost">{grouped(result.lost.into())}</td>
-                <td>{grouped(rate)}</td>
+                <td>{grouped(kept_a_second)}</td>
             </tr>
         }
     };
-    let table = move || {
-        let race = race.get();
-        (!race.is_empty()).then(|| {
+    move || {
+        let results = race.get();
+        (!results.is_empty()).then(|| {
             view! {
                 <div class="scroll">
                     <table class="race" data-testid="lab-race">
@@ -80,13 +80,12 @@ pub fn RaceTable(
                                 <th scope="col">"Kept a second"</th>
                             </tr>
                         </thead>
-                        <tbody>{race.into_iter().map(row).collect_view()}</tbody>
+                        <tbody>{results.into_iter().map(row).collect_view()}</tbody>
                     </table>
                 </div>
             }
         })
-    };
-    table
+    }
 }
 
 /// A whole number with a thin space between groups of three digits.

@@ -21,15 +21,8 @@ use web_sys::{CanvasRenderingContext2d, HtmlCanvasElement, MediaQueryList, Resiz
 use crate::components::peer_graph::paint::Palette;
 use crate::format;
 use crate::layout::Size;
-use crate::layout::scene::Scene;
+use crate::layout::scene::{Scene, Topology};
 use crate::model::{Hop, Model};
-
-/// What there is to draw.
-#[derive(Debug, Clone, PartialEq, Default)]
-struct Topology {
-    peers: Vec<(PeerId, PeerState, String)>,
-    links: Vec<(PeerId, PeerId)>,
-}
 
 /// The canvas and what is on it.
 #[derive(Debug)]
@@ -101,14 +94,13 @@ impl Picture {
         let now_ms = now_ms();
         let before = self.scene.particles.len();
         for hop in hops {
-            self.scene.launch(now_ms, hop.from, hop.to, hop.hops.unwrap_or(1), hop.fresh);
+            self.scene.launch(now_ms, (hop.from, hop.to), hop.hops.unwrap_or(1), hop.fresh);
         }
         changed || self.scene.particles.len() > before
     }
 
     fn arrange(&mut self) {
-        let Topology { peers, links } = self.topology.clone();
-        self.scene.arrange(&peers, links, self.size(), prefers("(prefers-reduced-motion: reduce)"));
+        self.scene.arrange(&self.topology, self.size(), prefers("(prefers-reduced-motion: reduce)"));
     }
 
     fn size(&self) -> Size {

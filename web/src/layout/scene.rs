@@ -49,6 +49,15 @@ impl Particle {
     }
 }
 
+/// What there is to draw.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Topology {
+    /// The peers in the order of their places, with what to write beside each.
+    pub peers: Vec<(PeerId, PeerState, String)>,
+    /// Links between two of them.
+    pub links: Vec<(PeerId, PeerId)>,
+}
+
 /// The picture.
 #[derive(Debug, Clone, Default)]
 pub struct Scene {
@@ -63,14 +72,9 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// Shows these peers (in the order of their places) and links. With `still`, nodes jump to their places.
-    pub fn arrange(
-        &mut self,
-        peers: &[(PeerId, PeerState, String)],
-        links: Vec<(PeerId, PeerId)>,
-        size: Size,
-        still: bool,
-    ) {
+    /// Shows these peers and links. With `still`, nodes jump to their places.
+    pub fn arrange(&mut self, topology: &Topology, size: Size, still: bool) {
+        let peers = &topology.peers;
         let still = still || self.size != size || self.nodes.is_empty();
         self.size = size;
         let goals = places(u32::try_from(peers.len()).unwrap_or(u32::MAX), size);
@@ -81,12 +85,12 @@ impl Scene {
             nodes.insert(*peer, Node { state: *state, label: label.clone(), at, goal });
         }
         self.nodes = nodes;
-        self.links = links;
-        self.links.retain(|(a, b)| self.nodes.contains_key(a) && self.nodes.contains_key(b));
+        let shown = |(a, b): &&(PeerId, PeerId)| self.nodes.contains_key(a) && self.nodes.contains_key(b);
+        self.links = topology.links.iter().filter(shown).copied().collect();
     }
 
     /// A message went from `from` to `to`; the later its hop, the later it starts.
-    pub fn launch(&mut self, now_ms: f64, from: PeerId, to: PeerId, hops: u16, fresh: bool) {
+    pub fn launch(&mut self, now_ms: f64, (from, to): (PeerId, PeerId), hops: u16, fresh: bool) {
         if self.particles.len() < PARTICLE_LIMIT && self.nodes.contains_key(&from) && self.nodes.contains_key(&to) {
             let starts_ms = now_ms + f64::from(hops.saturating_sub(1).min(8)) * HOP_MS;
             self.particles.push(Particle { from, to, fresh, starts_ms });
@@ -121,8 +125,9 @@ mod tests {
 
     const SIZE: Size = Size { width: 600.0, height: 400.0 };
 
-    fn peers(count: u8) -> Vec<(PeerId, PeerState, String)> {
-        (1..=count).map(|n| (PeerId([n; 32]), PeerState::Up, format!(":900{n}"))).collect()
+    fn topology(count: u8, links: &[(PeerId, PeerId)]) -> Topology {
+        let peers = (1..=count).map(|n| (PeerId([n; 32]), PeerState::Up, format!(":900{n}"))).collect();
+        Topology { peers, links: links.to_vec() }
     }
 
     fn run(scene: &mut Scene, from_ms: u32, frames: u32) -> Option<u32> {
@@ -132,9 +137,9 @@ mod tests {
     #[test]
     fn the_picture_comes_to_rest() {
         let mut scene = Scene::default();
-        scene.arrange(&peers(5), Vec::new(), SIZE, false);
+        scene.arrange(&topology(5, &[]), SIZE, false);
         assert_eq!(run(&mut scene, 1000, 2), Some(0), "the first picture doesn't move");
-        scene.arrange(&peers(6), Vec::new(), SIZE, false);
+        scene.arrange(&topology(6, &[]), SIZE, false);
         assert!(scene.step(1100.0));
         assert!(run(&mut scene, 1116, 120).is_some());
     }
@@ -143,9 +148,9 @@ mod tests {
     fn a_message_travels_once_and_later_hops_follow() {
         let mut scene = Scene::default();
         let (a, b) = (PeerId([1; 32]), PeerId([2; 32]));
-        scene.arrange(&peers(2), vec![(a, b)], SIZE, true);
-        scene.launch(0.0, a, b, 1, true);
-        scene.launch(0.0, b, a, 2, false);
+        scene.arrange(&topology(2, &[(a, b)]), SIZE, true);
+        scene.launch(0.0, (a, b), 1, true);
+        scene.launch(0.0, (b, a), 2, false);
         assert!(scene.step(HOP_MS / 2.0));
         let shares: Vec<_> = scene.particles.iter().map(|particle| particle.progress(HOP_MS / 2.0)).collect();
         assert_eq!(shares, [Some(0.5), None]);
@@ -158,11 +163,11 @@ mod tests {
     fn what_nobody_can_see_is_not_kept() {
         let mut scene = Scene::default();
         let (a, b) = (PeerId([1; 32]), PeerId([9; 32]));
-        scene.arrange(&peers(2), vec![(a, b)], SIZE, true);
+        scene.arrange(&topology(2, &[(a, b)]), SIZE, true);
         assert!(scene.links.is_empty());
-        scene.launch(0.0, a, b, 1, true);
+        scene.launch(0.0, (a, b), 1, true);
         for _ in 0..1000 {
-            scene.launch(0.0, a, PeerId([2; 32]), 1, true);
+            scene.launch(0.0, (a, PeerId([2; 32])), 1, true);
         }
         assert_eq!(scene.particles.len(), PARTICLE_LIMIT);
     }

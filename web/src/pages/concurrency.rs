@@ -1,16 +1,15 @@
 //! The concurrency lab: starts a run on the server and shows what its threads do.
 
 use leptos::prelude::{
-    AriaAttributes, ClassAttribute, CustomAttribute, Effect, ElementChild, Get, GetUntracked, GetValue, IntoView, Memo,
-    OnAttribute, RwSignal, Set, Signal, StoredValue, With, component, view,
+    AriaAttributes, ClassAttribute, CustomAttribute, Effect, ElementChild, Get, GetUntracked, IntoView, Memo,
+    OnAttribute, RwSignal, Set, Signal, With, component, view,
 };
-use leptos::reactive::owner::Owner;
-use leptos::reactive::spawn_local_scoped_with_cancellation;
 use shared::wire::rest::{LabConfig, LabRunOut};
 
 use crate::components::commands::Curl;
 use crate::components::lab_lanes::{LabLanes, LabLog, RaceTable};
 use crate::model::lab::LabView;
+use crate::pages::calls::Calls;
 use crate::rest;
 use crate::session::{self, Session};
 
@@ -21,17 +20,14 @@ pub fn Concurrency(
     session: Session,
 ) -> impl IntoView {
     let lab = Memo::new(move |_| session.model.with(|model| model.lab().clone()));
-    let owner = StoredValue::new(Owner::current());
+    let calls = Calls::new();
     let run = move |_| {
-        let work = async move {
+        calls.run(async move {
             let result = rest::start_lab(&session.user.get_untracked(), &LabConfig::default()).await;
             session.report(result, "The lab runs.".to_owned());
-        };
-        if let Some(owner) = owner.get_value() {
-            owner.with(|| spawn_local_scoped_with_cancellation(work));
-        }
+        });
     };
-    let result = result_of(session, lab, owner);
+    let result = result_of(session, lab, calls);
     let race = Memo::new(move |_| lab.with(|lab| lab.race.clone()));
     let running = Memo::new(move |_| lab.with(|lab| lab.run.is_some() && !lab.finished));
     let words = move || if running.get() { "Runs…" } else { "Run" };
@@ -67,21 +63,18 @@ pub fn Concurrency(
 }
 
 /// The run's report, fetched when it is over.
-fn result_of(session: Session, lab: Memo<LabView>, owner: StoredValue<Option<Owner>>) -> RwSignal<Option<LabRunOut>> {
+fn result_of(session: Session, lab: Memo<LabView>, calls: Calls) -> RwSignal<Option<LabRunOut>> {
     let result = RwSignal::new(None);
     let finished = Memo::new(move |_| lab.with(|lab| lab.run.clone().filter(|_| lab.finished)));
     Effect::new(move |_| {
         result.set(None);
         let Some(id) = finished.get() else { return };
-        let work = async move {
+        calls.run(async move {
             let found = rest::lab_run(&session.user.get_untracked(), &id).await;
             if finished.get_untracked().as_ref() == Some(&id) {
                 result.set(found.ok()); // a run that the server has forgotten needs no report
             }
-        };
-        if let Some(owner) = owner.get_value() {
-            owner.with(|| spawn_local_scoped_with_cancellation(work));
-        }
+        });
     });
     result
 }

@@ -8,6 +8,7 @@ use shared::ids::{FileId, PeerId};
 
 use crate::components::event_log::{EventLine, EventLog};
 use crate::format;
+use crate::model::Model;
 use crate::model::log::{self, Names};
 use crate::session::{self, Session};
 
@@ -49,7 +50,7 @@ pub fn Events(
         Some(count) => format!("Go on ({count} waiting)"),
     };
     let missed = move || {
-        let missed = session.model.with(|model| model.missed());
+        let missed = session.model.with(Model::missed);
         (missed > 0).then(|| {
             view! { <p class="muted">{format!("{missed} entries came faster than this page could take them.")}</p> }
         })

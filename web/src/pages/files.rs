@@ -9,8 +9,6 @@ use leptos::prelude::{
     LocalStorage, Memo, OnAttribute, RwSignal, Set, SetValue, Signal, StoredValue, Track, Update, With, WithUntracked,
     component, on_cleanup, view,
 };
-use leptos::reactive::owner::Owner;
-use leptos::reactive::spawn_local_scoped_with_cancellation;
 use shared::ids::{FileId, Version};
 use shared::wire::rest::FileOut;
 use web_sys::File;
@@ -19,7 +17,9 @@ use crate::components::commands::Curl;
 use crate::components::file_row::{FileActions, FileRow};
 use crate::components::upload::{UploadList, UploadPicker};
 use crate::format;
+use crate::model::Model;
 use crate::model::way::Way;
+use crate::pages::calls::Calls;
 use crate::pages::uploads::Uploads;
 use crate::rest::upload::Target;
 use crate::rest::{self, RestError};
@@ -42,7 +42,7 @@ struct Listing {
     /// Grows with each request that makes older answers worthless.
     round: StoredValue<u32>,
     timer: StoredValue<Option<TimeoutHandle>, LocalStorage>,
-    owner: StoredValue<Option<Owner>>,
+    calls: Calls,
     session: Session,
 }
 
@@ -121,18 +121,15 @@ fn Table(listing: Listing, uploads: Uploads) -> impl IntoView {
 }
 
 fn row(listing: Listing, id: String, actions: FileActions) -> Option<impl IntoView> {
-    let find = {
-        let id = id.clone();
-        move |files: &Vec<FileOut>| files.iter().find(|file| file.id == id).cloned()
-    };
+    let file_id = id.parse::<FileId>().ok();
+    let find = { move |files: &Vec<FileOut>| files.iter().find(|file| file.id == id).cloned() };
     let first = listing.files.with_untracked(&find)?;
     // A row outlives its file by a moment when it is deleted: it keeps what it showed last.
     let file = Memo::new(move |before: Option<&FileOut>| {
         listing.files.with(&find).or_else(|| before.cloned()).unwrap_or_else(|| first.clone())
     });
-    let id = id.parse::<FileId>().ok();
     let model = listing.session.model;
-    let way = Memo::new(move |_| model.with(|model| Way::of(model.overview()?, id.as_ref()?)));
+    let way = Memo::new(move |_| model.with(|model| Way::of(model.overview()?, file_id.as_ref()?)));
     let (origin, user) = (session::origin(), listing.session.user.into());
     Some(view! { <FileRow file=file.into() user=user way=way.into() origin=origin actions=actions /> })
 }
@@ -141,7 +138,7 @@ fn actions(listing: Listing, uploads: Uploads) -> FileActions {
     let session = listing.session;
     FileActions {
         download: Callback::new(move |file: FileOut| {
-            listing.spawn(async move {
+            listing.calls.run(async move {
                 let user = session.user.get_untracked();
                 let result = rest::download_file(&user, &file.id, &file.filename).await;
                 session.report(result, format!("Downloaded {}.", file.filename));
@@ -156,14 +153,14 @@ fn actions(listing: Listing, uploads: Uploads) -> FileActions {
                 session.say("A user's name is 1 to 128 plain characters.".to_owned());
                 return;
             };
-            listing.spawn(async move {
+            listing.calls.run(async move {
                 let user = session.user.get_untracked();
                 let result = rest::share_file(&user, &file.id, &target).await;
                 session.report(result, format!("{target} can now see {}.", file.filename));
             });
         }),
         delete: Callback::new(move |file: FileOut| {
-            listing.spawn(async move {
+            listing.calls.run(async move {
                 let user = session.user.get_untracked();
                 let result = rest::delete_file(&user, &file.id, Version(file.version)).await;
                 session.report(result, format!("Deleted {}.", file.filename));
@@ -183,7 +180,7 @@ impl Listing {
             loaded: RwSignal::new(false),
             round: StoredValue::new(0),
             timer: StoredValue::new_local(None),
-            owner: StoredValue::new(Owner::current()),
+            calls: Calls::new(),
             session,
         };
         Effect::new(move |_| {
@@ -192,7 +189,7 @@ impl Listing {
             listing.loaded.set(false);
             listing.fetch();
         });
-        let changes = Memo::new(move |_| session.model.with(|model| model.file_changes()));
+        let changes = Memo::new(move |_| session.model.with(Model::file_changes));
         Effect::new(move |_| {
             if changes.get() > 0 {
                 listing.fetch_soon();
@@ -200,13 +197,6 @@ impl Listing {
         });
         on_cleanup(move || listing.stop_timer());
         listing
-    }
-
-    /// Runs as long as the page shows the list.
-    fn spawn(self, work: impl Future<Output = ()> + 'static) {
-        if let Some(owner) = self.owner.get_value() {
-            owner.with(|| spawn_local_scoped_with_cancellation(work));
-        }
     }
 
     /// A file that the server just acknowledged is shown at once; the list that is fetched next has it too.
@@ -250,7 +240,7 @@ impl Listing {
     fn load(self, path: String, merge: impl FnOnce(&mut Vec<FileOut>, Vec<FileOut>) + 'static) {
         let round = self.round.get_value() + 1;
         self.round.set_value(round);
-        self.spawn(async move {
+        self.calls.run(async move {
             let user = self.session.user.get_untracked();
             let answer = rest::list_files(&user, &path).await;
             if self.round.get_value() != round {

@@ -6,10 +6,8 @@ use leptos::callback::Callback;
 use leptos::leptos_dom::helpers::set_interval_with_handle;
 use leptos::prelude::{
     AriaAttributes, ClassAttribute, CustomAttribute, Effect, ElementChild, Get, GetUntracked, IntoView, Memo,
-    OnAttribute, RwSignal, Set, With, component, on_cleanup, view,
+    OnAttribute, RwSignal, Set, Track, With, component, on_cleanup, view,
 };
-use leptos::reactive::owner::Owner;
-use leptos::reactive::spawn_local_scoped_with_cancellation;
 use shared::wire::overview::Overview;
 use shared::wire::rest::ReadyOut;
 
@@ -17,6 +15,7 @@ use crate::components::badge::{ConnectionBadge, PartBadge};
 use crate::components::user_switch::UserSwitch;
 use crate::format;
 use crate::model::connection::Connection;
+use crate::pages::calls::Calls;
 use crate::rest;
 use crate::session::{Session, user_named};
 
@@ -34,10 +33,10 @@ pub fn Header(
     let bridge = Memo::new(move |_| session.model.with(|model| model.overview().and_then(|o| o.bridge.clone())));
     let running = Memo::new(move |_| session.model.with(|model| model.overview().map(Overview::running)));
     let peers = move || running.get().map(|count| format!("{} up", format::counted(count.into(), "peer")));
-    let switch = Callback::new(move |text: String| match user_named(&text) {
-        Some(user) => session.switch_user(user),
-        None => {
-            session.user.set(session.user.get_untracked()); // puts the old name back into the field
+    let switch = Callback::new(move |text: String| {
+        if let Some(user) = user_named(&text) {
+            session.switch_user(user);
+        } else {
             session.say("A user's name is 1 to 128 plain characters.".to_owned());
         }
     });
@@ -97,22 +96,19 @@ fn Stale(session: Session) -> impl IntoView {
 /// What `GET /ready` says, asked for while the page is connected.
 fn waiting(session: Session) -> RwSignal<Option<ReadyOut>> {
     let ready = RwSignal::new(None);
-    let owner = Owner::current();
+    let calls = Calls::new();
     let ask = move || {
-        let fetch = async move {
-            if let Ok(found) = rest::ready().await {
-                ready.set(Some(found));
-            }
-        };
-        if let Some(owner) = owner.as_ref().filter(|_| session.connection.get_untracked() == Connection::Connected) {
-            owner.with(|| spawn_local_scoped_with_cancellation(fetch));
+        if session.connection.get_untracked() == Connection::Connected {
+            calls.run(async move {
+                if let Ok(found) = rest::ready().await {
+                    ready.set(Some(found));
+                }
+            });
         }
     };
-    let at_once = ask.clone();
     Effect::new(move |_| {
-        if session.connection.get() == Connection::Connected {
-            at_once();
-        }
+        session.connection.track();
+        ask();
     });
     if let Ok(timer) = set_interval_with_handle(ask, READY_EVERY) {
         on_cleanup(move || timer.clear());

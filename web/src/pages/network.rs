@@ -4,11 +4,9 @@ use std::net::SocketAddr;
 
 use leptos::callback::Callback;
 use leptos::prelude::{
-    AriaAttributes, ClassAttribute, CustomAttribute, ElementChild, For, Get, GetUntracked, GetValue, IntoView, Memo,
-    OnAttribute, Signal, StoredValue, With, component, view,
+    AriaAttributes, ClassAttribute, CustomAttribute, ElementChild, For, Get, GetUntracked, IntoView, Memo, OnAttribute,
+    Signal, With, component, view,
 };
-use leptos::reactive::owner::Owner;
-use leptos::reactive::spawn_local_scoped_with_cancellation;
 use shared::ids::PeerId;
 use shared::wire::overview::PeerView;
 use shared::wire::rest::PeerAction;
@@ -18,6 +16,7 @@ use crate::components::commands::Curl;
 use crate::components::peer_graph::PeerGraph;
 use crate::components::peer_row::{PeerActions, PeerLine, PeerRow};
 use crate::model::Model;
+use crate::pages::calls::Calls;
 use crate::rest;
 use crate::session::{self, Session};
 
@@ -27,17 +26,15 @@ pub fn Network(
     /// The page's shared state.
     session: Session,
 ) -> impl IntoView {
+    let calls = Calls::new();
     let peers = Memo::new(move |_| session.model.with(in_order));
-    let actions = actions(session);
-    let start = {
-        let spawn = spawner();
-        move |_| {
-            spawn(Box::pin(async move {
-                let result = rest::start_peer(&session.user.get_untracked()).await;
-                let peer = result.as_ref().map(|peer| peer.addr.to_string()).unwrap_or_default();
-                session.report(result, format!("Peer {peer} starts."));
-            }));
-        }
+    let actions = actions(session, calls);
+    let start = move |_| {
+        calls.run(async move {
+            let result = rest::start_peer(&session.user.get_untracked()).await;
+            let peer = result.as_ref().map(|peer| peer.addr.to_string()).unwrap_or_default();
+            session.report(result, format!("Peer {peer} starts."));
+        });
     };
     let command = Signal::derive(|| vec![format!("curl -X POST {}/peers", session::origin())]);
     let empty = move || peers.get().is_empty().then(|| view! { <p class="muted">"No peers yet. Start one."</p> });
@@ -79,35 +76,22 @@ pub fn Network(
     }
 }
 
-type Work = std::pin::Pin<Box<dyn Future<Output = ()>>>;
-
-/// Runs calls as long as the section is shown, whoever starts them.
-fn spawner() -> impl Fn(Work) + Copy + Send + Sync + 'static {
-    let owner = StoredValue::new(Owner::current());
-    move |work: Work| {
-        if let Some(owner) = owner.get_value() {
-            owner.with(|| spawn_local_scoped_with_cancellation(work));
-        }
-    }
-}
-
-fn actions(session: Session) -> PeerActions {
-    let spawn = spawner();
+fn actions(session: Session, calls: Calls) -> PeerActions {
     let name = move |peer: PeerId| session.model.with(|model| model.peer_label(&peer));
     let act = move |action: PeerAction, done: &'static str| {
         Callback::new(move |peer: PeerId| {
             let done = format!("Peer {} {done}", name(peer));
-            spawn(Box::pin(async move {
+            calls.run(async move {
                 session.report(rest::act_on_peer(&session.user.get_untracked(), peer, action).await, done);
-            }));
+            });
         })
     };
     PeerActions {
         leave: Callback::new(move |peer: PeerId| {
             let done = format!("Peer {} said goodbye.", name(peer));
-            spawn(Box::pin(async move {
+            calls.run(async move {
                 session.report(rest::leave_peer(&session.user.get_untracked(), peer).await, done);
-            }));
+            });
         }),
         kill: act(PeerAction::Kill, "was killed without goodbye."),
         rejoin: act(PeerAction::Rejoin, "starts again."),

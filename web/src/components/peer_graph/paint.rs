@@ -159,8 +159,8 @@ fn labels(context: &CanvasRenderingContext2d, scene: &Scene, palette: &Palette, 
     context.set_text_align("center");
     context.set_text_baseline("middle");
     for (peer, node) in &scene.nodes {
-        let side = if node.at.y < size.middle().y - 1.0 { -1.0 } else { 1.0 };
-        let below = |distance: f64| Point { x: node.at.x, y: node.at.y + side * distance };
+        let outward = if node.at.y < size.middle().y - 1.0 { -1.0 } else { 1.0 };
+        let below = |distance: f64| Point { x: node.at.x, y: node.at.y + outward * distance };
         context.set_font(&format!("600 12px {}", palette.font));
         write(context, &node.label, below(19.0), &palette.text);
         if scene.nodes.len() <= LABEL_LIMIT / 3 {

@@ -1,0 +1,51 @@
+//! The calls that a section of the page has under way: they end with it.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+
+use futures_util::future::{AbortHandle, abortable};
+use leptos::prelude::{LocalStorage, StoredValue, UpdateValue, on_cleanup};
+
+/// Runs calls as long as the section that made this is shown; copies are the same.
+#[derive(Debug, Clone, Copy)]
+pub struct Calls {
+    running: StoredValue<(u64, BTreeMap<u64, AbortHandle>), LocalStorage>,
+}
+
+impl Calls {
+    /// For the section that is being made.
+    pub fn new() -> Self {
+        let running = StoredValue::new_local((0, BTreeMap::<u64, AbortHandle>::new()));
+        on_cleanup(move || {
+            running.try_update_value(|(_, running)| running.values().for_each(AbortHandle::abort));
+        });
+        Self { running }
+    }
+
+    /// Runs `call` until it ends or the section goes.
+    pub fn run(self, call: impl Future<Output = ()> + 'static) {
+        self.run_boxed(Box::pin(call));
+    }
+
+    /// One copy of the code for all calls: the page is to be small.
+    fn run_boxed(self, call: Pin<Box<dyn Future<Output = ()>>>) {
+        let (call, abort) = abortable(call);
+        let number = self.running.try_update_value(|(last, running)| {
+            *last += 1;
+            running.insert(*last, abort);
+            *last
+        });
+        let Some(number) = number else { return }; // the section is gone
+        leptos::task::spawn_local(async move {
+            if call.await.is_ok() {
+                self.running.try_update_value(|(_, running)| running.remove(&number));
+            }
+        });
+    }
+}
+
+impl Default for Calls {
+    fn default() -> Self {
+        Self::new()
+    }
+}
