@@ -149,7 +149,7 @@ struct Actor {
     config: SwarmConfig,
     hub: Hub,
     tasks: Tasks,
-    /// The peers by id; one that is stopped keeps its address.
+    /// The peers by id; one that is stopped keeps its address and its number.
     peers: BTreeMap<PeerId, Slot>,
     running: watch::Sender<Vec<SocketAddr>>,
     next_port: u16,
@@ -157,6 +157,7 @@ struct Actor {
 
 #[derive(Debug)]
 struct Slot {
+    number: usize,
     addr: SocketAddr,
     handle: Option<PeerHandle>,
 }
@@ -186,7 +187,7 @@ impl Actor {
             return Err(SwarmError::Full(self.config.limit));
         }
         let listener = self.bind_next().await?;
-        self.spawn(listener).await
+        self.spawn(self.peers.len() + 1, listener).await
     }
 
     /// The next free port: one that somebody else uses is passed over.
@@ -209,19 +210,20 @@ impl Actor {
         }
     }
 
-    async fn spawn(&mut self, listener: TcpListener) -> Result<PeerId, SwarmError> {
+    /// Starts the peer in place `number`. What it keeps goes by that number, so that it finds it again at any port.
+    async fn spawn(&mut self, number: usize, listener: TcpListener) -> Result<PeerId, SwarmError> {
         let addr = listener.local_addr().map_err(PeerError::Listen)?;
         let first_running = self.peers.values().find(|slot| slot.handle.is_some()).map(|slot| slot.addr);
         let config = PeerConfig {
             contacts: first_running.into_iter().chain(self.config.contacts.iter().copied()).collect(),
-            data_dir: self.config.data_dir.as_ref().map(|dir| dir.join(addr.port().to_string())),
+            data_dir: self.config.data_dir.as_ref().map(|dir| dir.join(number.to_string())),
             gossip: self.config.gossip.clone(),
             ..PeerConfig::default()
         };
         let handle = peer::spawn(listener, config, self.hub.clone(), &self.tasks).await?;
         let id = handle.id();
-        self.peers.retain(|_, slot| slot.addr != addr);
-        self.peers.insert(id, Slot { addr, handle: Some(handle) });
+        self.peers.retain(|_, slot| slot.number != number);
+        self.peers.insert(id, Slot { number, addr, handle: Some(handle) });
         Ok(id)
     }
 
@@ -240,9 +242,9 @@ impl Actor {
         if slot.handle.is_some() {
             return Err(SwarmError::WrongState("runs already"));
         }
-        let addr = slot.addr;
+        let (number, addr) = (slot.number, slot.addr);
         let listener = TcpListener::bind(addr).await.map_err(|source| SwarmError::Bind { addr, source })?;
-        self.spawn(listener).await.map(drop)
+        self.spawn(number, listener).await.map(drop)
     }
 
     async fn close(&mut self) {

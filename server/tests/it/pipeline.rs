@@ -185,7 +185,8 @@ async fn separate_processes_follow_the_originals_instructions_and_survive_kills(
     let first_peer = first();
     first_peer.says(&format!("[P2P] listening {}", at(&one)));
     let second_peer = Process::start(&["peer", "--port", &two, "--peer", &at(&one)]);
-    second_peer.says(&format!("[P2P] learned peer {}", at(&one)));
+    second_peer.says(&format!("[P2P] connected {}", at(&one)));
+    first_peer.says(&format!("[P2P] learned peer {}", at(&two)));
     let third_peer = Process::start(&["peer", "--port", &three, "--peer", &at(&two)]);
     third_peer.says_all(&[format!("[P2P] learned peer {}", at(&one)), "[P2P] event applied track_a -> v1".to_owned()]);
 

@@ -197,11 +197,16 @@ impl Overview {
         }
     }
 
-    /// A later step of a version's way; older versions don't matter any more.
+    /// A later step of a version's way. It may be told before the first one: the parts don't wait for each other. Older
+    /// versions don't matter any more.
     fn step(&mut self, file: &FileId, version: Version, mark: impl FnOnce(&mut FileView)) {
-        if let Some(view) = self.files.get_mut(file).filter(|view| view.version == version) {
+        let seq = self.seq;
+        let view = self.files.entry(file.clone()).or_insert_with(|| FileView::new(version));
+        if version >= view.version {
+            view.advance(version, seq);
             mark(view);
         }
+        self.forget_old_files();
     }
 
     fn hold(&mut self, peer: PeerId, file: FileId, version: Version, at_ms: u64) {
