@@ -51,7 +51,7 @@ impl App {
             host: address.ip(),
             first_port: 0,
             limit: 2,
-            data_dir: None,
+            data_dir: Some(dir.join("peers")),
             contacts: Vec::new(),
             gossip: Config::default(),
         };
