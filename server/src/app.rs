@@ -82,12 +82,12 @@ async fn serve(flags: Serve) -> anyhow::Result<()> {
     match &flags.amqp_url {
         Some(url) => connect(&flags, Amqp::new(url, &flags.queue)?, &store, &hub, &swarm, &tasks),
         None => {
-            let dead_so_far = store.outbox_counts().await.context("can't read the outbox")?.1;
-            connect(&flags, Embedded::new(dead_so_far), &store, &hub, &swarm, &tasks);
+            connect(&flags, Embedded::default(), &store, &hub, &swarm, &tasks);
         }
     }
+    let lab = Lab::new(hub.clone());
     let state = AppState {
-        lab: Lab::new(hub.clone()),
+        lab: lab.clone(),
         config: HttpConfig::new(flags.max_upload_bytes, flags.host, flags.allowed_host),
         store,
         hub,
@@ -102,6 +102,8 @@ async fn serve(flags: Serve) -> anyhow::Result<()> {
     shutdown::asked_to_stop().await;
     info!("stopping");
     swarm.close().await;
+    // Joins its threads, which stop within milliseconds.
+    drop(tokio::task::spawn_blocking(move || lab.stop()).await);
     tasks.shut_down(SHUTDOWN_LIMIT).await;
     Ok(())
 }

@@ -58,8 +58,8 @@ impl Server {
         self.process.as_ref().unwrap()
     }
 
-    async fn upload(&self, name: &str, content: Vec<u8>) -> reqwest::Result<FileOut> {
-        let form = Form::new().part("uploaded", Part::bytes(content).file_name(name.to_owned()));
+    async fn upload(&self, name: String, content: Vec<u8>) -> reqwest::Result<FileOut> {
+        let form = Form::new().part("uploaded", Part::bytes(content).file_name(name));
         let request = self.client.post(format!("{}/files", self.url)).header("X-User-Id", "alice").multipart(form);
         let response = request.send().await?.error_for_status()?;
         assert_eq!(response.status(), StatusCode::CREATED);
@@ -84,7 +84,7 @@ impl Server {
         for group in names.chunks(AT_ONCE) {
             let uploads = group.iter().map(|n| {
                 let content = format!("content of file {n} ").repeat(n + 1).into_bytes();
-                let upload = self.upload(&format!("file-{n}"), content.clone());
+                let upload = self.upload(format!("file-{n}"), content.clone());
                 async move { upload.await.map(|file| (file.id, content)) }
             });
             for uploaded in futures_util::future::join_all(uploads).await {
@@ -124,7 +124,7 @@ impl Server {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_reaches_every_peer_and_says_so_in_the_originals_words() {
     let server = Server::start(5, &[]);
-    let file = server.upload("README.md", b"hello".to_vec()).await.unwrap();
+    let file = server.upload("README.md".to_owned(), b"hello".to_vec()).await.unwrap();
     server.process().says(&format!("[Bridge] forwarded event: {} -> v1", file.id));
     server.reached_by(5, &[(file.id.clone(), Vec::new())].into()).await;
     assert_eq!(server.process().count(&format!("[P2P] event applied {} -> v1", file.id)), 5);
@@ -136,7 +136,7 @@ async fn nothing_acknowledged_is_lost_when_the_server_is_killed_in_the_middle_of
     let acknowledged = server
         .upload_many(async |server: &mut Server| {
             // Killed while a group of uploads is under way.
-            let group: Vec<_> = (0..AT_ONCE).map(|n| server.upload(&format!("cut-{n}"), vec![7; 200_000])).collect();
+            let group: Vec<_> = (0..AT_ONCE).map(|n| server.upload(format!("cut-{n}"), vec![7; 200_000])).collect();
             let uploads = futures_util::future::join_all(group);
             drop(tokio::time::timeout(Duration::from_millis(20), uploads).await);
             server.kill();
@@ -155,7 +155,7 @@ async fn nothing_acknowledged_is_lost_when_rabbitmq_is_killed_in_the_middle_of_2
     let mut rabbit = Rabbit::prepare().await;
     // Uploads are accepted while the broker is away.
     let mut server = Server::start(5, &["--amqp-url", &rabbit.url()]);
-    let early = server.upload("early", b"before the broker".to_vec()).await.unwrap();
+    let early = server.upload("early".to_owned(), b"before the broker".to_vec()).await.unwrap();
     let ready: ReadyOut = server.get("/ready").await;
     assert!(ready.ready && ready.outbox >= 1, "{ready:?}");
     rabbit.restart().await;
@@ -191,7 +191,7 @@ async fn separate_processes_follow_the_originals_instructions_and_survive_kills(
 
     let bridge = Process::start(&["bridge", "--peer", &at(&one), "--amqp-url", &url]);
     let server = Server::start(0, &["--no-bridge", "--amqp-url", &url]);
-    let file = server.upload("README.md", b"one".to_vec()).await.unwrap();
+    let file = server.upload("README.md".to_owned(), b"one".to_vec()).await.unwrap();
     bridge.says(&format!("[Bridge] forwarded event: {} -> v1", file.id));
     let applied = format!("[P2P] event applied {} -> v1", file.id);
     for peer in [&first_peer, &second_peer, &third_peer] {
@@ -201,7 +201,7 @@ async fn separate_processes_follow_the_originals_instructions_and_survive_kills(
 
     let bridge = Process::start(&["bridge", "--peer", &at(&one), "--peer", &at(&two), "--amqp-url", &url]);
     first_peer.kill();
-    let file = server.upload("again", b"two".to_vec()).await.unwrap();
+    let file = server.upload("again".to_owned(), b"two".to_vec()).await.unwrap();
     bridge.says(&format!("[Bridge] forwarded event: {} -> v1", file.id));
     let applied = format!("[P2P] event applied {} -> v1", file.id);
     second_peer.says(&applied);
@@ -221,7 +221,7 @@ async fn a_killed_local_peer_comes_back_and_catches_up() {
     };
     let killed = act(peers[0].id.clone(), "kill").await.unwrap();
     assert!(killed.status().is_success(), "{}", killed.text().await.unwrap());
-    let file = server.upload("meanwhile", b"x".to_vec()).await.unwrap();
+    let file = server.upload("meanwhile".to_owned(), b"x".to_vec()).await.unwrap();
     server.reached_by(2, &[(file.id.clone(), Vec::new())].into()).await;
     let back = act(peers[0].id.clone(), "rejoin").await.unwrap();
     assert!(back.status().is_success(), "{}", back.text().await.unwrap());
