@@ -1,7 +1,5 @@
 //! How a content is offered to a browser: under its name, and never as something that runs on this origin.
 
-use std::fmt::Write as _;
-
 /// Media types that a browser would run or draw on our origin if it were talked into showing them.
 const ACTIVE: [&str; 8] = [
     "text/html",
@@ -25,17 +23,17 @@ pub fn safe_type(content_type: &str) -> &str {
 pub fn attachment(name: &str) -> String {
     let plain: String =
         name.chars().map(|c| if c.is_ascii_graphic() && !"\"\\/%".contains(c) || c == ' ' { c } else { '_' }).collect();
-    let mut value = format!("attachment; filename=\"{plain}\"; filename*=UTF-8''");
-    for byte in name.bytes() {
-        // RFC 8187, section 3.2.1: attr-char.
-        if byte.is_ascii_alphanumeric() || b"!#$&+-.^_`|~".contains(&byte) {
-            value.push(char::from(byte));
-        } else {
-            // Writing to a String can't fail.
-            drop(write!(value, "%{byte:02X}"));
-        }
+    let exact: String = name.bytes().map(percent_encoded).collect();
+    format!("attachment; filename=\"{plain}\"; filename*=UTF-8''{exact}")
+}
+
+fn percent_encoded(byte: u8) -> String {
+    // RFC 8187, section 3.2.1: attr-char.
+    if byte.is_ascii_alphanumeric() || b"!#$&+-.^_`|~".contains(&byte) {
+        char::from(byte).to_string()
+    } else {
+        format!("%{byte:02X}")
     }
-    value
 }
 
 #[cfg(test)]

@@ -30,24 +30,20 @@ enum Spec {
 
 /// What isn't one valid range is ignored, as the RFC says.
 fn parse(text: &str) -> Option<Spec> {
-    let (first, last) = text.trim().split_once('-')?;
-    match (number(first)?, number(last)?) {
-        (None, None) => None,
-        (None, Some(length)) => Some(Spec::Last(length)),
-        (Some(first), Some(last)) if last < first => None,
-        (Some(first), last) => Some(Spec::From(first, last)),
+    match text.trim().split_once('-')? {
+        ("", length) => Some(Spec::Last(number(length)?)),
+        (first, "") => Some(Spec::From(number(first)?, None)),
+        (first, last) => {
+            let (first, last) = (number(first)?, number(last)?);
+            (first <= last).then_some(Spec::From(first, Some(last)))
+        }
     }
 }
 
-/// Digits, or nothing.
-fn number(text: &str) -> Option<Option<u64>> {
-    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
-    match text {
-        "" => Some(None),
-        // Beyond 64 bits it is beyond every content.
-        _ if is_number => Some(Some(text.parse().unwrap_or(u64::MAX))),
-        _ => None,
-    }
+fn number(text: &str) -> Option<u64> {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    // Beyond 64 bits it is beyond every content.
+    is_number.then(|| text.parse().unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ const SEND_TIME: Duration = Duration::from_secs(10);
 /// How often a quiet client is asked whether it is there. A guess: below the minute after which routers forget.
 const PING_EVERY: Duration = Duration::from_secs(20);
 /// How long a client may be silent: two pings unanswered, and a third due.
-const SILENCE_MAX: Duration = Duration::from_secs(60);
+const SILENCE_MAX: Duration = Duration::from_mins(1);
 /// The largest message from a client, in bytes. It has nothing to say but pongs.
 const MESSAGE_BYTES: usize = 4096;
 

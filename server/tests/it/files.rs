@@ -225,7 +225,7 @@ async fn a_client_that_hangs_up_leaves_nothing() {
         app.address
     );
     socket.write_all(head.as_bytes()).await.unwrap();
-    socket.write_all(&[b'x'; 600_000]).await.unwrap();
+    socket.write_all(&vec![b'x'; 600_000]).await.unwrap();
     eventually("the upload has begun", async || app.contents().1 == 1).await;
     drop(socket);
     app.assert_no_trace().await;

@@ -11,7 +11,7 @@ use crate::support::app::{App, UPLOAD_MAX, assert_problem, form};
 
 /// A body whose length isn't announced.
 fn streamed(bytes: u64) -> Form {
-    const PIECE: usize = 64 * 1024;
+    const PIECE: usize = 16 * 1024;
     let pieces = (0..bytes.div_ceil(PIECE as u64)).map(|_| Ok::<_, std::io::Error>(Bytes::from_static(&[7; PIECE])));
     Form::new().part("uploaded", Part::stream(Body::wrap_stream(stream::iter(pieces))).file_name("large"))
 }

@@ -56,9 +56,9 @@ async fn sharing_again_changes_nothing_and_ending_it_shuts_out() {
     assert_eq!(again.status(), 201);
     assert_eq!(again.json::<ShareOut>().await.unwrap(), first);
     let events = app.state.store.outbox_pending(0, 10).await.unwrap();
-    let shared: Vec<_> = events.iter().filter(|row| row.event.event == ChangeKind::Shared).collect();
-    assert_eq!(shared.len(), 1);
-    assert_eq!(shared[0].event.target, Some("bob".parse().unwrap()));
+    let told: Vec<_> = events.iter().filter(|row| row.event.event == ChangeKind::Shared).collect();
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0].event.target, Some("bob".parse().unwrap()));
     let shares = format!("/shares/{id}");
     assert_eq!(app.get("alice", &shares).await.json::<Vec<ShareOut>>().await.unwrap(), [first]);
     let end = || app.by("alice", Method::DELETE, &format!("{shares}/bob")).send();
