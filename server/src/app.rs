@@ -79,11 +79,10 @@ async fn serve(flags: Serve) -> anyhow::Result<()> {
     for _ in 0..flags.peers {
         swarm.start_peer().await.context("can't start the local peers")?;
     }
+    let parts = Parts { store: &store, hub: &hub, swarm: &swarm, tasks: &tasks };
     match &flags.amqp_url {
-        Some(url) => connect(&flags, Amqp::new(url, &flags.queue)?, &store, &hub, &swarm, &tasks),
-        None => {
-            connect(&flags, Embedded::default(), &store, &hub, &swarm, &tasks);
-        }
+        Some(url) => parts.join(&flags, Amqp::new(url, &flags.queue)?),
+        None => parts.join(&flags, Embedded::default()),
     }
     let lab = Lab::new(hub.clone());
     let state = AppState {
@@ -119,14 +118,25 @@ fn swarm_config(flags: &Serve) -> SwarmConfig {
     }
 }
 
-/// Joins outbox, broker, bridge and peers.
-fn connect<B: Broker>(flags: &Serve, broker: B, store: &Store, hub: &Hub, swarm: &Swarm, tasks: &Tasks) {
-    if !flags.no_bridge {
-        let config = BridgeConfig { cluster: flags.overlay.cluster.clone() };
-        let (broker, entries, hub) = (broker.clone(), swarm.entries(), hub.clone());
-        tasks.spawn(bridge::run(broker, entries, Some(hub), config, tasks.token().clone()));
+/// What the broker is put between.
+struct Parts<'a> {
+    store: &'a Store,
+    hub: &'a Hub,
+    swarm: &'a Swarm,
+    tasks: &'a Tasks,
+}
+
+impl Parts<'_> {
+    /// Joins outbox, broker, bridge and peers.
+    fn join<B: Broker>(&self, flags: &Serve, broker: B) {
+        let token = self.tasks.token();
+        if !flags.no_bridge {
+            let config = BridgeConfig { cluster: flags.overlay.cluster.clone() };
+            let (broker, entries, hub) = (broker.clone(), self.swarm.entries(), self.hub.clone());
+            self.tasks.spawn(bridge::run(broker, entries, Some(hub), config, token.clone()));
+        }
+        self.tasks.spawn(relay::run(self.store.clone(), broker, self.hub.clone(), token.clone()));
     }
-    tasks.spawn(relay::run(store.clone(), broker, hub.clone(), tasks.token().clone()));
 }
 
 async fn run_peer(flags: Peer) -> anyhow::Result<()> {

@@ -34,7 +34,7 @@ mod source;
 
 /// How long deliveries are held without any entry peer, before they are given back. Far below the half hour after which
 /// RabbitMQ takes them away, far above a restart of the peers, so that an outage costs one redelivery.
-const HOLD: Duration = Duration::from_secs(60);
+const HOLD: Duration = Duration::from_mins(1);
 /// How many forwarded messages are remembered, to know repetitions. 256 windows of the relay.
 const REMEMBERED: usize = 65_536;
 

@@ -78,7 +78,7 @@ pub struct Serve {
     /// The largest file that is accepted, in bytes.
     #[arg(long, default_value_t = 16 << 30, value_name = "BYTES", env = "GRAPEVINE_MAX_UPLOAD_BYTES")]
     pub max_upload_bytes: u64,
-    /// A RabbitMQ to use instead of the embedded broker, e.g. amqp://guest:guest@127.0.0.1:5672/%2f
+    /// A RabbitMQ to use instead of the embedded broker, e.g. <amqp://guest:guest@127.0.0.1:5672/%2f>.
     #[arg(long, value_name = "URL", env = "GRAPEVINE_AMQP_URL", hide_env_values = true)]
     pub amqp_url: Option<String>,
     /// The bridge's queue in RabbitMQ.

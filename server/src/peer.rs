@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use shared::gossip::config::Config;
 use shared::ids::{FileId, PeerId, Version};
+use shared::wire::stream::Event;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::SendError;
@@ -121,9 +122,11 @@ pub async fn spawn(
     let kept = state::load(config.data_dir.as_deref(), &tasks).await?;
     let id = kept.peer;
     let (commands, inbox) = mpsc::channel(COMMAND_QUEUE);
+    let files = u32::try_from(kept.catalogue.len()).unwrap_or(u32::MAX);
     hub.load_catalogue(id, kept.catalogue.iter().map(|update| (update.file.clone(), update.version)));
-    let actor = Actor::new(listener, config, kept, hub, tasks.clone())?;
+    let actor = Actor::new(listener, config, kept, hub.clone(), tasks.clone())?;
     let addr = actor.addr();
+    hub.emit(Event::PeerStarted { peer: id, addr, files });
     info!(peer.id = %id.short(), "[P2P] listening {addr}");
     let actor = tasks.spawn(actor.run(inbox));
     Ok(PeerHandle { id, addr, commands, tasks, actor })

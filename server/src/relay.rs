@@ -16,7 +16,8 @@ use uuid::Uuid;
 
 use crate::broker::{Broker, BrokerError, Message, Outcome, Publisher, WINDOW, explain};
 use crate::hub::Hub;
-use crate::store::{OutboxRow, Store, StoreError};
+use crate::store::error::StoreError;
+use crate::store::{OutboxRow, Store};
 
 /// Between attempts to reach the broker. From the design.
 const BACKOFF: Backoff = Backoff { first: Duration::from_millis(100), longest: Duration::from_secs(2) };

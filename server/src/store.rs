@@ -5,12 +5,14 @@
 //! content that no row refers to all happen in jobs of the database's one writer, so none of them can come between
 //! another's steps. Removing is a job of its own after the commit that made a content unused; it sees only committed
 //! rows. What a crash leaves in between is removed when the store is opened.
+//!
+//! Long because each call is one transaction that reads as a whole; the SQL itself is in [`metadata`].
 
 pub mod contents;
+pub mod error;
 pub mod metadata;
 pub mod outbox;
 
-use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -23,82 +25,12 @@ use tokio::task;
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use crate::db::{Db, DbError};
+use crate::db::Db;
 use crate::store::contents::{Contents, Incoming, Received};
+use crate::store::error::StoreError;
 use crate::store::metadata::{FileRecord, ShareRecord};
 use crate::store::outbox::Change;
 use crate::wall;
-
-/// Why the store did nothing.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The database failed.
-    #[error("the database failed")]
-    Db(#[from] DbError),
-    /// The disk failed.
-    #[error("can't {doing}")]
-    Io {
-        /// What was being done.
-        doing: &'static str,
-        /// Why it failed.
-        #[source]
-        source: io::Error,
-    },
-    /// No random bytes for this host's id.
-    #[error("no random bytes for this host's id")]
-    Random(#[source] getrandom::Error),
-    /// A step in the middle of an upload didn't end.
-    #[error("the upload was interrupted")]
-    Interrupted,
-    /// There is no such file, or it isn't the user's to see.
-    #[error("there is no such file")]
-    NotFound,
-    /// The user may see the file, and only its owner may do this.
-    #[error("only the file's owner may do this")]
-    NotOwner,
-    /// The file isn't at the version that the change was meant for.
-    #[error("the file is at version {current}")]
-    VersionMismatch {
-        /// The version it is at.
-        current: Version,
-    },
-    /// The file has as many versions as can be counted.
-    #[error("the file can have no more versions")]
-    NoMoreVersions,
-    /// The content is larger than allowed.
-    #[error("the content is larger than {bytes_max} bytes")]
-    TooLarge {
-        /// The limit in bytes.
-        bytes_max: u64,
-    },
-    /// A file can't be shared with its owner.
-    #[error("a file can't be shared with its owner")]
-    SharedWithOwner,
-}
-
-impl StoreError {
-    fn io(doing: &'static str) -> impl FnOnce(io::Error) -> Self + Copy {
-        move |source| Self::Io { doing, source }
-    }
-
-    /// Whether there is no room on the disk.
-    pub fn is_disk_full(&self) -> bool {
-        match self {
-            Self::Db(error) => error.is_disk_full(),
-            Self::Io { source, .. } => {
-                matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-            }
-            Self::Random(_)
-            | Self::Interrupted
-            | Self::NotFound
-            | Self::NotOwner
-            | Self::VersionMismatch { .. }
-            | Self::NoMoreVersions
-            | Self::TooLarge { .. }
-            | Self::SharedWithOwner => false,
-        }
-    }
-}
 
 /// Which versions a change may replace.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -218,7 +150,7 @@ impl Store {
         let hash = file.content.ok_or(StoreError::NotFound)?;
         match tokio::fs::File::open(self.keeper.contents.path(hash)).await {
             Ok(open) => Ok(open),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(StoreError::NotFound),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(StoreError::NotFound),
             Err(error) => Err(StoreError::io("open a content")(error)),
         }
     }

@@ -13,7 +13,7 @@ use tracing::error;
 
 use crate::concurrency::LabError;
 use crate::http::etag;
-use crate::store::StoreError;
+use crate::store::error::StoreError;
 use crate::swarm::SwarmError;
 
 /// The media type of errors.

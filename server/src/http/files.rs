@@ -23,7 +23,7 @@ use crate::http::auth::Caller;
 use crate::http::error::ApiError;
 use crate::http::{AppState, disposition, etag, file_id, range, upload};
 use crate::hub::Hub;
-use crate::store::StoreError;
+use crate::store::error::StoreError;
 use crate::store::metadata::FileRecord;
 use crate::wall;
 

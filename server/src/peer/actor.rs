@@ -109,14 +109,12 @@ impl Actor {
 
     /// Runs until it is told to leave, or its token is cancelled (then it stops at once).
     pub async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
-        let files = u32::try_from(self.node.catalogue().len()).unwrap_or(u32::MAX);
-        self.hub.emit(Event::PeerStarted { peer: self.id, addr: self.addr, files });
         self.begin().await;
         loop {
             match self.next(&mut commands).await {
                 Next::Accepted(stream, remote) => self.link_up(stream, remote, None).await,
                 Next::Conn(ConnEvent::Dialled { addr, stream: Ok(stream) }) => {
-                    self.link_up(stream, addr, Some(addr)).await
+                    self.link_up(stream, addr, Some(addr)).await;
                 }
                 Next::Conn(ConnEvent::Dialled { addr, stream: Err(_) }) => self.feed(Input::DialFailed { addr }).await,
                 Next::Conn(ConnEvent::Message { link, message }) => self.feed(Input::Message { link, message }).await,

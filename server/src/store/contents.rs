@@ -11,7 +11,7 @@ use shared::ids::ContentHash;
 use tempfile::{NamedTempFile, TempPath};
 use tokio::task;
 
-use crate::store::StoreError;
+use crate::store::error::StoreError;
 
 /// How much of an upload is gathered before it is hashed and written. From a measurement elsewhere: beyond a quarter of
 /// a mebibyte larger writes gain nothing.

@@ -8,8 +8,9 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::db::DbError;
+use crate::store::error::StoreError;
 use crate::store::metadata::{FileRecord, column_error, count, to_column};
-use crate::store::{OutboxRow, Store, StoreError};
+use crate::store::{OutboxRow, Store};
 use crate::wall;
 
 /// How long sent events are kept, to answer what happened. A guess: a month.

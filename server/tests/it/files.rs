@@ -2,7 +2,8 @@
 
 use reqwest::{Method, Response};
 use serde_json::Value;
-use server::store::{Store, StoreError};
+use server::store::Store;
+use server::store::error::StoreError;
 use shared::wire::queue::ChangeKind;
 use shared::wire::rest::FileOut;
 use tokio::io::AsyncWriteExt as _;
