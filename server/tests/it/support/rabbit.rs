@@ -20,7 +20,7 @@ use crate::support::ports::free_ports;
 /// Not `/usr/sbin/rabbitmq-server`, which changes the user and drops the environment.
 const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
 /// A node starts within 8 s on an idle machine; 16 s were measured under load.
-const START_LIMIT: Duration = Duration::from_secs(120);
+const START_LIMIT: Duration = Duration::from_mins(2);
 
 /// Runs its arguments as a process group of their own, until its standard input ends.
 const GUARDIAN: &str = r#"
