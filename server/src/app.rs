@@ -25,7 +25,7 @@ use crate::relay;
 use crate::shutdown::{self, Tasks};
 use crate::store::Store;
 use crate::swarm::{Swarm, SwarmConfig};
-use crate::watch as watcher;
+use crate::watch::{self as watcher, WatchError};
 
 /// How many files the hub counts the peers of. A file and its holders take about 1 KiB: 100 MiB at most.
 const OVERVIEW_FILES: u32 = 100_000;
@@ -43,6 +43,9 @@ pub enum BadInput {
     /// The data directory is in use.
     #[error("the data directory {0} is in use by another process")]
     InUse(String),
+    /// The server's address is none.
+    #[error("not an http, https, ws or wss address: {0}")]
+    Url(String),
 }
 
 /// Runs a command to its end.
@@ -178,8 +181,12 @@ async fn run_watch(flags: Watch) -> anyhow::Result<()> {
         shutdown::asked_to_stop().await;
         token.cancel();
     });
-    watcher::run(&flags.url, flags.json, &mut std::io::stdout(), tasks.token()).await?;
-    Ok(())
+    let watched = watcher::run(&flags.url, flags.json, &mut std::io::stdout(), tasks.token()).await;
+    match watched {
+        Err(WatchError::Url(url)) => Err(BadInput::Url(url).into()),
+        Err(error) => Err(error.into()),
+        Ok(()) => Ok(()),
+    }
 }
 
 fn gossip(cluster: &str) -> Config {

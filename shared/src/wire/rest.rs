@@ -131,7 +131,7 @@ pub struct ReadyOut {
     pub bridge: Option<PartState>,
     /// Events that wait for the broker.
     pub outbox: u64,
-    /// Events that were set aside because nobody could understand them.
+    /// Events of this server's outbox that were set aside. With RabbitMQ they are in its queue `grapevine.dead` instead.
     pub dead_letters: u64,
     /// Running local peers.
     pub peers: u32,

@@ -30,7 +30,7 @@ pub fn WaySteps(
         view! {
             <li data-done=done.to_string()>
                 {format!("{reached} of {running} peers")}
-                {all.map(|ms| view! { <small>{format!("{} in all", format::millis(ms))}</small> })}
+                {all.map(|ms| view! { <small>{format!("{} after it was stored", format::millis(ms))}</small> })}
             </li>
         }
     };
