@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::{fs, io};
 
-/// Where `trunk build` puts the dashboard.
+/// Where `scripts/web-build.sh` puts the dashboard.
 const DASHBOARD: &str = "../web/dist";
 /// Served until the dashboard has been built, so that the server can be built without it.
 const PLACEHOLDER: &str = "<!doctype html><meta charset=utf-8><title>Grapevine</title>
