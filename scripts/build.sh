@@ -4,8 +4,8 @@
 #   scripts/build.sh           the release binary, target/release/grapevine
 #   scripts/build.sh --tests   the tests, not run
 #
-# The first time, installing the tools and building the dashboard take about as much CPU as building the server's
-# dependencies; they are done side by side.
+# The first time, three things are done side by side: compiling the dashboard, building the tools that pack it, and, with
+# what the other two leave of the CPU, the server's dependencies. The server itself comes last: it has the dashboard inside.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/say.sh
@@ -17,10 +17,17 @@ case "${1:-}" in
 esac
 
 dashboard() {
-    scripts/wasm-setup.sh
-    say "building the dashboard"
     scripts/web-build.sh
     say "the dashboard: there"
+}
+
+first_dashboard() {
+    scripts/wasm-setup.sh --target
+    scripts/wasm-setup.sh &
+    local tools=$!
+    scripts/web-build.sh --compile
+    wait "$tools"
+    dashboard
 }
 
 # Cargo has no word for "only the dependencies": with this in place of rustc for the workspace's own crates, they fail
@@ -35,7 +42,7 @@ case " $* " in *" --crate-name ___ "* | *" -vV "*) exec "$@" ;; esac
 exit 1
 SH
     chmod +x "$refuse"
-    RUSTC_WORKSPACE_WRAPPER=$refuse "${server[@]}" --keep-going 2>&1 | grep --line-buffered -E '^ *(Compiling|Downloaded|Downloading) ' || true
+    RUSTC_WORKSPACE_WRAPPER=$refuse nice "${server[@]}" --keep-going 2>&1 | grep --line-buffered -E '^ *(Compiling|Downloaded|Downloading) ' || true
     rm -f "$refuse"
 }
 
@@ -43,7 +50,7 @@ first_build() {
     say "first build: the dashboard and the server's dependencies side by side (minutes)"
     scripts/wasm-setup.sh --packages # here, because a question for a password needs the foreground
     set -m # a process group of its own for what runs beside, so that Ctrl+C can end all of it
-    dashboard &
+    first_dashboard &
     local beside=$!
     trap 'kill -- -'"$beside"' 2>/dev/null || true' EXIT
     dependencies

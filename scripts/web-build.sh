@@ -2,6 +2,7 @@
 # web-build.sh: builds the dashboard; the one place that knows how.
 #
 #   scripts/web-build.sh [--dev] [OUT]    OUT: where it goes; web/dist unless given
+#   scripts/web-build.sh --compile        only cargo's part, which needs no tool but the compiler
 #
 # cargo -> wasm-bindgen -> wasm-opt (not with --dev) -> OUT with index.html, style.css, icon.svg, web.js, web_bg.wasm.
 # OUT is replaced as a whole once everything is built, so half a build is never seen. Where nothing changed since the
@@ -11,7 +12,11 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 TARGET=wasm32-unknown-unknown
 PROFILE=wasm-release
-if [ "${1:-}" = --dev ]; then PROFILE=dev; shift; fi
+COMPILE_ONLY=
+case "${1:-}" in
+    --dev) PROFILE=dev; shift ;;
+    --compile) COMPILE_ONLY=1; shift ;;
+esac
 OUT=${1:-web/dist}
 TARGET_DIR=${CARGO_TARGET_DIR:-target}
 
@@ -32,7 +37,13 @@ fingerprint() {
     } | sha256sum | cut -d ' ' -f 1
 }
 
+compile() {
+    say "compiling ($PROFILE)"
+    cargo build -p web --bin web --target "$TARGET" --profile "$PROFILE"
+}
+
 need cargo
+if [ -n "$COMPILE_ONLY" ]; then compile; exit; fi
 need wasm-bindgen
 [ "$PROFILE" = dev ] || need wasm-opt
 print=$(fingerprint)
@@ -41,8 +52,7 @@ if [ -f "$OUT/web_bg.wasm" ] && [ "$(cat "$OUT/.built-from" 2>/dev/null)" = "$pr
     exit 0
 fi
 
-say "compiling ($PROFILE)"
-cargo build -p web --bin web --target "$TARGET" --profile "$PROFILE"
+compile
 case $PROFILE in dev) folder=debug ;; *) folder=$PROFILE ;; esac
 wasm=$TARGET_DIR/$TARGET/$folder/web.wasm
 
