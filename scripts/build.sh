@@ -23,7 +23,7 @@ dashboard() {
 
 first_dashboard() {
     scripts/wasm-setup.sh --target
-    scripts/wasm-setup.sh &
+    { scripts/web-build.sh --tool && scripts/wasm-setup.sh; } &
     local tools=$!
     scripts/web-build.sh --compile
     wait "$tools"

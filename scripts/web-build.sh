@@ -2,9 +2,10 @@
 # web-build.sh: builds the dashboard; the one place that knows how.
 #
 #   scripts/web-build.sh [--dev] [OUT]    OUT: where it goes; web/dist unless given
-#   scripts/web-build.sh --compile        only cargo's part, which needs no tool but the compiler
+#   scripts/web-build.sh --compile        only the module, and
+#   scripts/web-build.sh --tool           only the tool that packs it; for a first build, that does both at once
 #
-# cargo -> wasm-bindgen -> wasm-opt (not with --dev) -> OUT with index.html, style.css, icon.svg, web.js, web_bg.wasm.
+# cargo -> scripts/bindgen -> wasm-opt (not with --dev) -> OUT with index.html, style.css, icon.svg, web.js, web_bg.wasm.
 # OUT is replaced as a whole once everything is built, so half a build is never seen. Where nothing changed since the
 # last time, it does nothing. Needs what scripts/wasm-setup.sh sets up.
 set -euo pipefail
@@ -12,10 +13,10 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 TARGET=wasm32-unknown-unknown
 PROFILE=wasm-release
-COMPILE_ONLY=
+ONLY=
 case "${1:-}" in
     --dev) PROFILE=dev; shift ;;
-    --compile) COMPILE_ONLY=1; shift ;;
+    --compile | --tool) ONLY=${1#--}; shift ;;
 esac
 OUT=${1:-web/dist}
 TARGET_DIR=${CARGO_TARGET_DIR:-target}
@@ -30,9 +31,8 @@ fingerprint() {
     {
         echo "$PROFILE"
         rustc -V
-        wasm-bindgen --version
         if [ "$PROFILE" != dev ]; then wasm-opt --version; fi
-        find web shared scripts/web-build.sh Cargo.toml Cargo.lock -path web/dist -prune -o -type f -print0 |
+        find web shared scripts/web-build.sh scripts/bindgen Cargo.toml Cargo.lock -path web/dist -prune -o -type f -print0 |
             LC_ALL=C sort -z | xargs -0 sha256sum
     } | sha256sum | cut -d ' ' -f 1
 }
@@ -42,9 +42,12 @@ compile() {
     cargo build -p web --bin web --target "$TARGET" --profile "$PROFILE"
 }
 
+tool() {
+    cargo build --quiet --release --manifest-path scripts/bindgen/Cargo.toml --target-dir "$TARGET_DIR/bindgen"
+}
+
 need cargo
-if [ -n "$COMPILE_ONLY" ]; then compile; exit; fi
-need wasm-bindgen
+case $ONLY in compile | tool) "$ONLY"; exit ;; esac
 [ "$PROFILE" = dev ] || need wasm-opt
 print=$(fingerprint)
 if [ -f "$OUT/web_bg.wasm" ] && [ "$(cat "$OUT/.built-from" 2>/dev/null)" = "$print" ]; then
@@ -53,15 +56,15 @@ if [ -f "$OUT/web_bg.wasm" ] && [ "$(cat "$OUT/.built-from" 2>/dev/null)" = "$pr
 fi
 
 compile
+tool
 case $PROFILE in dev) folder=debug ;; *) folder=$PROFILE ;; esac
 wasm=$TARGET_DIR/$TARGET/$folder/web.wasm
 
 mkdir -p "$OUT"
 new=$(mktemp -d "${OUT%/}.new.XXXXXX")
 trap 'rm -rf "$new"' EXIT
-bindgen=(wasm-bindgen --target web --no-typescript --out-dir "$new" --out-name web)
-if [ "$PROFILE" = dev ]; then bindgen+=(--keep-debug); else bindgen+=(--remove-name-section --remove-producers-section); fi
-"${bindgen[@]}" "$wasm"
+case $PROFILE in dev) packed=dev ;; *) packed=release ;; esac
+"$TARGET_DIR/bindgen/release/bindgen" "$packed" "$wasm" "$new"
 if [ "$PROFILE" != dev ]; then
     say "shrinking"
     wasm-opt -Oz "$new/web_bg.wasm" -o "$new/opt.wasm"
