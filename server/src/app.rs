@@ -3,6 +3,7 @@
 use std::fs::{File, TryLockError};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -12,17 +13,19 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tracing::info;
 
+use crate::bench;
 use crate::bridge::{self, BridgeConfig};
 use crate::broker::Broker;
 use crate::broker::amqp::Amqp;
 use crate::broker::embedded::Embedded;
-use crate::cli::{Bridge, Command, Overlay, Peer, Serve, Watch};
+use crate::cli::{Bench, BenchChild, BenchGossip, Bridge, Command, Overlay, Peer, Serve, Simulate, Watch};
 use crate::concurrency::{self, Lab};
 use crate::http::{self, AppState, HttpConfig};
 use crate::hub::Hub;
 use crate::peer::{self, PeerConfig};
 use crate::relay;
 use crate::shutdown::{self, Tasks};
+use crate::simulate::{self, Order, SimulateError};
 use crate::store::Store;
 use crate::swarm::{Swarm, SwarmConfig};
 use crate::watch::{self as watcher, WatchError};
@@ -57,15 +60,23 @@ pub fn run(command: Command) -> anyhow::Result<()> {
         concurrency::run_in_terminal(LabConfig::default(), &mut std::io::stdout())?;
         return Ok(());
     }
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("can't start the runtime")?;
+    if let Command::Simulate(flags) = command {
+        return Ok(run_simulation(&flags)?);
+    }
+    let mut runtime = match command {
+        // Everything that a peer does is done by one task: handing it from thread to thread only costs.
+        Command::Peer(_) | Command::Bench(Bench::Child(_)) => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    let runtime = runtime.enable_all().build().context("can't start the runtime")?;
     runtime.block_on(async {
         match command {
             Command::Serve(flags) => serve(*flags).await,
             Command::Peer(flags) => run_peer(flags).await,
             Command::Bridge(flags) => run_bridge(flags).await,
             Command::Watch(flags) => run_watch(flags).await,
-            Command::Concurrency => Ok(()),
+            Command::Bench(flags) => run_bench(flags).await,
+            Command::Concurrency | Command::Simulate(_) => Ok(()),
         }
     })
 }
@@ -154,8 +165,9 @@ async fn run_peer(flags: Peer) -> anyhow::Result<()> {
         inject: flags.inject,
         data_dir: flags.data_dir,
         gossip: gossip(&flags.overlay.cluster),
+        ..PeerConfig::default()
     };
-    let peer = peer::spawn(listener, config, Hub::new(OVERVIEW_FILES, false), &tasks).await?;
+    let peer = peer::spawn(listener, config, Arc::new(Hub::new(OVERVIEW_FILES, false)), &tasks).await?;
     shutdown::asked_to_stop().await;
     peer.leave().await;
     tasks.shut_down(SHUTDOWN_LIMIT).await;
@@ -187,6 +199,27 @@ async fn run_watch(flags: Watch) -> anyhow::Result<()> {
         Err(error) => Err(error.into()),
         Ok(()) => Ok(()),
     }
+}
+
+async fn run_bench(flags: Bench) -> anyhow::Result<()> {
+    match flags {
+        Bench::Gossip(flags) => {
+            let BenchGossip { nodes, procs, payload, rounds, burst, seed, json } = flags;
+            let procs = procs.unwrap_or(nodes).min(nodes);
+            bench::run(bench::Overlay { nodes, procs, payload, rounds, burst, seed }, json, &mut std::io::stdout())
+                .await?;
+        }
+        Bench::Child(flags) => {
+            let BenchChild { system, nodes, from, to, updates, payload, progress } = flags;
+            bench::child::run(bench::child::Charge { system, nodes, from, to, updates, payload, progress }).await?;
+        }
+    }
+    Ok(())
+}
+
+fn run_simulation(flags: &Simulate) -> Result<(), SimulateError> {
+    let &Simulate { scenario, peers, seed, runs, json } = flags;
+    simulate::run(Order { scenario, peers, seed, runs, json }, &mut std::io::stdout())
 }
 
 fn gossip(cluster: &str) -> Config {

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use shared::ids::PeerId;
 use shared::rng::Rng;
-use shared::wire::peer::PeerMessage;
+use shared::wire::peer::{Fingerprint, PeerMessage};
 use shared::wire::queue::FileEvent;
 use shared::wire::stream::{Event, PartState};
 use shared::wire::update::FileUpdate;
@@ -228,15 +228,12 @@ impl<B: Broker> Bridge<B> {
         match message {
             PeerMessage::Accepted { request } => self.accepted(link.addr, request).await,
             PeerMessage::Refused { request, reason } => self.refused(request, &reason).await,
-            PeerMessage::Ping { nonce } => link.send(&PeerMessage::Pong { nonce }).await?,
-            PeerMessage::Goodbye { reason, leaving: _ } => return Err(LinkError::Goodbye(reason)),
-            PeerMessage::Hello(_)
-            | PeerMessage::Peers(_)
-            | PeerMessage::Pull { .. }
-            | PeerMessage::State { .. }
-            | PeerMessage::Update { .. }
-            | PeerMessage::Submit { .. }
-            | PeerMessage::Pong { .. } => {}
+            PeerMessage::Ping { nonce, catalogue: _ } => {
+                link.send(&PeerMessage::Pong { nonce, catalogue: Fingerprint::default() }).await?;
+            }
+            PeerMessage::Goodbye { reason, .. } => return Err(LinkError::Goodbye(reason)),
+            // What peers say to each other is not meant for a client.
+            _ => {}
         }
         Ok(())
     }

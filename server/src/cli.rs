@@ -1,10 +1,13 @@
 //! Commands and flags: name, help, default, environment variable, check. Declared once, nothing is done here.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::builder::{RangedU64ValueParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use shared::ids::{FileId, Version};
+use shared::sim::scenario::Name;
 
 use crate::telemetry::LogFormat;
 
@@ -37,6 +40,11 @@ pub enum Command {
     Concurrency,
     /// What happens on a server, live, as the dashboard gets it.
     Watch(Watch),
+    /// A whole overlay in virtual time: how updates spread, and what losses, partitions and deaths do to it.
+    Simulate(Simulate),
+    /// What the overlay does on this machine, measured.
+    #[command(subcommand)]
+    Bench(Bench),
 }
 
 /// Flags that all networking commands have.
@@ -153,6 +161,104 @@ pub struct Watch {
     /// Print each entry as one JSON object.
     #[arg(long)]
     pub json: bool,
+}
+
+/// `grapevine simulate`.
+#[derive(Debug, Args)]
+pub struct Simulate {
+    /// What happens: one-sender, random-senders, kill-30, kill-50, kill-80, kill-95, partition, churn, loss, or chaos
+    /// (a bit of everything, with 2 to 15 peers).
+    #[arg(long, default_value = "one-sender", value_name = "NAME")]
+    pub scenario: Name,
+    /// How many peers there are.
+    #[arg(long, default_value_t = 100, value_name = "N", value_parser = count(2..=1_000_000))]
+    pub peers: usize,
+    /// What all chance follows from: the same seed gives the same run, on every machine.
+    #[arg(long, default_value_t = 1, value_name = "S")]
+    pub seed: u64,
+    /// How many runs, each with the next seed.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub runs: u64,
+    /// Print each run as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `grapevine bench`.
+#[derive(Debug, Subcommand)]
+pub enum Bench {
+    /// Updates over real TCP on the loopback, one process a peer, beside a bare TCP tree: latency, throughput, cost, and
+    /// what the stop or the death of processes does. Takes about two minutes.
+    Gossip(BenchGossip),
+    /// A process of `bench gossip`.
+    #[command(hide = true)]
+    Child(BenchChild),
+}
+
+/// `grapevine bench gossip`.
+#[derive(Debug, Args)]
+pub struct BenchGossip {
+    /// How many peers there are.
+    #[arg(long, default_value_t = 16, value_name = "N", value_parser = count(2..=4096))]
+    pub nodes: usize,
+    /// In how many processes; one for each peer unless given.
+    #[arg(long, value_name = "N", value_parser = count(1..=4096))]
+    pub procs: Option<usize>,
+    /// Bytes of an update.
+    #[arg(long, default_value_t = 100, value_name = "BYTES", value_parser = count(64..=1000))]
+    pub payload: usize,
+    /// Updates that go alone, by one sender and by random ones.
+    #[arg(long, default_value_t = 40, value_name = "N", value_parser = count(1..=100_000))]
+    pub rounds: usize,
+    /// Updates in a burst.
+    #[arg(long, default_value_t = 10_000, value_name = "N", value_parser = count(1..=1_000_000))]
+    pub burst: usize,
+    /// What all chance follows from.
+    #[arg(long, default_value_t = 1, value_name = "S")]
+    pub seed: u64,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum System {
+    /// A bare tree of TCP connections: the floor.
+    Tree,
+    /// Grapevine's peers.
+    Grapevine,
+}
+
+/// `grapevine bench child`.
+#[derive(Debug, Args)]
+pub struct BenchChild {
+    /// What it runs.
+    #[arg(long)]
+    pub system: System,
+    /// How many nodes there are in all.
+    #[arg(long)]
+    pub nodes: usize,
+    /// Its first node.
+    #[arg(long)]
+    pub from: usize,
+    /// The one after its last.
+    #[arg(long)]
+    pub to: usize,
+    /// How many updates there may be.
+    #[arg(long)]
+    pub updates: usize,
+    /// Bytes of an update.
+    #[arg(long)]
+    pub payload: usize,
+    /// Where all processes count.
+    #[arg(long)]
+    pub progress: PathBuf,
+}
+
+/// A count within limits.
+fn count(range: RangeInclusive<u64>) -> impl TypedValueParser<Value = usize> {
+    RangedU64ValueParser::<u64>::new().range(range).map(|count| usize::try_from(count).unwrap_or(usize::MAX))
 }
 
 fn resolve(text: &str) -> Result<SocketAddr, String> {

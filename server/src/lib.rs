@@ -1,6 +1,7 @@
 //! The parts of the `grapevine` binary. Parts don't import each other; [`app`] joins them.
 
 pub mod app;
+pub mod bench;
 pub mod bridge;
 pub mod broker;
 pub mod cli;
@@ -12,6 +13,7 @@ pub mod hub;
 pub mod peer;
 pub mod relay;
 pub mod shutdown;
+pub mod simulate;
 pub mod store;
 pub mod swarm;
 pub mod telemetry;

@@ -2,30 +2,33 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use shared::gossip::config::Config;
 use shared::ids::{FileId, PeerId, Version};
-use shared::wire::stream::Event;
+use shared::wire::update::FileUpdate;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::SendError;
 use tokio::task::JoinHandle;
-use tracing::info;
 
 use crate::db::DbError;
-use crate::hub::Hub;
 use crate::peer::actor::{Actor, Command};
+use crate::peer::conn::Traffic;
+use crate::peer::observer::{Observer, Place};
 use crate::shutdown::Tasks;
 
 pub mod actor;
 pub mod conn;
+pub mod observer;
+pub mod outlets;
 pub mod state;
 
 /// How long a peer that leaves may take to say its goodbyes and write what it knows.
 pub const LEAVE_LIMIT: Duration = Duration::from_secs(2);
-/// Commands that wait for a busy peer; there is one sender that waits for each answer.
-const COMMAND_QUEUE: usize = 4;
+/// Commands that wait for a busy peer. A full queue holds up who publishes.
+const COMMAND_QUEUE: usize = 64;
 
 /// What a peer starts with.
 #[derive(Debug, Clone, Default)]
@@ -40,6 +43,8 @@ pub struct PeerConfig {
     pub data_dir: Option<PathBuf>,
     /// The protocol's numbers.
     pub gossip: Config,
+    /// Where it counts what it writes.
+    pub traffic: Arc<Traffic>,
 }
 
 /// Why a peer can't start.
@@ -88,6 +93,11 @@ impl PeerHandle {
         self.addr
     }
 
+    /// It publishes a change. A peer that has stopped doesn't.
+    pub async fn publish(&self, update: FileUpdate) {
+        drop(self.commands.send(Command::Publish(update)).await);
+    }
+
     /// It says goodbye, writes what it knows, and stops, within [`LEAVE_LIMIT`].
     pub async fn leave(self) {
         // An actor that is gone has stopped already.
@@ -108,26 +118,21 @@ impl PeerHandle {
     }
 }
 
-/// Starts a peer that accepts links on `listener`.
+/// Starts a peer that accepts links on `listener`, and tells `observer` what happens at it.
 ///
 /// # Errors
 /// When what it kept can't be read.
 pub async fn spawn(
     listener: TcpListener,
     config: PeerConfig,
-    hub: Hub,
+    observer: Arc<dyn Observer>,
     tasks: &Tasks,
 ) -> Result<PeerHandle, PeerError> {
     let tasks = tasks.child();
     let kept = state::load(config.data_dir.as_deref(), &tasks).await?;
-    let id = kept.peer;
     let (commands, inbox) = mpsc::channel(COMMAND_QUEUE);
-    let files = u32::try_from(kept.catalogue.len()).unwrap_or(u32::MAX);
-    hub.load_catalogue(id, kept.catalogue.iter().map(|update| (update.file.clone(), update.version)));
-    let actor = Actor::new(listener, config, kept, hub.clone(), tasks.clone())?;
-    let addr = actor.addr();
-    hub.emit(Event::PeerStarted { peer: id, addr, files });
-    info!(peer.id = %id.short(), "[P2P] listening {addr}");
+    let actor = Actor::new(listener, config, kept, observer, tasks.clone())?;
+    let Place { peer: id, addr } = actor.place();
     let actor = tasks.spawn(actor.run(inbox));
     Ok(PeerHandle { id, addr, commands, tasks, actor })
 }

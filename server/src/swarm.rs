@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use shared::gossip::config::Config;
 use shared::ids::PeerId;
@@ -220,7 +221,7 @@ impl Actor {
             gossip: self.config.gossip.clone(),
             ..PeerConfig::default()
         };
-        let handle = peer::spawn(listener, config, self.hub.clone(), &self.tasks).await?;
+        let handle = peer::spawn(listener, config, Arc::new(self.hub.clone()), &self.tasks).await?;
         let id = handle.id();
         self.peers.retain(|_, slot| slot.number != number);
         self.peers.insert(id, Slot { number, addr, handle: Some(handle) });

@@ -1,18 +1,20 @@
-//! What the core costs: one message through the codec, one change into a catalogue, one page out of it, and a whole
+//! What the core costs: one message through the codec, one change into a catalogue, one comparison of two, and a whole
 //! simulated overlay.
 #![expect(clippy::unwrap_used, reason = "a benchmark is no part of the program")]
 
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use shared::gossip::catalogue::Catalogue;
+use shared::gossip::reconcile;
 use shared::ids::{PeerId, Version};
 use shared::sim::scenario::Scenario;
 use shared::sim::world::World;
 use shared::stamp::Stamp;
 use shared::wire::frame::{Decoder, encode};
-use shared::wire::peer::{MAX_UPDATES_PER_STATE, PeerMessage};
+use shared::wire::peer::{MessageId, Payload, PeerMessage, Source};
 use shared::wire::update::FileUpdate;
 
 fn update(n: u64, version: u64) -> FileUpdate {
@@ -20,7 +22,8 @@ fn update(n: u64, version: u64) -> FileUpdate {
 }
 
 fn codec(c: &mut Criterion) {
-    let message = PeerMessage::Update { update: update(1, 1), hops: 3 };
+    let id = MessageId { source: Source(1 << 55), seq: 1_000_000 };
+    let message = PeerMessage::Broadcast { id, hops: 3, payload: Payload::Update(Arc::new(update(1, 1))) };
     let frame = encode(&message).unwrap();
     c.bench_function("encode an update", |b| b.iter(|| encode(black_box(&message)).unwrap()));
     let mut decoder = Decoder::default();
@@ -33,16 +36,19 @@ fn codec(c: &mut Criterion) {
 }
 
 fn catalogue(c: &mut Criterion) {
-    let mut catalogue: Catalogue = (0..100_000).map(|n| update(n, 1)).collect();
+    let mut catalogue: Catalogue = (0..100_000).map(|n| Arc::new(update(n, 1))).collect();
     let mut version = 1;
     c.bench_function("merge news into 100,000 files", |b| {
         b.iter(|| {
             version += 1;
-            catalogue.merge(update(version * 7919 % 100_000, version))
+            catalogue.merge(Arc::new(update(version * 7919 % 100_000, version)))
         });
     });
-    let after = "file-00050000".parse().unwrap();
-    c.bench_function("a page of 100,000 files", |b| b.iter(|| catalogue.page(Some(&after), MAX_UPDATES_PER_STATE)));
+    let other: Catalogue = catalogue.iter().skip(10).cloned().collect();
+    let opening = [reconcile::opening(&other)];
+    c.bench_function("answer a claim on 100,000 files", |b| {
+        b.iter(|| reconcile::answer(&catalogue, black_box(&opening)));
+    });
 }
 
 fn overlay(c: &mut Criterion) {

@@ -1,20 +1,23 @@
 //! The gossip protocol, as a state machine that owns no socket, clock or chance of its own.
 //!
-//! Every peer keeps links (TCP connections) to a bounded set of neighbours, learns addresses from them, and passes on
-//! every change that is news to it:
+//! Every peer keeps links (TCP connections) to a few neighbours ([`node`]'s `views`: `HyParView`), pushes news along a
+//! tree of links and announces it on the others ([`tree`]: Plumtree), compares what it knows with its neighbours
+//! ([`reconcile`]), watches whether they live ([`pulse`]), and tells of itself ([`census`]):
 //!
 //! ```text
-//!   a                                        b
-//!   │ ── Hello {id, address} ──────────────▶ │   both sides, first; other cluster or major version: Goodbye
-//!   │ ◀────────────── Hello {id, address} ── │
-//!   │ ── Peers [addresses] ────────────────▶ │   both sides: what I know; the news among them goes on to others
-//!   │ ── Pull {after: nothing} ────────────▶ │   both sides: the catalogue, page by page
-//!   │ ◀──────────────── State {256, more} ── │
-//!   │ ── Pull {after: the last of them} ───▶ │
-//!   │ ◀──────────────────── State {17, –} ── │
-//!   │ ── Update {change, hops} ────────────▶ │   flooded: passed on once, by whom it is news, to all but its sender
-//!   │ ── Ping / Pong ──────────────────────▶ │   when the link has been silent
-//!   │ ── Goodbye {reason} ─────────────────▶ │
+//!   a                                              b
+//!   │ ── Hello {id, address, Join} ──────────────▶ │   both sides, first; other cluster or major version: Goodbye
+//!   │ ◀─────────────── Hello {id, address} ─────── │
+//!   │ ◀─────────────── Welcome {others} ────────── │   now they are neighbours; or Goodbye {full, others}
+//!   │                   ForwardJoin {a, ttl} ────▶ │   b sends it on walks; who it ends at dials a
+//!   │ ── Reconcile [the sum of all I know] ──────▶ │   equal: silence; else
+//!   │ ◀─────────────── Reconcile [16 sums] ─────── │   range by range, down to lists
+//!   │ ── Want [range, keys] ─────────────────────▶ │
+//!   │ ◀─────────────── State {256 files, rest} ─── │   and again for the rest
+//!   │ ── Broadcast {source, number, news} ───────▶ │   along the tree; twice: Prune; on other links: Have
+//!   │ ◀─────────────── Graft [what I miss] ─────── │
+//!   │ ── Ping {sum} / Pong {sum} ────────────────▶ │   when the link has been silent
+//!   │ ── Goodbye {reason} ───────────────────────▶ │
 //!
 //!   bridge ── Submit {n, change} ──▶ entry peer ── Accepted {n} ──▶ bridge      once the change is on disk
 //! ```
@@ -22,9 +25,17 @@
 //! A driver feeds a [`node::Node`] with [`io::Input`]s, drains its [`io::Output`]s after each, and wakes it at
 //! `next_wake`. There are two drivers: the server's peer actor and the simulator in [`crate::sim`].
 
+pub mod book;
+pub mod branch;
 pub mod catalogue;
+pub mod census;
 pub mod config;
 pub mod io;
+pub mod ledger;
 pub mod links;
-pub mod membership;
 pub mod node;
+pub mod pulse;
+pub mod recent;
+pub mod reconcile;
+pub mod streams;
+pub mod tree;

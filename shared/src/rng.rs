@@ -46,4 +46,13 @@ impl Rng {
         let count = u64::try_from(items.len()).unwrap_or(u64::MAX);
         items.nth(usize::try_from(self.below(count)).unwrap_or(usize::MAX))
     }
+
+    /// At most `limit` of `items`, by chance.
+    pub fn sample<T>(&mut self, mut items: Vec<T>, limit: usize) -> Vec<T> {
+        while items.len() > limit {
+            let place = self.pick(0..items.len()).unwrap_or(0);
+            items.swap_remove(place);
+        }
+        items
+    }
 }

@@ -6,6 +6,8 @@
 
 pub mod check;
 pub mod host;
+pub mod network;
 pub mod queue;
+pub mod report;
 pub mod scenario;
 pub mod world;

@@ -1,6 +1,7 @@
 //! The formats that leave a process. Only what is here (and the ids in it) is serialized. Each format has a snapshot
 //! of each message; a changed snapshot is a change of format: think of old readers, new readers and old writers.
 
+pub mod census;
 pub mod frame;
 pub mod overview;
 pub mod peer;

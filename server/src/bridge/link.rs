@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use shared::ids::PeerId;
 use shared::wire::frame::{self, Decoder, FrameError};
-use shared::wire::peer::{Hello, MAJOR, MINOR, PeerMessage};
+use shared::wire::peer::{Hello, MAJOR, MINOR, PeerMessage, Wish};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -65,7 +65,7 @@ impl Link {
             cluster: cluster.to_owned(),
             peer: me,
             listen: None,
-            neighbours: 0,
+            wish: Wish::Submit,
             durable: false,
         };
         link.send(&PeerMessage::Hello(hello)).await?;
@@ -102,7 +102,7 @@ fn check_hello(first: PeerMessage, cluster: &str) -> Result<bool, LinkError> {
         PeerMessage::Hello(hello) if hello.major != MAJOR => Err(LinkError::Major(hello.major)),
         PeerMessage::Hello(hello) if hello.cluster != cluster => Err(LinkError::Cluster(hello.cluster)),
         PeerMessage::Hello(hello) => Ok(hello.durable),
-        PeerMessage::Goodbye { reason, leaving: _ } => Err(LinkError::Goodbye(reason)),
+        PeerMessage::Goodbye { reason, .. } => Err(LinkError::Goodbye(reason)),
         _ => Err(LinkError::NoHello),
     }
 }

@@ -1,38 +1,51 @@
 //! The loop of a peer: next event -> [`Node::handle`] -> carry out the outputs. Everything that needs deciding is
 //! decided by the node.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::pending;
 use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
 
-use bytes::Bytes;
 use shared::gossip::io::{Input, LinkId, NodeEvent, Output, Ticket};
 use shared::gossip::node::{Identity, Node};
-use shared::ids::PeerId;
 use shared::stamp::Clock;
 use shared::time::Instant;
-use shared::wire::frame;
 use shared::wire::peer::PeerMessage;
-use shared::wire::stream::{Event, PeerState};
+use shared::wire::stream::PeerState;
 use shared::wire::update::FileUpdate;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
-use crate::hub::Hub;
 use crate::peer::conn::{self, Conn, ConnEvent, Wires};
-use crate::peer::state::{Journal, Kept};
+use crate::peer::observer::{Observer, Place};
+use crate::peer::outlets::Outlets;
+use crate::peer::state::{Change, Journal, Kept};
 use crate::peer::{PeerConfig, PeerError};
 use crate::shutdown::Tasks;
 use crate::wall;
 
-/// Events of all links that wait for the peer. A full queue holds up the readers, and so the other ends.
-const EVENT_QUEUE: usize = 1024;
+/// Events of all links that wait for the peer, each at most one read of 16 KiB. A full queue holds up the readers, and
+/// so the other ends.
+const EVENT_QUEUE: usize = 128;
+/// How many messages may be handled before what they lead to is written: one write for many where much comes, and no
+/// wait where little does.
+const TURN_MESSAGES: usize = 256;
+/// How soon after a change the known addresses are written.
+const KEEP_KNOWN_AFTER: Duration = Duration::from_secs(1);
+/// How soon it is seen that links aren't busy any more. What a link takes in that time is far below what is queued.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(1);
+/// The pause after a connection couldn't be accepted: no file descriptor is free, and none will be at once.
+const ACCEPT_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// What a peer can be told.
 #[derive(Debug)]
 pub enum Command {
+    /// Publish a change.
+    Publish(FileUpdate),
     /// Say goodbye and stop.
     Leave,
 }
@@ -40,20 +53,26 @@ pub enum Command {
 /// A peer's state and everything that it owns.
 #[derive(Debug)]
 pub struct Actor {
-    id: PeerId,
-    addr: SocketAddr,
+    place: Place,
     config: PeerConfig,
     node: Node,
     began: tokio::time::Instant,
     listener: TcpListener,
-    links: BTreeMap<LinkId, Conn>,
+    /// When connections may be accepted again, where that had failed.
+    accept_after: Option<tokio::time::Instant>,
+    links: Outlets,
     opened: u64,
     wires: Wires,
     inbox: mpsc::Receiver<ConnEvent>,
     /// Closed when no connection has anything left to say.
     all_said: mpsc::Receiver<Infallible>,
     journal: Option<Journal>,
-    hub: Hub,
+    /// What the journal gets at the end of the turn.
+    changes: Vec<(Ticket, Arc<FileUpdate>)>,
+    /// The addresses that were written last, and when to look whether they are others.
+    known: Vec<SocketAddr>,
+    keep_known_at: Option<tokio::time::Instant>,
+    observer: Arc<dyn Observer>,
     tasks: Tasks,
 }
 
@@ -75,182 +94,240 @@ impl Actor {
         listener: TcpListener,
         config: PeerConfig,
         kept: Kept,
-        hub: Hub,
+        observer: Arc<dyn Observer>,
         tasks: Tasks,
     ) -> Result<Self, PeerError> {
         let bound = listener.local_addr().map_err(PeerError::Listen)?;
-        let addr = config.advertise.unwrap_or(bound);
-        let me = Identity { peer: kept.peer, listen: addr, durable: kept.journal.is_some() };
+        let place = Place { peer: kept.peer, addr: config.advertise.unwrap_or(bound) };
+        observer.started(place, &kept.catalogue);
+        let me = Identity {
+            peer: place.peer,
+            listen: place.addr,
+            durable: kept.journal.is_some(),
+            began_ms: wall::now_ms(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
         let node = Node::new(me, config.gossip.clone(), kept.catalogue, getrandom::u64()?, Instant::START);
         let (events, inbox) = mpsc::channel(EVENT_QUEUE);
         let (open, all_said) = mpsc::channel(1);
+        let began = tokio::time::Instant::now();
+        let links = Outlets::new(config.traffic.clone());
+        let wires = Wires { events, open, tasks: tasks.clone(), traffic: config.traffic.clone() };
         Ok(Self {
-            id: kept.peer,
-            addr,
+            place,
             config,
             node,
-            began: tokio::time::Instant::now(),
+            began,
             listener,
-            links: BTreeMap::new(),
+            accept_after: None,
+            links,
             opened: 0,
-            wires: Wires { events, open },
+            wires,
             inbox,
             all_said,
             journal: kept.journal,
-            hub,
+            changes: Vec::new(),
+            known: kept.known,
+            keep_known_at: None,
+            observer,
             tasks,
         })
     }
 
-    /// Where others reach it.
-    pub fn addr(&self) -> SocketAddr {
-        self.addr
+    /// Who it is, and where others reach it.
+    pub fn place(&self) -> Place {
+        self.place
     }
 
     /// Runs until it is told to leave, or its token is cancelled (then it stops at once).
     pub async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
-        self.begin().await;
+        self.begin();
+        let mut timer = pin!(tokio::time::sleep_until(self.began));
+        let token = self.tasks.token().clone();
+        let mut killed = pin!(token.cancelled());
         loop {
-            match self.next(&mut commands).await {
-                Next::Accepted(stream, remote) => self.link_up(stream, remote, None).await,
-                Next::Conn(ConnEvent::Dialled { addr, stream: Ok(stream) }) => {
-                    self.link_up(stream, addr, Some(addr)).await;
-                }
-                Next::Conn(ConnEvent::Dialled { addr, stream: Err(_) }) => self.feed(Input::DialFailed { addr }).await,
-                Next::Conn(ConnEvent::Message { link, message }) => self.feed(Input::Message { link, message }).await,
-                Next::Conn(ConnEvent::Closed { link, reason }) => {
-                    self.links.remove(&link);
-                    self.feed(Input::LinkDown { link, reason }).await;
-                }
-                Next::Stored(ticket) => self.feed(Input::Stored { ticket }).await,
-                Next::Wake => self.feed(Input::Wake).await,
+            self.end_turn().await;
+            let wake_at = self.wake_at();
+            if timer.deadline() != wake_at {
+                timer.as_mut().reset(wake_at);
+            }
+            let next = tokio::select! {
+                biased;
+                () = &mut killed => Next::Killed,
+                next = self.next(&mut commands) => next,
+                () = &mut timer => Next::Wake,
+            };
+            match next {
+                Next::Accepted(stream, remote) => self.link_up(stream, remote, None),
+                Next::Conn(event) => self.take_turn(event),
+                Next::Stored(ticket) => self.feed(Input::Stored { ticket }),
+                Next::Wake => self.feed(Input::Wake),
+                Next::Command(Some(Command::Publish(update))) => self.feed(Input::Publish { update }),
                 Next::Command(Some(Command::Leave)) => return self.leave().await,
-                Next::Command(None) | Next::Killed => return self.stopped(PeerState::Killed),
+                Next::Command(None) | Next::Killed => return self.observer.stopped(self.place, PeerState::Killed),
             }
         }
     }
 
-    async fn begin(&mut self) {
+    fn begin(&mut self) {
+        if !self.known.is_empty() {
+            self.feed(Input::Recall { addrs: self.known.clone() });
+        }
         for addr in std::mem::take(&mut self.config.contacts) {
-            self.feed(Input::Contact { addr }).await;
+            self.feed(Input::Contact { addr });
         }
         let mut clock = Clock::default();
         for (file, version) in std::mem::take(&mut self.config.inject) {
-            if self.node.catalogue().get(&file).is_none_or(|known| known.version < version) {
-                let update = FileUpdate::injected(file, version, clock.tick(wall::now_ms()), self.id);
-                self.feed(Input::Publish { update }).await;
+            if self.node.catalogue().of_file(&file).is_none_or(|known| known.version < version) {
+                let update = FileUpdate::injected(file, version, clock.tick(wall::now_ms()), self.place.peer);
+                self.feed(Input::Publish { update });
             }
         }
     }
 
-    async fn next(&mut self, commands: &mut mpsc::Receiver<Command>) -> Next {
+    fn wake_at(&self) -> tokio::time::Instant {
         let wake_at = self.began + (self.node.next_wake() - Instant::START);
+        self.keep_known_at.map_or(wake_at, |keep_at| wake_at.min(keep_at))
+    }
+
+    async fn next(&mut self, commands: &mut mpsc::Receiver<Command>) -> Next {
+        let busy = self.links.are_busy();
         let stored = self.journal.as_mut().map(|journal| &mut journal.stored);
         tokio::select! {
-            () = self.tasks.token().cancelled() => Next::Killed,
-            command = commands.recv() => Next::Command(command),
-            ticket = next_stored(stored) => Next::Stored(ticket),
             Some(event) = self.inbox.recv() => Next::Conn(event),
-            () = tokio::time::sleep_until(wake_at) => Next::Wake,
-            accepted = self.listener.accept() => match accepted {
-                Ok((stream, remote)) => Next::Accepted(stream, remote),
+            command = commands.recv(), if !busy => Next::Command(command),
+            () = tokio::time::sleep(LOOK_AGAIN_AFTER), if busy => Next::Wake,
+            ticket = next_stored(stored) => Next::Stored(ticket),
+            accepted = accept(&self.listener, self.accept_after) => match accepted {
+                Ok((stream, remote)) => {
+                    self.accept_after = None;
+                    Next::Accepted(stream, remote)
+                }
                 Err(error) => {
-                    warn!(%error, "[P2P] can't accept a connection");
+                    warn!(%error, "[P2P] can't accept a connection; trying again in {ACCEPT_AGAIN_AFTER:?}");
+                    self.accept_after = Some(tokio::time::Instant::now() + ACCEPT_AGAIN_AFTER);
                     Next::Wake
                 }
             },
         }
     }
 
-    async fn link_up(&mut self, stream: TcpStream, remote: SocketAddr, dialled: Option<SocketAddr>) {
+    /// Handles an event, and others that have come already.
+    fn take_turn(&mut self, event: ConnEvent) {
+        let mut handled = self.conn_event(event);
+        while handled < TURN_MESSAGES
+            && let Ok(event) = self.inbox.try_recv()
+        {
+            handled += self.conn_event(event);
+        }
+    }
+
+    /// Says how much there was to do.
+    fn conn_event(&mut self, event: ConnEvent) -> usize {
+        match event {
+            ConnEvent::Dialled { addr, stream: Ok(stream) } => self.link_up(stream, addr, Some(addr)),
+            ConnEvent::Dialled { addr, stream: Err(_) } => self.feed(Input::DialFailed { addr }),
+            ConnEvent::Heard { link, messages } => {
+                let count = messages.len();
+                self.feed(Input::Messages { link, messages });
+                return count;
+            }
+            ConnEvent::Drained { link } => self.feed(Input::Drained { link }),
+            ConnEvent::Closed { link, reason } => {
+                self.links.close(link);
+                self.feed(Input::LinkDown { link, reason });
+            }
+        }
+        1
+    }
+
+    fn link_up(&mut self, stream: TcpStream, remote: SocketAddr, dialled: Option<SocketAddr>) {
         self.opened += 1;
         let link = LinkId(self.opened);
-        self.links.insert(link, Conn::open(link, stream, &self.wires, &self.tasks));
-        self.feed(Input::LinkUp { link, remote, dialled }).await;
+        let conn = Conn::open(link, stream, &self.wires);
+        self.links.open(link, conn);
+        self.feed(Input::LinkUp { link, remote, dialled });
     }
 
     /// Hands one input to the node and does what it wants; what that leads to at once, too.
-    async fn feed(&mut self, input: Input) {
+    fn feed(&mut self, input: Input) {
         let mut inputs = VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
             self.node.handle(Instant::START + self.began.elapsed(), input);
             while let Some(output) = self.node.poll_output() {
                 match output {
                     Output::Dial { addr } => self.dial(addr),
-                    Output::Send { to, message } => inputs.extend(self.send(&to, &message)),
-                    Output::Close { link } => drop(self.links.remove(&link)),
-                    Output::Store { ticket, update } => inputs.extend(self.store(ticket, update).await),
+                    Output::Send { to, message } => inputs.extend(self.say(&to, &message)),
+                    Output::Close { link } => {
+                        inputs.extend(self.links.write(link));
+                        self.links.close(link);
+                    }
+                    Output::Store { ticket, update } => inputs.extend(self.store(ticket, update)),
                     Output::Event(event) => self.tell(event),
                 }
             }
         }
     }
 
+    fn say(&mut self, to: &[LinkId], message: &PeerMessage) -> Vec<Input> {
+        let said = self.links.say(to, message);
+        said.unwrap_or_else(|error| {
+            error!(%error, peer.addr = %self.place.addr, "[P2P] a message can't be sent");
+            Vec::new()
+        })
+    }
+
     fn dial(&self, addr: SocketAddr) {
         self.tasks.spawn(conn::dial(addr, self.wires.events.clone(), self.tasks.token().clone()));
     }
 
-    /// Sends one message on several links; it is encoded once. A neighbour that doesn't keep up is cut off: it gets
-    /// what it missed with the catalogue on its next link.
-    fn send(&mut self, to: &[LinkId], message: &PeerMessage) -> Vec<Input> {
-        let frame = match frame::encode(message) {
-            Ok(frame) => Bytes::from(frame),
-            Err(error) => {
-                error!(%error, peer.addr = %self.addr, "[P2P] a message can't be sent");
-                return Vec::new();
-            }
-        };
-        let mut cut = Vec::new();
-        for link in to {
-            if let Some(conn) = self.links.get(link).filter(|conn| conn.send(frame.clone()).is_err()) {
-                conn.abort();
-                self.links.remove(link);
-                cut.push(Input::LinkDown { link: *link, reason: "too slow".to_owned() });
-            }
+    /// Has a change put on disk at the end of the turn; a peer that keeps nothing has it stored at once.
+    fn store(&mut self, ticket: Ticket, update: Arc<FileUpdate>) -> Option<Input> {
+        if self.journal.is_none() {
+            return Some(Input::Stored { ticket });
         }
-        cut
-    }
-
-    /// Queues a change for the disk; a peer that keeps nothing has it stored at once.
-    async fn store(&self, ticket: Ticket, update: FileUpdate) -> Option<Input> {
-        let Some(journal) = &self.journal else { return Some(Input::Stored { ticket }) };
-        // The journal only ends with the peer.
-        drop(journal.changes.send((ticket, update)).await);
+        self.changes.push((ticket, update));
         None
     }
 
-    fn tell(&self, event: NodeEvent) {
-        let (peer, me) = (self.id, self.addr);
-        let event = match event {
-            NodeEvent::Applied { file, version } => {
-                info!(peer.addr = %me, "[P2P] event applied {file} -> v{version}");
-                Event::UpdateApplied { peer, file, version }
-            }
-            NodeEvent::Learned { addr } => {
-                info!(peer.addr = %me, "[P2P] learned peer {addr}");
-                Event::PeerLearned { peer, addr }
-            }
-            NodeEvent::NeighbourUp { peer: neighbour, addr } => {
-                info!(peer.addr = %me, "[P2P] connected {addr}");
-                Event::LinkUp { peer, neighbour, addr }
-            }
-            NodeEvent::NeighbourDown { peer: neighbour, reason } => {
-                info!(peer.addr = %me, "[P2P] lost neighbour {}: {reason}", neighbour.short());
-                Event::LinkDown { peer, neighbour, reason }
-            }
-            NodeEvent::Received { from, file, version, hops, fresh } => {
-                Event::UpdateReceived { peer, from, file, version, hops, fresh }
-            }
-            NodeEvent::Misbehaved { remote, reason } => {
-                warn!(peer.addr = %me, "[P2P] refused {remote}: {reason}");
-                return;
-            }
-        };
-        self.hub.emit(event);
+    fn tell(&mut self, event: NodeEvent) {
+        if self.journal.is_some() && matches!(event, NodeEvent::Learned { .. } | NodeEvent::NeighbourDown { .. }) {
+            self.keep_known_at.get_or_insert_with(|| tokio::time::Instant::now() + KEEP_KNOWN_AFTER);
+        }
+        self.observer.observe(self.place, event);
+    }
+
+    /// Writes what the turn has brought: to the links first, then to the disk, which may hold the peer up.
+    async fn end_turn(&mut self) {
+        while let Some(consequence) = self.links.write_all() {
+            self.feed(consequence);
+        }
+        if self.journal.is_some() {
+            self.journal_all().await;
+        }
+    }
+
+    async fn journal_all(&mut self) {
+        let Some(journal) = &self.journal else { return };
+        // The journal only ends with the peer.
+        if !self.changes.is_empty() {
+            drop(journal.changes.send(Change::Updates(std::mem::take(&mut self.changes))).await);
+        }
+        let now = tokio::time::Instant::now();
+        if self.keep_known_at.take_if(|keep_at| *keep_at <= now).is_none() {
+            return;
+        }
+        let known: Vec<SocketAddr> = self.node.known().collect();
+        if known != self.known {
+            self.known.clone_from(&known);
+            drop(journal.changes.send(Change::Known(known)).await);
+        }
     }
 
     async fn leave(mut self) {
-        self.feed(Input::Leave).await;
+        self.feed(Input::Leave);
+        self.keep_known_at = Some(tokio::time::Instant::now());
+        self.end_turn().await;
         let Self { links, wires, journal, all_said, .. } = &mut self;
         links.clear();
         drop(std::mem::replace(&mut wires.open, mpsc::channel(1).0));
@@ -259,13 +336,18 @@ impl Actor {
             drop(changes);
             flushed(stored).await;
         }
-        self.stopped(PeerState::Left);
+        self.observer.stopped(self.place, PeerState::Left);
     }
+}
 
-    fn stopped(&self, state: PeerState) {
-        info!(peer.addr = %self.addr, "[P2P] stopped");
-        self.hub.emit(Event::PeerStopped { peer: self.id, state });
+async fn accept(
+    listener: &TcpListener,
+    after: Option<tokio::time::Instant>,
+) -> std::io::Result<(TcpStream, SocketAddr)> {
+    if let Some(after) = after {
+        tokio::time::sleep_until(after).await;
     }
+    listener.accept().await
 }
 
 /// The journal's task ends, and with it the channel, when everything is written.

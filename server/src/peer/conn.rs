@@ -1,36 +1,66 @@
-//! One TCP connection: bytes in and out, through [`shared::wire::frame`]. Two tasks, so that a slow reader at the
-//! other end never holds up what comes in.
+//! One TCP connection: bytes in and out, through [`shared::wire::frame`]. One task reads; what is said is written by
+//! the peer itself, without a detour, and by a task of its own only while the other end doesn't keep up.
+//!
+//! ```text
+//! queued bytes   0 ──────────── BUSY ──────────────── CONGESTED ──────────── FULL
+//!                written as     if all links are:     told to the node,      cut off: it didn't take even
+//!                it comes       publishers wait       which says no more     what the node can't hold back
+//! ```
 
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use shared::gossip::io::LinkId;
-use shared::wire::frame::Decoder;
+use shared::wire::frame::{Decoder, FrameError};
 use shared::wire::peer::PeerMessage;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::shutdown::Tasks;
 
-/// Frames that wait for one neighbour. When they are too many the link is closed: the neighbour gets what it missed by
-/// the exchange of catalogues on its next link.
-const SEND_QUEUE: usize = 1024;
-/// Bytes that are put together into one write.
-const WRITE_BYTES: usize = 128 * 1024;
+/// Bytes that wait for one neighbour before its link counts as busy.
+const BUSY_BYTES: usize = 128 * 1024;
+/// Bytes that wait for one neighbour before its link counts as congested. What the stopped one of the table in
+/// docs/ARCHITECTURE.md may cost the others is 8 MiB.
+const CONGESTED_BYTES: usize = 4 << 20;
+/// Bytes that may wait for one neighbour at most: what was congested, and the largest answers to what it asked for.
+const FULL_BYTES: usize = 8 << 20;
 /// Bytes that are read at once.
-const READ_BYTES: usize = 64 * 1024;
+const READ_BYTES: usize = 16 * 1024;
 /// How long the other end may take to accept a write before the link counts as broken. As long as a silent link lives.
 const WRITE_LIMIT: Duration = Duration::from_secs(5);
 /// How long a dial may take. The original's, doubled.
 const DIAL_LIMIT: Duration = Duration::from_secs(2);
+/// How long what still comes is taken off a link that this side closed. Closing a socket with unread bytes resets the
+/// connection, and the reset may overtake the goodbye.
+const LINGER: Duration = Duration::from_millis(500);
+
+/// What was written to sockets, for measurements.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    /// Writes.
+    pub writes: AtomicU64,
+    /// Their bytes.
+    pub bytes: AtomicU64,
+    /// Messages that carry no update.
+    pub control: AtomicU64,
+}
+
+impl Traffic {
+    /// One write happened.
+    pub fn wrote(&self, bytes: usize) {
+        self.writes.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(u64::try_from(bytes).unwrap_or(0), Ordering::Relaxed);
+    }
+}
 
 /// What connections tell their peer.
 #[derive(Debug)]
@@ -43,11 +73,16 @@ pub enum ConnEvent {
         stream: io::Result<TcpStream>,
     },
     /// The other side said something.
-    Message {
+    Heard {
         /// The link.
         link: LinkId,
-        /// What.
-        message: PeerMessage,
+        /// What came with one read.
+        messages: Vec<PeerMessage>,
+    },
+    /// Everything that waited on a link is written.
+    Drained {
+        /// The link.
+        link: LinkId,
     },
     /// The connection is over.
     Closed {
@@ -65,52 +100,193 @@ pub struct Wires {
     pub events: mpsc::Sender<ConnEvent>,
     /// Held by each until its last byte is out.
     pub open: mpsc::Sender<Infallible>,
+    /// Where their tasks run.
+    pub tasks: Tasks,
+    /// Where they count.
+    pub traffic: Arc<Traffic>,
 }
 
 /// The sending side of a connection. Dropping it closes the connection once everything queued is out.
 #[derive(Debug)]
 pub struct Conn {
-    frames: mpsc::Sender<Bytes>,
-    token: CancellationToken,
+    sink: Arc<Sink>,
+    tasks: Tasks,
 }
 
-/// The other side doesn't take what it is sent.
-#[derive(Debug, PartialEq, Eq)]
-pub struct TooSlow;
+/// How much waits for the other side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backlog {
+    /// Little or nothing.
+    Low,
+    /// So much that nothing more should be said; told once until it is [`ConnEvent::Drained`].
+    Congested,
+    /// More than there is room for. What was said last is lost: the connection is of no use any more.
+    Full,
+}
+
+#[derive(Debug)]
+struct Sink {
+    link: LinkId,
+    output: OwnedWriteHalf,
+    queue: Mutex<Queue>,
+    events: mpsc::Sender<ConnEvent>,
+    /// Ends everything at once.
+    cut: CancellationToken,
+    /// Cancelled when everything is said.
+    finished: CancellationToken,
+    traffic: Arc<Traffic>,
+    _open: mpsc::Sender<Infallible>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    bytes: Vec<u8>,
+    /// How much of what was taken out isn't written yet.
+    writing: usize,
+    /// Whether a task writes; only this side starts one, and only the task ends itself.
+    draining: bool,
+    congested: bool,
+}
+
+impl Queue {
+    fn waiting(&self) -> usize {
+        self.bytes.len() + self.writing
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        self.finished.cancel();
+    }
+}
 
 impl Conn {
-    /// Starts the two tasks of a connection.
-    pub fn open(link: LinkId, stream: TcpStream, wires: &Wires, tasks: &Tasks) -> Self {
+    /// Starts the reading task of a connection.
+    pub fn open(link: LinkId, stream: TcpStream, wires: &Wires) -> Self {
         // Only latency suffers without it.
         drop(stream.set_nodelay(true));
-        let (frames, queue) = mpsc::channel(SEND_QUEUE);
         let (input, output) = stream.into_split();
-        let token = tasks.token().child_token();
-        let open = wires.open.clone();
-        let sender = write(output, queue, token.clone());
-        tasks.spawn(async move {
-            sender.await;
+        let sink = Sink {
+            link,
+            output,
+            queue: Mutex::default(),
+            events: wires.events.clone(),
+            cut: wires.tasks.token().child_token(),
+            finished: CancellationToken::new(),
+            traffic: wires.traffic.clone(),
+            _open: wires.open.clone(),
+        };
+        let reader = Reader { link, input, events: wires.events.clone() };
+        let (cut, finished, open) = (sink.cut.clone(), sink.finished.clone(), wires.open.clone());
+        wires.tasks.spawn(async move {
+            reader.run(cut, finished).await;
             drop(open);
         });
-        tasks.spawn(read(link, input, wires.events.clone(), token.clone()));
-        Self { frames, token }
+        Self { sink: Arc::new(sink), tasks: wires.tasks.clone() }
     }
 
-    /// Queues one frame.
-    ///
-    /// # Errors
-    /// When too many wait already. A connection that is closed takes and forgets it: its end is reported anyway.
-    pub fn send(&self, frame: Bytes) -> Result<(), TooSlow> {
-        match self.frames.try_send(frame) {
-            Ok(()) | Err(TrySendError::Closed(_)) => Ok(()),
-            Err(TrySendError::Full(_)) => Err(TooSlow),
+    /// Writes `bytes`, or queues them behind what waits already. A connection that is over takes and forgets them: its
+    /// end is reported anyway.
+    pub fn send(&self, bytes: &[u8]) -> Backlog {
+        let waiting = self.sink.lock().draining;
+        let written = if waiting { 0 } else { self.write(bytes) };
+        let rest = bytes.get(written..).unwrap_or_default();
+        if rest.is_empty() {
+            return Backlog::Low;
+        }
+        let mut queue = self.sink.lock();
+        if queue.waiting() + rest.len() > FULL_BYTES {
+            return Backlog::Full;
+        }
+        queue.bytes.extend_from_slice(rest);
+        if !queue.draining {
+            queue.draining = true;
+            self.tasks.spawn(drain(self.sink.clone()));
+        }
+        if queue.waiting() <= CONGESTED_BYTES || queue.congested {
+            return Backlog::Low;
+        }
+        queue.congested = true;
+        Backlog::Congested
+    }
+
+    fn write(&self, bytes: &[u8]) -> usize {
+        match self.sink.output.try_write(bytes) {
+            Ok(written) => {
+                self.sink.traffic.wrote(written);
+                written
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(_broken) => bytes.len(),
         }
     }
 
-    /// Closes it without waiting for what is queued.
-    pub fn abort(&self) {
-        self.token.cancel();
+    /// Whether much waits for the other side, which takes it.
+    pub fn is_busy(&self) -> bool {
+        let queue = self.sink.lock();
+        queue.waiting() > BUSY_BYTES && !queue.congested
     }
+
+    /// Closes it without waiting for what is queued.
+    pub fn cut(&self) {
+        self.sink.cut.cancel();
+    }
+}
+
+impl Sink {
+    /// A lock is enough: it is held to add to the queue or to take it, never across an await or a write.
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What waits; if nothing does, the task that asks has ended its work. Says also whether the queue was congested.
+    fn take(&self) -> (Vec<u8>, bool) {
+        let mut queue = self.lock();
+        let bytes = std::mem::take(&mut queue.bytes);
+        queue.writing = bytes.len();
+        queue.draining = !bytes.is_empty();
+        let congested = queue.congested && bytes.is_empty();
+        queue.congested &= !congested;
+        (bytes, congested)
+    }
+}
+
+/// Writes what waits until nothing does.
+async fn drain(sink: Arc<Sink>) {
+    loop {
+        let (bytes, was_congested) = sink.take();
+        if was_congested {
+            // A peer that is gone needs no word.
+            drop(sink.events.send(ConnEvent::Drained { link: sink.link }).await);
+        }
+        if bytes.is_empty() {
+            return;
+        }
+        let written = tokio::select! {
+            () = sink.cut.cancelled() => return,
+            written = write_all(&sink, &bytes) => written,
+        };
+        if written.is_err() {
+            return sink.cut.cancel();
+        }
+    }
+}
+
+/// Each piece must be taken within [`WRITE_LIMIT`].
+async fn write_all(sink: &Sink, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        timeout(WRITE_LIMIT, sink.output.writable()).await??;
+        match sink.output.try_write(bytes) {
+            Ok(written) => {
+                sink.traffic.wrote(written);
+                bytes = bytes.get(written..).unwrap_or_default();
+                sink.lock().writing = bytes.len();
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// Opens a connection, and reports how that went.
@@ -123,61 +299,76 @@ pub async fn dial(addr: SocketAddr, events: mpsc::Sender<ConnEvent>, token: Canc
     drop(events.send(ConnEvent::Dialled { addr, stream }).await);
 }
 
-async fn write(mut output: OwnedWriteHalf, mut queue: mpsc::Receiver<Bytes>, token: CancellationToken) {
-    let mut batch = Vec::new();
-    loop {
-        let next = tokio::select! {
-            () = token.cancelled() => return,
-            next = queue.recv() => next,
+struct Reader {
+    link: LinkId,
+    input: OwnedReadHalf,
+    events: mpsc::Sender<ConnEvent>,
+}
+
+impl Reader {
+    async fn run(mut self, cut: CancellationToken, finished: CancellationToken) {
+        let reason = tokio::select! {
+            () = cut.cancelled() => "cut off".to_owned(),
+            // Nobody waits for a report on a link that was closed from here.
+            () = finished.cancelled() => return self.linger(cut).await,
+            reason = self.read() => reason,
         };
-        let Some(frame) = next else { break };
-        batch.clear();
-        batch.extend_from_slice(&frame);
-        while batch.len() < WRITE_BYTES {
-            let Ok(frame) = queue.try_recv() else { break };
-            batch.extend_from_slice(&frame);
-        }
-        let written = tokio::select! {
-            () = token.cancelled() => return,
-            written = timeout(WRITE_LIMIT, output.write_all(&batch)) => written,
-        };
-        if !matches!(written, Ok(Ok(()))) {
-            break;
+        cut.cancel();
+        drop(self.events.send(ConnEvent::Closed { link: self.link, reason }).await);
+    }
+
+    async fn linger(&mut self, cut: CancellationToken) {
+        let mut ignored = tokio::io::sink();
+        // Both ways the socket is closed next.
+        drop(timeout(LINGER, cut.run_until_cancelled(tokio::io::copy(&mut self.input, &mut ignored))).await);
+    }
+
+    /// Says why it ended.
+    async fn read(&mut self) -> String {
+        let mut decoder = Decoder::default();
+        loop {
+            if let Err(error) = self.input.readable().await {
+                return error.to_string();
+            }
+            match take(&self.input, &mut decoder) {
+                Ok(0) => return "closed by the other side".to_owned(),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                Err(error) => return error.to_string(),
+            }
+            let (messages, failure) = decode(&mut decoder);
+            let heard = ConnEvent::Heard { link: self.link, messages };
+            if self.events.send(heard).await.is_err() {
+                return "the peer has stopped".to_owned();
+            }
+            if let Some(failure) = failure {
+                return format!("bad frame: {failure}");
+            }
         }
     }
-    // Closing: the other end sees the end of the stream behind what was said; an error means that it is gone already.
-    drop(timeout(WRITE_LIMIT, output.shutdown()).await);
-    token.cancel();
 }
 
-async fn read(link: LinkId, mut input: OwnedReadHalf, events: mpsc::Sender<ConnEvent>, token: CancellationToken) {
-    let reason = tokio::select! {
-        () = token.cancelled() => "closed by this side".to_owned(),
-        reason = read_until_end(link, &mut input, &events) => reason,
-    };
-    token.cancel();
-    drop(events.send(ConnEvent::Closed { link, reason }).await);
+thread_local! {
+    /// Where bytes are read into: one buffer for all links, since none needs it for longer than a read.
+    static CHUNK: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
 }
 
-async fn read_until_end(link: LinkId, input: &mut OwnedReadHalf, events: &mpsc::Sender<ConnEvent>) -> String {
-    let mut decoder = Decoder::default();
-    let mut bytes = vec![0; READ_BYTES];
+/// Moves what the socket has to the decoder.
+fn take(input: &OwnedReadHalf, decoder: &mut Decoder) -> io::Result<usize> {
+    CHUNK.with_borrow_mut(|chunk| {
+        let count = input.try_read(chunk)?;
+        decoder.push(chunk.get(..count).unwrap_or_default());
+        Ok(count)
+    })
+}
+
+fn decode(decoder: &mut Decoder) -> (Vec<PeerMessage>, Option<FrameError>) {
+    let mut messages = Vec::new();
     loop {
-        match input.read(&mut bytes).await {
-            Ok(0) => return "closed by the other side".to_owned(),
-            Ok(count) => decoder.push(bytes.get(..count).unwrap_or_default()),
-            Err(error) => return error.to_string(),
-        }
-        loop {
-            match decoder.next_message() {
-                Ok(Some(message)) => {
-                    if events.send(ConnEvent::Message { link, message }).await.is_err() {
-                        return "the peer has stopped".to_owned();
-                    }
-                }
-                Ok(None) => break,
-                Err(error) => return format!("bad frame: {error}"),
-            }
+        match decoder.next_message() {
+            Ok(Some(message)) => messages.push(message),
+            Ok(None) => return (messages, None),
+            Err(error) => return (messages, Some(error)),
         }
     }
 }

@@ -10,7 +10,7 @@ use server::hub::Hub;
 use server::shutdown::Tasks;
 use shared::ids::PeerId;
 use shared::wire::frame::{self, Decoder};
-use shared::wire::peer::{Hello, MAJOR, MINOR, PeerMessage};
+use shared::wire::peer::{Fingerprint, Hello, MAJOR, MINOR, PeerMessage};
 use shared::wire::stream::{Event, PartState};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -33,8 +33,9 @@ async fn a_change_is_acknowledged_only_when_the_entry_peer_has_accepted_it() {
     let (request, id) = link.submitted().await;
     assert_eq!(id, "f1");
     assert!(rig.settles_within(Duration::from_millis(100)).await.is_none(), "acknowledged too early");
-    link.send(&PeerMessage::Ping { nonce: 7 }).await;
-    assert_eq!(link.receive().await, PeerMessage::Pong { nonce: 7 });
+    let catalogue = Fingerprint::default();
+    link.send(&PeerMessage::Ping { nonce: 7, catalogue }).await;
+    assert_eq!(link.receive().await, PeerMessage::Pong { nonce: 7, catalogue });
     link.send(&PeerMessage::Accepted { request }).await;
     assert_eq!(rig.settled().await, Outcome::Taken);
     assert!(rig.hub.read(|overview| overview.log.iter().any(|entry| matches!(&entry.event,

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use server::hub::Hub;
@@ -10,7 +11,7 @@ use server::shutdown::Tasks;
 use shared::ids::{FileId, Version};
 use shared::wire::frame::{self, Decoder};
 use shared::wire::overview::Overview;
-use shared::wire::peer::{Hello, MAJOR, MINOR, PeerMessage};
+use shared::wire::peer::{Fingerprint, Hello, MAJOR, MINOR, PeerMessage, Wish};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -33,7 +34,7 @@ impl Cluster {
 
     async fn peer_on(&self, listener: TcpListener, contact: Option<&PeerHandle>, config: PeerConfig) -> PeerHandle {
         let contacts = contact.map(PeerHandle::addr).into_iter().collect();
-        peer::spawn(listener, PeerConfig { contacts, ..config }, self.hub.clone(), &self.tasks).await.unwrap()
+        peer::spawn(listener, PeerConfig { contacts, ..config }, Arc::new(self.hub.clone()), &self.tasks).await.unwrap()
     }
 
     /// Waits until the overview is as wished.
@@ -146,7 +147,7 @@ fn hello(major: u16, cluster: &str) -> PeerMessage {
         cluster: cluster.to_owned(),
         peer: shared::ids::PeerId([7; 32]),
         listen: None,
-        neighbours: 0,
+        wish: Wish::Submit,
         durable: false,
     })
 }
@@ -162,13 +163,14 @@ async fn bad_input_closes_the_link_with_a_reason_and_harms_nobody_else() {
     other_cluster.say(&hello(MAJOR, "elsewhere")).await;
     assert!(other_cluster.hears_goodbye().await.contains("cluster"));
     let mut rude = Stranger::connect(peer.addr()).await;
-    rude.say(&PeerMessage::Ping { nonce: 1 }).await;
+    rude.say(&PeerMessage::Ping { nonce: 1, catalogue: Fingerprint::default() }).await;
     assert!(rude.hears_goodbye().await.contains("before hello"));
     let mut oversized = Stranger::connect(peer.addr()).await;
     oversized.stream.write_all(&[0xff; 64]).await.unwrap();
     assert_eq!(oversized.hear(|message| matches!(message, PeerMessage::Goodbye { .. })).await, None);
     let mut good = Stranger::connect(peer.addr()).await;
     good.say(&hello(MAJOR, "grapevine")).await;
-    good.say(&PeerMessage::Ping { nonce: 42 }).await;
-    assert!(good.hear(|message| *message == PeerMessage::Pong { nonce: 42 }).await.is_some());
+    let (nonce, catalogue) = (42, Fingerprint::default());
+    good.say(&PeerMessage::Ping { nonce, catalogue }).await;
+    assert!(good.hear(|message| *message == PeerMessage::Pong { nonce, catalogue }).await.is_some());
 }

@@ -1,73 +1,48 @@
 //! Which file is at which version. Merging is commutative, associative and idempotent, so that the outcome doesn't
 //! depend on the order or repetition of messages.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
-use std::ops::Bound;
+use std::sync::Arc;
 
+use crate::gossip::ledger::{Entry, Ledger, key_of};
 use crate::ids::FileId;
+use crate::wire::peer::Key;
 use crate::wire::update::FileUpdate;
 
-/// The latest known version of every file, tombstones included.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Catalogue {
-    files: BTreeMap<FileId, FileUpdate>,
-}
+/// The latest known version of every file, tombstones included. Of two versions the one with the larger
+/// [`FileUpdate::rank`] stays.
+pub type Catalogue = Ledger<Arc<FileUpdate>>;
 
-impl Catalogue {
-    /// Takes `update` over if it ranks above what is known of its file ([`FileUpdate::rank`]). Says whether it did.
-    pub fn merge(&mut self, update: FileUpdate) -> bool {
-        match self.files.entry(update.file.clone()) {
-            Entry::Vacant(place) => {
-                place.insert(update);
-                true
-            }
-            Entry::Occupied(mut known) => {
-                let newer = update.rank() > known.get().rank();
-                if newer {
-                    known.insert(update);
-                }
-                newer
-            }
-        }
+impl Entry for FileUpdate {
+    fn key(&self) -> Key {
+        key_of(self.file.as_str().as_bytes())
     }
 
+    /// Over all that [`FileUpdate::rank`] compares.
+    fn hash(&self) -> u64 {
+        let mut hasher = blake3::Hasher::new();
+        let mut field = |bytes: &[u8]| {
+            hasher.update(&bytes.len().to_be_bytes()).update(bytes);
+        };
+        field(self.file.as_str().as_bytes());
+        field(self.name.as_bytes());
+        field(self.owner.as_ref().map(|owner| owner.as_str().as_bytes()).unwrap_or_default());
+        field(self.content.as_ref().map(|content| content.0.as_slice()).unwrap_or_default());
+        for number in [self.version.0, self.stamp.0, self.size_bytes, u64::from(self.deleted)] {
+            hasher.update(&number.to_be_bytes());
+        }
+        hasher.update(&self.origin.0);
+        hasher.finalize().as_bytes().first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
+    }
+
+    fn replaces(&self, other: &Self) -> bool {
+        self.rank() > other.rank()
+    }
+}
+
+impl Ledger<Arc<FileUpdate>> {
     /// What is known of `file`.
-    pub fn get(&self, file: &FileId) -> Option<&FileUpdate> {
-        self.files.get(file)
-    }
-
-    /// Everything, in the order of file ids.
-    pub fn iter(&self) -> impl Iterator<Item = &FileUpdate> {
-        self.files.values()
-    }
-
-    /// How many files are known.
-    pub fn len(&self) -> usize {
-        self.files.len()
-    }
-
-    /// Whether nothing is known.
-    pub fn is_empty(&self) -> bool {
-        self.files.is_empty()
-    }
-
-    /// At most `limit` files behind `after`, in the order of file ids, and whether there are more.
-    pub fn page(&self, after: Option<&FileId>, limit: usize) -> (Vec<FileUpdate>, bool) {
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut rest = self.files.range((from, Bound::Unbounded)).map(|(_, update)| update);
-        let page = rest.by_ref().take(limit).cloned().collect();
-        (page, rest.next().is_some())
-    }
-}
-
-impl FromIterator<FileUpdate> for Catalogue {
-    fn from_iter<I: IntoIterator<Item = FileUpdate>>(updates: I) -> Self {
-        let mut catalogue = Self::default();
-        for update in updates {
-            catalogue.merge(update);
-        }
-        catalogue
+    pub fn of_file(&self, file: &FileId) -> Option<&Arc<FileUpdate>> {
+        self.get(key_of(file.as_str().as_bytes()))
     }
 }
 
@@ -80,22 +55,22 @@ mod tests {
     use crate::stamp::Stamp;
 
     /// Few files, versions, stamps and origins, so that ties of every kind happen.
-    fn update() -> impl Strategy<Value = FileUpdate> {
+    fn update() -> impl Strategy<Value = Arc<FileUpdate>> {
         let key = (0..3_u8, 1..4_u64, 0..3_u64, 0..3_u8);
         (key, any::<bool>(), proptest::option::of(0..3_u8)).prop_map(
             |((file, version, stamp, origin), deleted, content)| {
                 let file = format!("f{file}").parse().unwrap();
                 let bare = FileUpdate::injected(file, Version(version), Stamp(stamp), PeerId([origin; 32]));
-                FileUpdate { deleted, content: content.map(|byte| ContentHash([byte; 32])), ..bare }
+                Arc::new(FileUpdate { deleted, content: content.map(|byte| ContentHash([byte; 32])), ..bare })
             },
         )
     }
 
-    fn updates() -> impl Strategy<Value = Vec<FileUpdate>> {
+    fn updates() -> impl Strategy<Value = Vec<Arc<FileUpdate>>> {
         proptest::collection::vec(update(), 0..12)
     }
 
-    fn merged(parts: &[&[FileUpdate]]) -> Catalogue {
+    fn merged(parts: &[&[Arc<FileUpdate>]]) -> Catalogue {
         parts.iter().copied().flatten().cloned().collect()
     }
 
@@ -121,25 +96,11 @@ mod tests {
         fn convergence_a_version_never_goes_backwards(all in updates()) {
             let mut catalogue = Catalogue::default();
             for update in all {
-                let before = catalogue.get(&update.file).cloned();
+                let before = catalogue.of_file(&update.file).cloned();
                 catalogue.merge(update.clone());
-                let after = catalogue.get(&update.file).unwrap();
+                let after = catalogue.of_file(&update.file).unwrap();
                 prop_assert!(before.is_none_or(|before| before.rank() <= after.rank()));
             }
-        }
-
-        #[test]
-        fn pages_put_together_are_the_catalogue(all in updates(), limit in 1..4_usize) {
-            let catalogue: Catalogue = all.into_iter().collect();
-            let mut seen = Vec::new();
-            loop {
-                let (page, more) = catalogue.page(seen.last().map(|update: &FileUpdate| &update.file), limit);
-                seen.extend(page);
-                if !more {
-                    break;
-                }
-            }
-            prop_assert_eq!(seen, catalogue.iter().cloned().collect::<Vec<_>>());
         }
     }
 }

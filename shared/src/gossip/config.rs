@@ -9,40 +9,214 @@ use crate::backoff::Backoff;
 pub struct Config {
     /// The overlay's name; peers of another one are refused.
     pub cluster: String,
-    /// A node dials until it has this many neighbours. HyParView's active view for 10,000 nodes (DSN 2007, section 5.1).
-    pub neighbours_wanted: usize,
-    /// A node accepts neighbours up to this many. A guess: room for newcomers beside the wanted ones.
-    pub neighbours_max: usize,
-    /// Links in all, clients and strangers that haven't said hello included.
-    pub links_max: usize,
-    /// Addresses that a node remembers. A guess: 30 times HyParView's passive view; 1,024 addresses are 32 KiB.
-    pub known_max: usize,
+    /// Who may be a neighbour, and how neighbours are found.
+    pub views: Views,
+    /// How changes are spread.
+    pub broadcast: Broadcast,
+    /// How the silent are noticed.
+    pub liveness: Liveness,
+    /// How peers tell of themselves.
+    pub census: CensusRate,
+    /// What a bad neighbour may not exceed.
+    pub limits: Limits,
+    /// How often two neighbours compare all that they know, where nothing else made them. Each ping compares the sums
+    /// anyway; this is how long a difference must last before it is looked into.
+    pub reconcile_after: Duration,
+    /// The pause between two comparisons on one link. While much is on its way, two neighbours never know the same: what
+    /// one comparison brings would be the reason for the next.
+    pub reconcile_pause: Duration,
+}
+
+/// `HyParView`'s numbers (DSN 2007; the values of section 5.1 are for 10,000 nodes).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Views {
+    /// The active view that a node seeks: fan-out + 1, section 5.1.
+    pub active: usize,
+    /// The active view beyond which somebody must go. The paper has no such slack; with it a newcomer is taken in
+    /// without pushing anybody out, and nodes that can't find a fifth neighbour don't seek for ever.
+    pub active_max: usize,
+    /// The passive view, section 5.1.
+    pub passive: usize,
+    /// Links that a forward-join walks: ARWL, section 5.1.
+    pub join_walk: u8,
+    /// Where on its walk a newcomer's address is kept: PRWL, section 5.1.
+    pub passive_walk: u8,
+    /// Links that a shuffle walks. The paper uses ARWL.
+    pub shuffle_walk: u8,
+    /// Active and passive peers in a shuffle: ka and kp, section 5.1.
+    pub shuffle: (usize, usize),
+    /// The pause between shuffles: short after a join, doubling. An idle node shuffles once in the longest.
+    pub shuffle_every: Backoff,
+    /// How long a newcomer waits for those that its walks find before it asks its contact's neighbours.
+    pub join_patience: Duration,
     /// The pause between attempts to dial one address. The original's 0.5 to 2 s, with a quicker first try.
     pub redial: Backoff,
-    /// How often a node with enough neighbours dials one more that it knows, so that two groups, each complete in
-    /// itself, become one. Jittered between half and whole. A guess.
-    pub mix_every: Duration,
-    /// A link that has been silent this long is asked for a sign of life. A guess.
-    pub ping_after: Duration,
-    /// A link that has been silent this long is closed. Five pings.
-    pub silence_limit: Duration,
-    /// How long a link may take to say hello.
-    pub hello_limit: Duration,
+    /// The pause between attempts to find another neighbour when all those asked were full.
+    pub seek: Backoff,
+    /// The same for an address that didn't answer the last time.
+    pub redial_lost: Backoff,
+    /// Addresses beyond the passive view that are remembered: those that were lost or gave way. Of 256, 13 live when 95
+    /// of 100 have died.
+    pub beyond: usize,
+    /// The shortest and the longest pause between two attempts to reach somebody who was lost. In between it is a 32nd
+    /// of the time since the last loss, so that a partition heals within a few percent of its duration. Where nobody
+    /// was lost, somebody of the passive view is looked up after each longest pause: two overlays that have always been
+    /// two become one.
+    pub probe_every: (Duration, Duration),
+}
+
+/// Plumtree's numbers (SRDS 2007).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broadcast {
+    /// The pause before received news is announced on the lazy links, short after a change of the tree or of a
+    /// neighbour, doubling while nobody grafts. The paper leaves the policy open (section 3.4).
+    pub announce: Backoff,
+    /// By how many hops another neighbour must be nearer to the source to become the parent (section 3.8). The paper
+    /// has 7 for its size; a shared tree with few hops needs less.
+    pub optimise_hops: u16,
+    /// Broadcasts that are kept to answer grafts with.
+    pub kept: usize,
+    /// Sources that are remembered; beyond that the one that has been silent the longest is forgotten. What it sends
+    /// then is still merged, and dropped where it is old.
+    pub sources: usize,
+    /// Gaps in the numbers of one source that are remembered; older ones are left to the reconciliation.
+    pub gaps: usize,
+}
+
+/// Heartbeats and deadlines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Liveness {
+    /// A link on which something was said without an answer is pinged after this.
+    pub busy_ping: Duration,
+    /// The link between a node and its partner (the neighbour that watches it when nothing happens) is pinged this
+    /// often.
+    pub partner_ping: Duration,
+    /// Every other link is pinged this often.
+    pub idle_ping: Duration,
+    /// The shortest time that a ping's answer may take before the link is suspected. More for slow links: see
+    /// [`crate::gossip::pulse`].
+    pub answer: Duration,
+    /// How many such times after the suspicion the link is closed.
+    pub patience: u32,
+    /// How long a link may take to say hello, and an answered one to say welcome.
+    pub hello: Duration,
+}
+
+/// How often records are sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CensusRate {
+    /// The shortest pause between two records of one peer.
+    pub shortest: Duration,
+    /// What each known peer adds to that pause, so that what arrives at one peer in a second stays bounded.
+    pub per_peer: Duration,
+    /// Peers that are remembered; 0 turns the census off.
+    pub peers: usize,
+    /// A record that isn't renewed is forgotten after this many of its pauses, if nobody alive has its peer as a
+    /// neighbour.
+    pub keep: Duration,
+}
+
+/// What others may do to a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Links in all, clients and strangers that haven't said hello included.
+    pub links: usize,
+    /// Links with one address (not port), but for loopback.
+    pub links_per_ip: usize,
+    /// Messages a second on one link, averaged over [`Limits::burst`] of them. What TCP and one core can do is 500,000.
+    pub messages_per_second: u64,
+    /// Messages that may come at once.
+    pub burst: u64,
+    /// How far ahead of this node's clock the stamp of a change may be.
+    pub future: Duration,
+    /// By how much a version may exceed the one that is known (or 0), so that nobody can use up all versions at once.
+    pub version_step: u64,
+    /// Files that are known.
+    pub files: usize,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
             cluster: "grapevine".to_owned(),
-            neighbours_wanted: 5,
-            neighbours_max: 8,
-            links_max: 64,
-            known_max: 1024,
+            views: Views::default(),
+            broadcast: Broadcast::default(),
+            liveness: Liveness::default(),
+            census: CensusRate::default(),
+            limits: Limits::default(),
+            reconcile_after: Duration::from_secs(2),
+            reconcile_pause: Duration::from_millis(250),
+        }
+    }
+}
+
+impl Default for Views {
+    fn default() -> Self {
+        Self {
+            active: 5,
+            active_max: 7,
+            passive: 30,
+            join_walk: 6,
+            passive_walk: 3,
+            shuffle_walk: 6,
+            shuffle: (3, 4),
+            shuffle_every: Backoff { first: Duration::from_secs(1), longest: Duration::from_mins(5) },
+            join_patience: Duration::from_millis(500),
             redial: Backoff { first: Duration::from_millis(250), longest: Duration::from_secs(2) },
-            mix_every: Duration::from_secs(30),
-            ping_after: Duration::from_secs(1),
-            silence_limit: Duration::from_secs(5),
-            hello_limit: Duration::from_secs(5),
+            seek: Backoff { first: Duration::from_millis(250), longest: Duration::from_mins(1) },
+            redial_lost: Backoff { first: Duration::from_millis(250), longest: Duration::from_mins(2) },
+            beyond: 256,
+            probe_every: (Duration::from_secs(1), Duration::from_mins(2)),
+        }
+    }
+}
+
+impl Default for Broadcast {
+    fn default() -> Self {
+        Self {
+            announce: Backoff { first: Duration::from_millis(10), longest: Duration::from_secs(1) },
+            optimise_hops: 4,
+            kept: 8192,
+            sources: 16_384,
+            gaps: 256,
+        }
+    }
+}
+
+impl Default for Liveness {
+    fn default() -> Self {
+        Self {
+            busy_ping: Duration::from_secs(1),
+            partner_ping: Duration::from_millis(2200),
+            idle_ping: Duration::from_mins(1),
+            answer: Duration::from_millis(750),
+            patience: 2,
+            hello: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Default for CensusRate {
+    fn default() -> Self {
+        Self {
+            shortest: Duration::from_secs(1),
+            per_peer: Duration::from_millis(20),
+            peers: 16_384,
+            keep: Duration::from_mins(10),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            links: 64,
+            links_per_ip: 32,
+            messages_per_second: 200_000,
+            burst: 100_000,
+            future: Duration::from_mins(10),
+            version_step: 1 << 32,
+            files: 10_000_000,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The whole vocabulary between a node and its driver.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use crate::ids::{FileId, PeerId, Version};
 use crate::wire::peer::PeerMessage;
@@ -41,13 +42,18 @@ pub enum Input {
         reason: String,
     },
     /// The other side of a link said something.
-    Message {
+    Messages {
         /// The link.
         link: LinkId,
-        /// What it said.
-        message: PeerMessage,
+        /// What came at once, in order.
+        messages: Vec<PeerMessage>,
     },
-    /// Somebody told an address where a peer may be.
+    /// Addresses that this node knew before it was stopped.
+    Recall {
+        /// The addresses.
+        addrs: Vec<SocketAddr>,
+    },
+    /// A person named an address where a peer may be.
     Contact {
         /// The address.
         addr: SocketAddr,
@@ -61,6 +67,16 @@ pub enum Input {
     Stored {
         /// The ticket.
         ticket: Ticket,
+    },
+    /// The driver's queue for a link is full: it takes nothing but what was queued.
+    Congested {
+        /// The link.
+        link: LinkId,
+    },
+    /// The queue of a congested link has emptied.
+    Drained {
+        /// The link.
+        link: LinkId,
     },
     /// Say goodbye to everybody. Nothing is dialled afterwards.
     Leave,
@@ -91,7 +107,7 @@ pub enum Output {
         /// Its place in the order.
         ticket: Ticket,
         /// The change.
-        update: FileUpdate,
+        update: Arc<FileUpdate>,
     },
     /// Something that people want to know.
     Event(NodeEvent),
@@ -138,6 +154,23 @@ pub enum NodeEvent {
         peer: PeerId,
         /// Why.
         reason: String,
+    },
+    /// A neighbour doesn't answer; it is asked once more.
+    Suspected {
+        /// Who.
+        peer: PeerId,
+    },
+    /// A neighbour doesn't keep up: it will get what it misses by reconciliation.
+    Slow {
+        /// Who.
+        peer: PeerId,
+    },
+    /// A change was not taken.
+    Rejected {
+        /// The file.
+        file: FileId,
+        /// Why.
+        reason: &'static str,
     },
     /// A link was closed because of what the other side did.
     Misbehaved {

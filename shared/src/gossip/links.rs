@@ -2,24 +2,44 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
+use crate::gossip::config::Limits;
 use crate::gossip::io::LinkId;
+use crate::gossip::pulse::Pulse;
 use crate::ids::PeerId;
 use crate::time::Instant;
+use crate::wire::peer::{Fingerprint, Wish};
 
 /// One open connection.
 #[derive(Debug, Clone)]
 pub struct Link {
     /// The other end, as the socket tells it.
     pub remote: SocketAddr,
-    /// The address that this node dialled; absent when the other side dialled.
-    pub dialled: Option<SocketAddr>,
+    /// The address that this node dialled, and what for; absent when the other side dialled.
+    pub dialled: Option<(SocketAddr, Wish)>,
     /// When it opened.
     pub opened: Instant,
-    /// When something was last heard on it.
-    pub heard: Instant,
     /// Who is there.
     pub role: Role,
+    /// Whether it is alive.
+    pub pulse: Pulse,
+    /// What the other side's catalogue was when it last said so, and this side's then, if they differed.
+    pub difference: Option<Difference>,
+    /// When the last comparison of catalogues began here, and whether another one is due.
+    pub compared: (Option<Instant>, bool),
+    quota: Quota,
+}
+
+/// Two catalogues that weren't the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Difference {
+    /// The other side's.
+    pub theirs: Fingerprint,
+    /// This side's.
+    pub mine: Fingerprint,
+    /// Since when they have differed.
+    pub since: Instant,
 }
 
 /// Who is at the other end of a link.
@@ -27,7 +47,14 @@ pub struct Link {
 pub enum Role {
     /// It hasn't said hello yet.
     Stranger,
-    /// A peer with which changes are exchanged.
+    /// It has said hello, and has still to say whether it wants this node as a neighbour.
+    Asked {
+        /// Who.
+        peer: PeerId,
+        /// Where it listens.
+        addr: SocketAddr,
+    },
+    /// A peer of the active view.
     Neighbour {
         /// Who.
         peer: PeerId,
@@ -38,11 +65,48 @@ pub enum Role {
     Client,
 }
 
-/// All open links; at most one of them is with each neighbour.
+impl Role {
+    /// The peer there, if it is one, and where it listens.
+    pub fn peer(self) -> Option<(PeerId, SocketAddr)> {
+        match self {
+            Self::Asked { peer, addr } | Self::Neighbour { peer, addr } => Some((peer, addr)),
+            Self::Stranger | Self::Client => None,
+        }
+    }
+
+    fn is_neighbour(self) -> bool {
+        matches!(self, Self::Neighbour { .. })
+    }
+}
+
+/// How many messages may still come: a bucket that fills with time (GCRA's virtual scheduling has the same effect).
+#[derive(Debug, Clone)]
+struct Quota {
+    left: u64,
+    filled: Instant,
+}
+
+impl Quota {
+    fn take(&mut self, now: Instant, limits: &Limits) -> bool {
+        let micros = u64::try_from((now - self.filled).as_micros()).unwrap_or(u64::MAX);
+        let more = micros.saturating_mul(limits.messages_per_second) / 1_000_000;
+        if more > 0 {
+            self.left = self.left.saturating_add(more).min(limits.burst);
+            self.filled = now;
+        }
+        let enough = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        enough
+    }
+}
+
+/// All open links; at most one of them is with each peer.
 #[derive(Debug, Default)]
 pub struct Links {
     open: BTreeMap<LinkId, Link>,
-    neighbours: BTreeMap<PeerId, LinkId>,
+    peers: BTreeMap<PeerId, LinkId>,
+    /// How many of them are neighbours.
+    active: usize,
 }
 
 impl Links {
@@ -51,9 +115,27 @@ impl Links {
         self.open.len()
     }
 
+    /// How many of them are with one address.
+    pub fn with_ip(&self, remote: SocketAddr) -> usize {
+        self.open.values().filter(|link| link.remote.ip() == remote.ip()).count()
+    }
+
     /// A new one, with a stranger.
-    pub fn open(&mut self, id: LinkId, remote: SocketAddr, dialled: Option<SocketAddr>, now: Instant) {
-        self.open.insert(id, Link { remote, dialled, opened: now, heard: now, role: Role::Stranger });
+    pub fn open(
+        &mut self,
+        id: LinkId,
+        remote: SocketAddr,
+        dialled: Option<(SocketAddr, Wish)>,
+        now: Instant,
+        limits: &Limits,
+    ) {
+        let quota = Quota { left: limits.burst, filled: now };
+        let role = Role::Stranger;
+        let pulse = Pulse::new(now);
+        self.open.insert(
+            id,
+            Link { remote, dialled, opened: now, role, pulse, difference: None, compared: (None, false), quota },
+        );
     }
 
     /// One link.
@@ -61,39 +143,59 @@ impl Links {
         self.open.get(&id)
     }
 
-    /// Something was heard on a link. Says whether the link is open.
-    pub fn heard(&mut self, id: LinkId, now: Instant) -> bool {
-        let link = self.open.get_mut(&id);
-        link.map(|link| link.heard = now).is_some()
+    /// One link, to be changed; its role only by [`Links::identify`].
+    pub fn get_mut(&mut self, id: LinkId) -> Option<&mut Link> {
+        self.open.get_mut(&id)
     }
 
-    /// The other end of a link is known now. A former link with the same neighbour must have been closed.
+    /// A message was heard on a link. Says whether it may be: `None` where the link is closed, `Some(false)` where there
+    /// were too many.
+    pub fn heard(&mut self, id: LinkId, now: Instant, limits: &Limits) -> Option<bool> {
+        let link = self.open.get_mut(&id)?;
+        link.pulse.heard(now);
+        Some(link.quota.take(now, limits))
+    }
+
+    /// The other end of a link is known now. A former link with the same peer must have been closed.
     pub fn identify(&mut self, id: LinkId, role: Role) {
         if let Some(link) = self.open.get_mut(&id) {
+            self.active -= usize::from(link.role.is_neighbour());
+            self.active += usize::from(role.is_neighbour());
             link.role = role;
         }
-        if let Role::Neighbour { peer, .. } = role {
-            self.neighbours.insert(peer, id);
+        if let Some((peer, _)) = role.peer() {
+            self.peers.insert(peer, id);
         }
     }
 
     /// Takes a link out.
     pub fn close(&mut self, id: LinkId) -> Option<Link> {
         let link = self.open.remove(&id)?;
-        if let Role::Neighbour { peer, .. } = link.role {
-            self.neighbours.remove(&peer);
+        self.active -= usize::from(link.role.is_neighbour());
+        if let Some((peer, _)) = link.role.peer()
+            && self.peers.get(&peer) == Some(&id)
+        {
+            self.peers.remove(&peer);
         }
         Some(link)
     }
 
-    /// The link with a neighbour.
+    /// The link with a peer.
     pub fn with(&self, peer: PeerId) -> Option<LinkId> {
-        self.neighbours.get(&peer).copied()
+        self.peers.get(&peer).copied()
     }
 
-    /// The links with neighbours.
-    pub fn neighbours(&self) -> impl ExactSizeIterator<Item = LinkId> {
-        self.neighbours.values().copied()
+    /// The links with neighbours, and who they are.
+    pub fn neighbours(&self) -> impl Iterator<Item = (LinkId, PeerId, SocketAddr)> {
+        self.peers.values().filter_map(|id| match self.open.get(id)?.role {
+            Role::Neighbour { peer, addr } => Some((*id, peer, addr)),
+            Role::Stranger | Role::Asked { .. } | Role::Client => None,
+        })
+    }
+
+    /// The size of the active view.
+    pub fn active(&self) -> usize {
+        self.active
     }
 
     /// All links.
@@ -101,10 +203,15 @@ impl Links {
         self.open.iter().map(|(id, link)| (*id, link))
     }
 
+    /// All links, to be changed.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (LinkId, &mut Link)> {
+        self.open.iter_mut().map(|(id, link)| (*id, link))
+    }
+
     /// Nothing could be heard for `pause`, since this node itself was held up: it counts for no link.
-    pub fn forgive(&mut self, pause: std::time::Duration) {
+    pub fn forgive(&mut self, pause: Duration) {
         for link in self.open.values_mut() {
-            link.heard = link.heard + pause;
+            link.pulse.forgive(pause);
             link.opened = link.opened + pause;
         }
     }

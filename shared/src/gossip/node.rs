@@ -3,19 +3,34 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
+use std::time::Duration;
 
+use crate::gossip::book::Book;
 use crate::gossip::catalogue::Catalogue;
+use crate::gossip::census::Census;
 use crate::gossip::config::Config;
 use crate::gossip::io::{Input, LinkId, NodeEvent, Output, Ticket};
-use crate::gossip::links::{Link, Links, Role};
-use crate::gossip::membership::Membership;
-use crate::ids::{FileId, PeerId};
+use crate::gossip::links::{Links, Role};
+use crate::gossip::pulse::LocalHealth;
+use crate::gossip::recent::Pushed;
+use crate::gossip::reconcile::Fetch;
+use crate::gossip::tree::Tree;
+use crate::ids::PeerId;
 use crate::rng::Rng;
 use crate::time::Instant;
-use crate::wire::peer::{Hello, MAJOR, MAX_REASON_BYTES, MAX_UPDATES_PER_STATE, MINOR, PeerMessage};
-use crate::wire::update::FileUpdate;
+use crate::wire::peer::{PeerMessage, Source};
 
+mod catching_up;
 mod greeting;
+mod heartbeat;
+mod news;
+mod records;
+mod views;
+
+/// Bits of a source's number: what is 8 bytes on the wire.
+const SOURCE_BITS: u32 = 56;
+/// A delay that doesn't count: timers of drivers are no finer than some milliseconds.
+const PUNCTUAL: Duration = Duration::from_millis(50);
 
 /// Who a node is and what it starts with.
 #[derive(Debug)]
@@ -26,6 +41,10 @@ pub struct Identity {
     pub listen: SocketAddr,
     /// Whether its driver's [`Input::Stored`] means that a change survives a crash.
     pub durable: bool,
+    /// Wall time at [`Instant::START`], in milliseconds since 1970.
+    pub began_ms: u64,
+    /// Its software's version.
+    pub version: String,
 }
 
 /// One peer.
@@ -34,9 +53,14 @@ pub struct Node {
     me: Identity,
     config: Config,
     rng: Rng,
+    source: Source,
     catalogue: Catalogue,
-    membership: Membership,
+    book: Book,
     links: Links,
+    tree: Tree,
+    census: Census,
+    fetch: Fetch,
+    health: LocalHealth,
     outputs: VecDeque<Output>,
     leaving: bool,
     /// The last ticket given out.
@@ -45,61 +69,91 @@ pub struct Node {
     stored: Ticket,
     /// Submitted changes whose acceptance waits for the disk.
     unanswered: BTreeMap<(Ticket, LinkId), Vec<u64>>,
-    heartbeat_at: Instant,
-    dial_at: Instant,
-    mix_at: Instant,
+    applied: u64,
+    /// [`Node::applied`] in the last record.
+    told_applied: Option<u64>,
+    /// When this node wants to be woken.
+    planned: Instant,
+    check_at: Instant,
+    seek_at: Instant,
+    /// Attempts to find a neighbour that failed since the last that succeeded.
+    sought: u32,
+    probe_at: Instant,
+    shuffle_at: Instant,
+    shuffles: u32,
+    /// Walks of shuffles that passed here, and whence they came; `None`: from here.
+    walks: VecDeque<(u64, Option<LinkId>)>,
+    /// Whether the neighbours have changed since the last record.
+    neighbours_changed: bool,
 }
 
 impl Node {
     /// A node that starts `now` with what it kept, and knows nobody yet.
     pub fn new(me: Identity, config: Config, catalogue: Catalogue, seed: u64, now: Instant) -> Self {
         let mut rng = Rng::from_seed(seed);
-        let mix_at = now + rng.duration(config.mix_every / 2, config.mix_every);
+        let source = Source(rng.below(1 << SOURCE_BITS));
+        let views = &config.views;
         Self {
-            membership: Membership::new(me.listen, config.known_max, config.redial),
-            heartbeat_at: now + config.ping_after,
-            dial_at: now,
-            mix_at,
-            me,
-            config,
-            rng,
-            catalogue,
+            source,
+            book: Book::new(me.listen, views.clone()),
             links: Links::default(),
+            tree: Tree::new(source, config.broadcast.clone()),
+            census: Census::new(config.census.clone()),
+            fetch: Fetch::default(),
+            health: LocalHealth::default(),
             outputs: VecDeque::new(),
             leaving: false,
             issued: Ticket::default(),
             stored: Ticket::default(),
             unanswered: BTreeMap::new(),
+            applied: 0,
+            told_applied: None,
+            planned: now,
+            check_at: now + config.liveness.busy_ping,
+            seek_at: now,
+            sought: 0,
+            probe_at: now + rng.duration(views.probe_every.0, views.probe_every.1),
+            shuffle_at: now + views.shuffle_every.delay(0, &mut rng),
+            shuffles: 0,
+            walks: VecDeque::new(),
+            neighbours_changed: true,
+            me,
+            config,
+            rng,
+            catalogue,
         }
     }
 
     /// Takes one thing that happened. The outputs must be drained before the next.
     pub fn handle(&mut self, now: Instant, input: Input) {
         debug_assert!(self.outputs.is_empty(), "a driver drains the outputs after each input");
+        self.note_lateness(now);
         match input {
             Input::Wake => {}
             Input::LinkUp { link, remote, dialled } => self.link_up(now, link, remote, dialled),
-            Input::DialFailed { addr } => {
-                self.membership.unlinked(addr, now, &mut self.rng);
-                self.dial_at = now;
-            }
-            Input::LinkDown { link, reason } => self.drop_link(now, link, &reason),
-            Input::Message { link, message } => {
-                if self.links.heard(link, now) {
-                    self.message(now, link, message);
+            Input::DialFailed { addr } => self.dial_failed(now, addr),
+            Input::LinkDown { link, reason } => self.drop_link(now, link, &reason, Ended::Broken),
+            Input::Messages { link, messages } => {
+                for message in messages {
+                    self.heard(now, link, message);
                 }
             }
+            Input::Recall { addrs } => self.recall(now, &addrs),
             Input::Contact { addr } => {
-                self.membership.learn(addr, now, &mut self.rng);
-                self.dial_at = now;
+                self.book.name(addr, now, &mut self.rng);
+                self.seek_at = now;
             }
             Input::Publish { update } => {
-                self.apply(update, None);
+                let _told_as_an_event = self.publish(now, update);
             }
             Input::Stored { ticket } => self.on_disk(ticket),
+            Input::Congested { link } => self.congested(link),
+            Input::Drained { link } => self.drained(now, link),
             Input::Leave => self.leave(now),
         }
         self.tick(now);
+        self.say_what_the_tree_says(now);
+        self.planned = self.earliest();
     }
 
     /// The next thing to do, in order.
@@ -109,7 +163,7 @@ impl Node {
 
     /// When to come back with [`Input::Wake`] if nothing else happens.
     pub fn next_wake(&self) -> Instant {
-        self.heartbeat_at.min(self.dial_at).min(self.mix_at)
+        self.planned
     }
 
     /// What this node knows of every file.
@@ -117,266 +171,214 @@ impl Node {
         &self.catalogue
     }
 
-    /// The neighbours.
+    /// What this node knows of every peer.
+    pub fn census(&self) -> &Census {
+        &self.census
+    }
+
+    /// The active view.
     pub fn neighbours(&self) -> impl Iterator<Item = PeerId> {
-        self.links.iter().filter_map(|(_, link)| match link.role {
-            Role::Neighbour { peer, .. } => Some(peer),
-            Role::Stranger | Role::Client => None,
-        })
+        self.links.neighbours().map(|(_, peer, _)| peer)
+    }
+
+    /// The links on which it pushes news.
+    pub fn eager(&self) -> impl Iterator<Item = LinkId> {
+        self.tree.eager()
     }
 
     /// The addresses that this node knows.
     pub fn known(&self) -> impl Iterator<Item = SocketAddr> {
-        self.membership.addrs()
+        self.book.addrs()
     }
 
     // --- time -------------------------------------------------------------------------------------------------
 
+    /// Only this node knows how late it is; nobody else pays for it.
+    fn note_lateness(&mut self, now: Instant) {
+        let late = now - self.planned;
+        if late > PUNCTUAL {
+            self.health.woken(self.planned, now);
+            self.links.forgive(late);
+        }
+    }
+
+    fn earliest(&self) -> Instant {
+        let mut earliest = self.check_at.min(self.shuffle_at);
+        if !self.leaving {
+            earliest = earliest.min(self.seek_at).min(self.probe_at);
+        }
+        if self.census.is_on() && self.links.active() > 0 {
+            earliest = earliest.min(self.census.due(self.neighbours_changed).max(self.record_at()));
+        }
+        self.tree.next_wake().map_or(earliest, |at| earliest.min(at))
+    }
+
     fn tick(&mut self, now: Instant) {
-        if now >= self.heartbeat_at {
-            self.links.forgive(now - self.heartbeat_at);
-            self.heartbeat_at = now + self.config.ping_after;
+        if now >= self.check_at {
             self.check_links(now);
         }
-        if now >= self.mix_at {
-            self.mix_at = now + self.rng.duration(self.config.mix_every / 2, self.config.mix_every);
-            self.dial_one(now);
+        if now >= self.seek_at {
+            self.seek(now);
         }
-        if now >= self.dial_at {
-            self.dial(now);
+        if now >= self.probe_at {
+            self.probe(now);
         }
-    }
-
-    /// Pings the silent, closes the dead and those that don't introduce themselves.
-    fn check_links(&mut self, now: Instant) {
-        let (mut silent, mut dead) = (Vec::new(), Vec::new());
-        for (id, link) in self.links.iter() {
-            let silence = now - link.heard;
-            if link.role == Role::Stranger && now - link.opened >= self.config.hello_limit {
-                dead.push((id, "no hello"));
-            } else if silence >= self.config.silence_limit {
-                dead.push((id, "silent"));
-            } else if silence >= self.config.ping_after && link.role != Role::Stranger {
-                silent.push(id);
-            }
+        if now >= self.shuffle_at {
+            self.shuffle(now);
         }
-        self.send(silent, PeerMessage::Ping { nonce: now.as_micros() });
-        for (id, reason) in dead {
-            self.goodbye(now, id, reason);
-        }
-    }
-
-    /// Dials until enough neighbours are there or on the way.
-    fn dial(&mut self, now: Instant) {
-        let wanted = self.config.neighbours_wanted;
-        while self.links.neighbours().len() + self.membership.dialling() < wanted && self.dial_one(now) {}
-        // Only a change of the links or of the book can make another dial useful earlier than this.
-        let enough = self.links.neighbours().len() >= wanted;
-        let next = self.membership.next_due().filter(|_| !enough && !self.leaving);
-        self.dial_at = next.map_or(self.mix_at, |due| due.max(now + self.config.redial.first / 2));
-    }
-
-    fn dial_one(&mut self, now: Instant) -> bool {
-        if self.leaving || self.links.count() >= self.config.links_max {
-            return false;
-        }
-        let picked = self.membership.pick(now, &mut self.rng);
-        if let Some(addr) = picked {
-            self.outputs.push_back(Output::Dial { addr });
-        }
-        picked.is_some()
+        self.tell_of_myself(now);
+        self.tree.tick(now);
     }
 
     // --- links ------------------------------------------------------------------------------------------------
 
-    fn link_up(&mut self, now: Instant, id: LinkId, remote: SocketAddr, dialled: Option<SocketAddr>) {
-        self.links.open(id, remote, dialled, now);
-        if self.leaving {
-            return self.goodbye(now, id, "leaving");
-        }
-        if self.links.count() > self.config.links_max {
-            return self.goodbye(now, id, "too many links");
-        }
-        let hello = Hello {
-            major: MAJOR,
-            minor: MINOR,
-            cluster: self.config.cluster.clone(),
-            peer: self.me.peer,
-            listen: Some(self.me.listen),
-            neighbours: u32::try_from(self.links.neighbours().len()).unwrap_or(u32::MAX),
-            durable: self.me.durable,
-        };
-        self.send(vec![id], PeerMessage::Hello(hello));
-    }
-
-    /// Closes a link after saying why.
-    fn goodbye(&mut self, now: Instant, id: LinkId, reason: &str) {
-        let mut text = reason.to_owned();
-        text.truncate(text.floor_char_boundary(MAX_REASON_BYTES));
-        self.send(vec![id], PeerMessage::Goodbye { reason: text, leaving: self.leaving });
-        self.outputs.push_back(Output::Close { link: id });
-        self.drop_link(now, id, reason);
-    }
-
-    /// The same, because of what the other side did.
-    fn refuse(&mut self, now: Instant, id: LinkId, reason: &str) {
-        if let Some(remote) = self.links.get(id).map(|link| link.remote) {
-            self.event(NodeEvent::Misbehaved { remote, reason: reason.to_owned() });
-        }
-        self.goodbye(now, id, reason);
-    }
-
     /// A link is gone.
-    fn drop_link(&mut self, now: Instant, id: LinkId, reason: &str) {
+    fn drop_link(&mut self, now: Instant, id: LinkId, reason: &str, ended: Ended) {
         let Some(link) = self.links.close(id) else { return };
         self.unanswered.retain(|(_, asker), _| *asker != id);
-        self.released(now, &link);
+        let announced = link.role.peer().map(|(_, addr)| addr);
+        let dialled = link.dialled.map(|(addr, _)| addr).filter(|dialled| Some(*dialled) != announced);
+        for addr in [announced, dialled].into_iter().flatten() {
+            match ended {
+                Ended::Peacefully => self.book.released(addr, now, &mut self.rng),
+                Ended::Broken => self.book.lost(addr, now, &mut self.rng),
+                Ended::Left => self.book.forget(&addr),
+            }
+        }
         if let Role::Neighbour { peer, .. } = link.role {
             self.event(NodeEvent::NeighbourDown { peer, reason: reason.to_owned() });
+            self.neighbour_down(now, id);
+        } else if link.dialled.is_some() {
+            self.seek_later(now);
+        }
+        if ended == Ended::Broken {
+            self.hasten_probe(now);
         }
     }
 
-    /// The address behind a link that is gone may be dialled again, after a while.
-    fn released(&mut self, now: Instant, link: &Link) {
-        let announced = if let Role::Neighbour { addr, .. } = link.role { Some(addr) } else { None };
-        for addr in [announced, link.dialled.filter(|dialled| Some(*dialled) != announced)].into_iter().flatten() {
-            self.membership.unlinked(addr, now, &mut self.rng);
+    fn neighbour_down(&mut self, now: Instant, id: LinkId) {
+        self.neighbours_changed = true;
+        self.sought = 0;
+        self.seek_at = now;
+        self.shuffles = self.shuffles.min(1);
+        for mended in self.tree.unlinked(id, now) {
+            self.compare_with(now, mended);
         }
-        self.dial_at = now;
+        let fetched = self.fetch.gone(id);
+        self.after_fetch(now, fetched);
     }
 
     fn leave(&mut self, now: Instant) {
         self.leaving = true;
+        self.tell_that_i_leave(now);
+        self.say_what_the_tree_says(now);
         let all: Vec<LinkId> = self.links.iter().map(|(id, _)| id).collect();
         for id in all {
-            self.goodbye(now, id, "leaving");
+            self.goodbye(now, id, "leaving", Ended::Left);
         }
     }
 
     // --- messages ---------------------------------------------------------------------------------------------
 
+    fn heard(&mut self, now: Instant, id: LinkId, message: PeerMessage) {
+        match self.links.heard(id, now, &self.config.limits) {
+            None => {}
+            Some(false) => self.refuse(now, id, "too many messages"),
+            Some(true) => self.message(now, id, message),
+        }
+    }
+
     fn message(&mut self, now: Instant, id: LinkId, message: PeerMessage) {
         let Some(role) = self.links.get(id).map(|link| link.role) else { return };
         match (role, message) {
-            (_, PeerMessage::Goodbye { reason, leaving }) => self.told_goodbye(now, id, &reason, leaving),
+            (_, PeerMessage::Goodbye { reason, leaving, others }) => {
+                self.told_goodbye(now, id, &reason, leaving, others);
+            }
             (Role::Stranger, PeerMessage::Hello(hello)) => self.greeted(now, id, &hello),
             (Role::Stranger, _) => self.refuse(now, id, "a message before hello"),
             (_, PeerMessage::Hello(_)) => self.refuse(now, id, "a second hello"),
-            (_, PeerMessage::Ping { nonce }) => self.send(vec![id], PeerMessage::Pong { nonce }),
-            (_, PeerMessage::Submit { request, update }) => self.submitted(id, request, update),
-            (_, PeerMessage::Pull { after }) => self.pulled(id, after.as_ref()),
-            (Role::Neighbour { .. }, PeerMessage::Peers(addrs)) => self.learned(now, id, &addrs),
-            (Role::Neighbour { peer, .. }, PeerMessage::State { updates, more }) => {
-                self.told_state(id, peer, updates, more);
+            (Role::Asked { peer, addr }, PeerMessage::Welcome { others }) => self.welcomed(now, id, peer, addr, others),
+            (_, PeerMessage::Ping { nonce, catalogue }) => {
+                let mine = self.catalogue.total();
+                self.outputs
+                    .push_back(Output::Send { to: vec![id], message: PeerMessage::Pong { nonce, catalogue: mine } });
+                self.compare_sums(now, id, catalogue);
             }
-            (Role::Neighbour { peer, .. }, PeerMessage::Update { update, hops }) => {
-                self.received(id, peer, update, Some(hops.saturating_add(1)));
+            (_, PeerMessage::Pong { nonce, catalogue }) => self.pong(now, id, nonce, catalogue),
+            (_, PeerMessage::Submit { request, update }) => self.submitted(now, id, request, update),
+            (_, PeerMessage::Reconcile(set, claims)) => self.claimed(now, id, set, &claims),
+            (_, PeerMessage::Want(set, wanted)) => self.wanted(now, id, set, &wanted),
+            (Role::Neighbour { peer, .. }, message) => self.neighbourly(now, id, peer, message),
+            // What was on its way when a link ended or was refused.
+            (Role::Asked { .. }, _) | (Role::Client, PeerMessage::Accepted { .. } | PeerMessage::Refused { .. }) => {}
+            (Role::Client, _) => self.refuse(now, id, "a client that speaks as a neighbour"),
+        }
+    }
+
+    fn neighbourly(&mut self, now: Instant, id: LinkId, peer: PeerId, message: PeerMessage) {
+        match message {
+            PeerMessage::Broadcast { id: name, hops, payload } => {
+                self.broadcast(now, (id, peer), name, Pushed { hops, payload });
             }
-            (Role::Client, PeerMessage::Peers(_) | PeerMessage::State { .. } | PeerMessage::Update { .. }) => {
-                self.refuse(now, id, "a client that speaks as a neighbour");
+            PeerMessage::Have(announced) => self.tree.announced(id, &announced, now),
+            PeerMessage::Graft(wanted) => {
+                if !self.tree.grafted(id, &wanted) {
+                    self.compare_with(now, id);
+                }
             }
-            (_, PeerMessage::Pong { .. } | PeerMessage::Accepted { .. } | PeerMessage::Refused { .. }) => {}
+            PeerMessage::Prune => self.tree.pruned(id),
+            PeerMessage::ForwardJoin { addr, ttl } => self.forward_join(now, id, addr, ttl),
+            PeerMessage::Shuffle { walk, ttl, addrs } => self.shuffled(now, id, walk, ttl, addrs),
+            PeerMessage::ShuffleReply { walk, addrs } => self.shuffle_replied(now, walk, addrs),
+            PeerMessage::State { entries, rest } => self.state(now, id, peer, &entries, rest),
+            PeerMessage::Records { entries, rest } => self.records(now, id, &entries, rest),
+            // A second welcome comes with a link that both sides dialled; the others were dealt with or are a client's.
+            PeerMessage::Welcome { .. }
+            | PeerMessage::Hello(_)
+            | PeerMessage::Goodbye { .. }
+            | PeerMessage::Ping { .. }
+            | PeerMessage::Pong { .. }
+            | PeerMessage::Reconcile(..)
+            | PeerMessage::Want(..)
+            | PeerMessage::Submit { .. }
+            | PeerMessage::Accepted { .. }
+            | PeerMessage::Refused { .. } => {}
         }
     }
 
-    fn told_goodbye(&mut self, now: Instant, id: LinkId, reason: &str, leaving: bool) {
-        let role = self.links.get(id).map(|link| link.role);
-        self.outputs.push_back(Output::Close { link: id });
-        self.drop_link(now, id, reason);
-        if let (Some(Role::Neighbour { addr, .. }), true) = (role, leaving) {
-            self.membership.forget(&addr);
+    // --- outputs ----------------------------------------------------------------------------------------------
+
+    fn say_what_the_tree_says(&mut self, now: Instant) {
+        while let Some((to, message)) = self.tree.poll_said() {
+            self.send(now, to, message);
         }
     }
 
-    /// Takes addresses into the book and passes the news among them on.
-    fn learned(&mut self, now: Instant, from: LinkId, addrs: &[SocketAddr]) {
-        let mut news = Vec::new();
-        for addr in addrs {
-            if self.membership.learn(*addr, now, &mut self.rng) {
-                news.push(*addr);
-                self.event(NodeEvent::Learned { addr: *addr });
-            }
-        }
-        if !news.is_empty() {
-            self.dial_at = now;
-            let others = self.neighbours_but(from);
-            self.send(others, PeerMessage::Peers(news));
-        }
-    }
-
-    fn pulled(&mut self, id: LinkId, after: Option<&FileId>) {
-        let (updates, more) = self.catalogue.page(after, MAX_UPDATES_PER_STATE);
-        self.send(vec![id], PeerMessage::State { updates, more });
-    }
-
-    fn told_state(&mut self, id: LinkId, peer: PeerId, updates: Vec<FileUpdate>, more: bool) {
-        let last = updates.last().map(|update| update.file.clone());
-        for update in updates {
-            self.received(id, peer, update, None);
-        }
-        if more && last.is_some() {
-            self.send(vec![id], PeerMessage::Pull { after: last });
-        }
-    }
-
-    fn submitted(&mut self, id: LinkId, request: u64, update: FileUpdate) {
-        self.apply(update, None);
-        if self.stored >= self.issued {
-            self.send(vec![id], PeerMessage::Accepted { request });
-        } else {
-            self.unanswered.entry((self.issued, id)).or_default().push(request);
-        }
-    }
-
-    fn on_disk(&mut self, ticket: Ticket) {
-        self.stored = self.stored.max(ticket);
-        while let Some(first) = self.unanswered.first_entry().filter(|first| first.key().0 <= ticket) {
-            let ((_, link), requests) = first.remove_entry();
-            for request in requests {
-                self.send(vec![link], PeerMessage::Accepted { request });
-            }
-        }
-    }
-
-    // --- changes ----------------------------------------------------------------------------------------------
-
-    fn received(&mut self, link: LinkId, from: PeerId, update: FileUpdate, hops: Option<u16>) {
-        let (file, version) = (update.file.clone(), update.version);
-        // A page of the catalogue is mostly what is known already: only its news is worth telling.
-        let news = self.catalogue.get(&file).is_none_or(|known| update.rank() > known.rank());
-        if news || hops.is_some() {
-            self.event(NodeEvent::Received { from, file, version, hops, fresh: news });
-        }
-        self.apply(update, Some((link, hops.unwrap_or(0))));
-    }
-
-    /// Merges a change; if it is news, keeps it and passes it on to all neighbours but the one it came from.
-    fn apply(&mut self, update: FileUpdate, came: Option<(LinkId, u16)>) {
-        if !self.catalogue.merge(update.clone()) {
+    fn send(&mut self, now: Instant, to: Vec<LinkId>, message: PeerMessage) {
+        if to.is_empty() {
             return;
         }
-        self.event(NodeEvent::Applied { file: update.file.clone(), version: update.version });
-        self.issued = Ticket(self.issued.0 + 1);
-        let others = match came {
-            Some((link, _)) => self.neighbours_but(link),
-            None => self.links.neighbours().collect(),
-        };
-        let hops = came.map_or(0, |(_, hops)| hops);
-        self.send(others, PeerMessage::Update { update: update.clone(), hops });
-        self.outputs.push_back(Output::Store { ticket: self.issued, update });
-    }
-
-    fn neighbours_but(&self, link: LinkId) -> Vec<LinkId> {
-        self.links.neighbours().filter(|other| *other != link).collect()
-    }
-
-    fn send(&mut self, to: Vec<LinkId>, message: PeerMessage) {
-        if !to.is_empty() {
-            self.outputs.push_back(Output::Send { to, message });
+        for id in &to {
+            if let Some(link) = self.links.get_mut(*id) {
+                link.pulse.said(now);
+            }
         }
+        self.check_at = self.check_at.min(now + self.config.liveness.busy_ping);
+        self.outputs.push_back(Output::Send { to, message });
     }
 
     fn event(&mut self, event: NodeEvent) {
         self.outputs.push_back(Output::Event(event));
     }
+}
+
+/// How a link ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// One side had no room, or has another link with the other.
+    Peacefully,
+    /// The other side is gone, or misbehaved.
+    Broken,
+    /// The other side leaves for good.
+    Left,
 }

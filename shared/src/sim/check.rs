@@ -1,8 +1,10 @@
 //! The promises that a run is held to.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::gossip::catalogue::Catalogue;
+use crate::gossip::node::Node;
 use crate::ids::{FileId, Version};
 use crate::wire::update::FileUpdate;
 
@@ -53,22 +55,25 @@ pub enum Violation {
     },
 }
 
-/// What one step did to a host's catalogue: nothing went back, and nothing came in that nobody published.
+/// What a node told that it applied is what it knows now, somebody published it, and its version didn't go back.
 ///
 /// # Errors
 /// The promise that the step broke.
-pub fn safety(host: usize, before: &Catalogue, after: &Catalogue, published: &[FileUpdate]) -> Result<(), Violation> {
-    for update in after.iter().filter(|update| before.get(&update.file) != Some(update)) {
-        if !published.contains(update) {
-            return Err(Violation::Invented { host, file: update.file.clone(), version: update.version });
-        }
+pub fn applied(
+    host: usize,
+    node: &Node,
+    file: &FileId,
+    before: Option<Version>,
+    published: &BTreeMap<(FileId, Version), Vec<FileUpdate>>,
+) -> Result<Option<Arc<FileUpdate>>, Violation> {
+    let Some(now) = node.catalogue().of_file(file) else { return Ok(None) };
+    let version = now.version;
+    let known = published.get(&(file.clone(), version)).is_some_and(|updates| updates.contains(now));
+    if !known {
+        return Err(Violation::Invented { host, file: file.clone(), version });
     }
-    for update in before.iter() {
-        let now = after.get(&update.file).filter(|now| now.rank() >= update.rank());
-        if now.is_none() {
-            let to = after.get(&update.file).map_or(Version::FIRST, |now| now.version);
-            return Err(Violation::WentBack { host, file: update.file.clone(), from: update.version, to });
-        }
+    match before.filter(|before| *before > version) {
+        Some(from) => Err(Violation::WentBack { host, file: file.clone(), from, to: version }),
+        None => Ok(Some(now.clone())),
     }
-    Ok(())
 }

@@ -1,11 +1,13 @@
 //! A simulated host: its node, its disk, its address.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use crate::gossip::catalogue::Catalogue;
-use crate::gossip::io::Ticket;
+use crate::gossip::io::{LinkId, Ticket};
 use crate::gossip::node::Node;
-use crate::ids::PeerId;
+use crate::ids::{FileId, PeerId, Version};
 use crate::time::Instant;
 use crate::wire::update::FileUpdate;
 
@@ -22,15 +24,21 @@ pub struct Life {
 #[derive(Debug, Default)]
 pub struct Host {
     /// What runs there.
-    pub node: Option<Node>,
+    pub node: Option<Box<Node>>,
     /// How often it was started.
     pub starts: u32,
+    /// The links that it hasn't closed.
+    pub links: BTreeSet<LinkId>,
     /// What survives a kill.
     pub disk: Catalogue,
     /// What is on its way to the disk.
-    pub uncommitted: Vec<(Ticket, FileUpdate)>,
-    /// Cut off from all others.
-    pub isolated: bool,
+    pub uncommitted: Vec<(Ticket, Arc<FileUpdate>)>,
+    /// The versions that its node has told to be applied, since its start.
+    pub applied: BTreeMap<FileId, Version>,
+    /// Which side of a partition it is on; packets only travel within one.
+    pub side: u8,
+    /// Stopped, as by SIGSTOP: what comes waits.
+    pub paused: bool,
     /// When its node is to be woken.
     pub wake_at: Option<Instant>,
 }
@@ -49,11 +57,7 @@ pub fn host_at(addr: SocketAddr) -> usize {
     }
 }
 
-/// Who runs at a host.
+/// Who runs at a host: a hash, as ids of real peers are.
 pub fn peer_id(host: usize) -> PeerId {
-    let mut id = [0; 32];
-    for (byte, value) in id.iter_mut().zip(host.to_be_bytes()) {
-        *byte = value;
-    }
-    PeerId(id)
+    PeerId(*blake3::hash(&u64::try_from(host).unwrap_or(u64::MAX).to_be_bytes()).as_bytes())
 }

@@ -1,17 +1,21 @@
 //! Hosts, links and the queue: the second driver of [`Node`], after the server's.
+//!
+//! Long because all of it works on one state, and each part is a few lines.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::gossip::config::Config;
-use crate::gossip::io::{Input, LinkId, Output, Ticket};
+use crate::gossip::io::{Input, LinkId, NodeEvent, Output, Ticket};
 use crate::gossip::node::{Identity, Node};
 use crate::ids::{FileId, Version};
 use crate::rng::Rng;
 use crate::sim::check::{self, Violation};
 use crate::sim::host::{Host, Life, addr as addr_of, host_at, peer_id};
+use crate::sim::network::Wire;
 use crate::sim::queue::Queue;
+use crate::sim::report::{Report, Tally};
 use crate::sim::scenario::{Action, Scenario};
 use crate::stamp::Stamp;
 use crate::time::Instant;
@@ -21,23 +25,19 @@ use crate::wire::update::FileUpdate;
 
 /// How long a dial to a host that doesn't run takes to fail.
 const DIAL_FAILS_AFTER: Duration = Duration::from_millis(5);
+/// How long a dial takes to fail when nothing at all comes back, as the server's driver has it.
+const DIAL_LIMIT: Duration = Duration::from_secs(2);
+/// Wall time when a run begins, in milliseconds since 1970: far enough from 0 that nothing saturates.
+const BEGAN_MS: u64 = 1_700_000_000_000;
 
 #[derive(Debug)]
 enum Happening {
     Act(Action),
     Dialled { from: Life, to: usize, addr: SocketAddr },
-    Arrives { link: LinkId, to: Life, frame: Vec<u8> },
+    Arrives { link: LinkId, to: Life, frame: Arc<[u8]> },
     Closed { link: LinkId, to: Life },
     Committed { host: Life, ticket: Ticket },
     Wake { host: Life },
-}
-
-/// Both ends of a link, and when the last thing that must stay in order (hello, the end) arrives at each.
-#[derive(Debug)]
-struct Wire {
-    ends: [Life; 2],
-    hello_at: [Option<Instant>; 2],
-    last_at: [Instant; 2],
 }
 
 /// A run.
@@ -50,9 +50,11 @@ pub struct World {
     hosts: Vec<Host>,
     wires: BTreeMap<LinkId, Wire>,
     links: u64,
-    published: Vec<FileUpdate>,
-    /// Messages that arrived, for the curious.
-    pub messages: u64,
+    published: BTreeMap<(FileId, Version), Vec<FileUpdate>>,
+    /// What came for paused hosts.
+    waiting: BTreeMap<usize, Vec<Happening>>,
+    tally: Tally,
+    trace: blake3::Hasher,
 }
 
 impl World {
@@ -68,8 +70,10 @@ impl World {
             hosts: (0..scenario.hosts).map(|_| Host::default()).collect(),
             wires: BTreeMap::new(),
             links: 0,
-            published: Vec::new(),
-            messages: 0,
+            published: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            tally: Tally::new(Instant::START + scenario.measured_from),
+            trace: blake3::Hasher::new(),
             queue,
             scenario,
         }
@@ -83,18 +87,41 @@ impl World {
     pub fn run(&mut self, limit: Duration) -> Result<Duration, Violation> {
         let healed = Instant::START + self.scenario.faults_end;
         self.run_until(healed)?;
-        for host in &mut self.hosts {
-            host.isolated = false;
+        for host in 0..self.hosts.len() {
+            self.act(Action::Side(host, 0))?;
+            self.act(Action::Pause(host, false))?;
         }
-        let (step, mut verdict) = (Duration::from_secs(1), self.check_convergence(Duration::ZERO));
+        self.scenario.network.lost = 0;
+        let (mut step, mut verdict) = (Duration::from_millis(100), self.check_convergence(Duration::ZERO));
         while verdict.is_err() && self.now - healed < limit {
             self.run_until(self.now + step)?;
+            step = ((self.now - healed) / 10).max(step);
             verdict = self.check_convergence(self.now - healed);
         }
         verdict.map(|()| self.now - healed)
     }
 
-    fn run_until(&mut self, end: Instant) -> Result<(), Violation> {
+    /// What the run was like.
+    pub fn report(&self) -> Report {
+        let alive = self.nodes().map(|(index, node)| (index, node.catalogue()));
+        self.tally.report(alive, Instant::START + self.scenario.fault_at)
+    }
+
+    /// A hash of everything that arrived anywhere, and when: the same for the same seed, on every target.
+    pub fn digest(&self) -> String {
+        self.trace.finalize().to_hex().to_string()
+    }
+
+    /// The nodes that run.
+    pub fn nodes(&self) -> impl Iterator<Item = (usize, &Node)> {
+        self.hosts.iter().enumerate().filter_map(|(index, host)| Some((index, host.node.as_deref()?)))
+    }
+
+    /// Runs until a moment.
+    ///
+    /// # Errors
+    /// The first promise that was broken.
+    pub fn run_until(&mut self, end: Instant) -> Result<(), Violation> {
         while let Some((at, happening)) = self.queue.pop_before(end) {
             self.now = at;
             self.happen(happening)?;
@@ -104,13 +131,12 @@ impl World {
     }
 
     fn happen(&mut self, happening: Happening) -> Result<(), Violation> {
+        let Some(happening) = self.unless_paused(happening) else { return Ok(()) };
         match happening {
             Happening::Act(action) => self.act(action),
             Happening::Dialled { from, to, addr } => self.dialled(from, to, addr),
             Happening::Arrives { link, to, frame } => self.arrives(link, to, &frame),
-            Happening::Closed { link, to } => {
-                self.feed(to, Input::LinkDown { link, reason: "closed by the other side".to_owned() })
-            }
+            Happening::Closed { link, to } => self.closed(link, to),
             Happening::Committed { host, ticket } => self.committed(host, ticket),
             Happening::Wake { host } => {
                 if let Some(place) = self.hosts.get_mut(host.host) {
@@ -121,32 +147,78 @@ impl World {
         }
     }
 
+    /// What happens to a paused host waits.
+    fn unless_paused(&mut self, happening: Happening) -> Option<Happening> {
+        let to = match &happening {
+            Happening::Act(_) => return Some(happening),
+            Happening::Dialled { from: to, .. }
+            | Happening::Arrives { to, .. }
+            | Happening::Closed { to, .. }
+            | Happening::Committed { host: to, .. }
+            | Happening::Wake { host: to } => to.host,
+        };
+        if self.hosts.get(to).is_some_and(|host| host.paused) {
+            self.waiting.entry(to).or_default().push(happening);
+            return None;
+        }
+        Some(happening)
+    }
+
     // --- what is done to hosts ----------------------------------------------------------------------------------
 
     fn act(&mut self, action: Action) -> Result<(), Violation> {
         match action {
-            Action::Start(host, contact) => self.start(host, contact),
-            Action::Kill(host) => {
-                self.stop(host);
-                Ok(())
-            }
+            Action::Start(host, contact) => self.start(host, contact)?,
+            Action::Kill(host) => self.stop(host),
             Action::Leave(host) => {
-                let left = self.life(host).map_or(Ok(()), |life| self.feed(life, Input::Leave));
+                if let Some(life) = self.life(host).filter(|life| !self.is_paused(life.host)) {
+                    self.feed(life, Input::Leave)?;
+                }
                 self.stop(host);
-                left
             }
-            Action::Isolate(host) => self.isolate(host),
-            Action::Publish(host, file) => self.publish(host, file),
+            Action::Side(host, side) => {
+                if let Some(host) = self.hosts.get_mut(host) {
+                    host.side = side;
+                }
+            }
+            Action::Pause(host, paused) => self.pause(host, paused),
+            Action::Publish(host, file) => self.publish(host, file)?,
+        }
+        Ok(())
+    }
+
+    fn is_paused(&self, host: usize) -> bool {
+        self.hosts.get(host).is_some_and(|host| host.paused)
+    }
+
+    fn pause(&mut self, index: usize, paused: bool) {
+        if let Some(host) = self.hosts.get_mut(index) {
+            host.paused = paused;
+        }
+        if !paused {
+            for happening in self.waiting.remove(&index).unwrap_or_default() {
+                self.queue.push(self.now, happening);
+            }
         }
     }
 
     fn start(&mut self, index: usize, contact: usize) -> Result<(), Violation> {
         let (seed, now) = (self.rng.any(), self.now);
+        let config = self.scenario.config.clone();
         let Some(host) = self.hosts.get_mut(index).filter(|host| host.node.is_none()) else { return Ok(()) };
         host.starts += 1;
         host.wake_at = None;
-        let me = Identity { peer: peer_id(index), listen: addr_of(index), durable: true };
-        host.node = Some(Node::new(me, Config::default(), host.disk.clone(), seed, now));
+        host.paused = false;
+        host.applied = host.disk.iter().map(|update| (update.file.clone(), update.version)).collect();
+        let began_ms = BEGAN_MS + now.as_micros() / 1000;
+        let me = Identity {
+            peer: peer_id(index),
+            listen: addr_of(index),
+            durable: true,
+            began_ms: BEGAN_MS.max(began_ms),
+            version: String::new(),
+        };
+        host.node = Some(Box::new(Node::new(me, config, host.disk.clone(), seed, now)));
         let life = Life { host: index, start: host.starts };
         if contact == index {
             self.feed(life, Input::Wake)
@@ -156,122 +228,138 @@ impl World {
     }
 
     fn stop(&mut self, index: usize) {
-        let life = self.life(index);
+        let Some(life) = self.life(index) else { return };
+        self.waiting.remove(&index);
+        let mut links = BTreeSet::new();
         if let Some(host) = self.hosts.get_mut(index) {
             host.node = None;
             host.uncommitted.clear();
+            host.paused = false;
+            links = std::mem::take(&mut host.links);
         }
-        self.break_links(|end| Some(end) == life);
+        for link in links {
+            self.close(link, life);
+        }
     }
 
-    fn isolate(&mut self, index: usize) -> Result<(), Violation> {
-        let Some(life) = self.life(index) else { return Ok(()) };
-        if let Some(host) = self.hosts.get_mut(index) {
-            host.isolated = true;
-        }
-        for link in self.break_links(|end| end == life) {
-            self.feed(life, Input::LinkDown { link, reason: "cut".to_owned() })?;
-        }
-        Ok(())
-    }
-
-    /// Breaks the links that have such an end; the other end hears of it.
-    fn break_links(&mut self, has_end: impl Fn(Life) -> bool) -> Vec<LinkId> {
-        let broken: Vec<LinkId> = self
-            .wires
-            .iter()
-            .filter(|(_, wire)| wire.ends.iter().any(|end| has_end(*end)))
-            .map(|(link, _)| *link)
-            .collect();
-        for link in &broken {
-            let Some(wire) = self.wires.remove(link) else { continue };
-            for (end, last_at) in wire.ends.into_iter().zip(wire.last_at) {
-                if !has_end(end) {
-                    let at = last_at.max(self.now + self.latency());
-                    self.queue.push(at, Happening::Closed { link: *link, to: end });
-                }
-            }
-        }
-        broken
-    }
-
-    fn publish(&mut self, index: usize, file: u8) -> Result<(), Violation> {
-        let Some(life) = self.life(index) else { return Ok(()) };
+    fn publish(&mut self, index: usize, file: u32) -> Result<(), Violation> {
+        let Some(life) = self.life(index).filter(|life| !self.is_paused(life.host)) else { return Ok(()) };
         let Ok(file) = format!("file-{file}").parse::<FileId>() else { return Ok(()) };
         let node = self.hosts.get(index).and_then(|host| host.node.as_ref());
-        let known = node.and_then(|node| node.catalogue().get(&file)).map(|known| known.version);
+        let known = node.and_then(|node| node.catalogue().of_file(&file)).map(|known| known.version);
         let Some(version) = known.map_or(Some(Version::FIRST), Version::next) else { return Ok(()) };
-        let update = FileUpdate::injected(file, version, Stamp(self.now.as_micros()), peer_id(index));
-        self.published.push(update.clone());
+        let stamp = Stamp((BEGAN_MS << 16) + self.now.as_micros());
+        let update = FileUpdate::injected(file.clone(), version, stamp, peer_id(index));
+        self.published.entry((file, version)).or_default().push(update.clone());
+        self.tally.published(index, &update, self.now);
         self.feed(life, Input::Publish { update })
     }
 
     // --- links --------------------------------------------------------------------------------------------------
 
+    fn are_apart(&self, a: usize, b: usize) -> bool {
+        let side = |host: usize| self.hosts.get(host).map(|host| host.side);
+        side(a) != side(b)
+    }
+
     fn dialled(&mut self, from: Life, to: usize, addr: SocketAddr) -> Result<(), Violation> {
-        let cut = [from.host, to].into_iter().any(|host| self.hosts.get(host).is_none_or(|host| host.isolated));
-        let Some(other) = self.life(to).filter(|_| !cut) else {
-            return self.feed(from, Input::DialFailed { addr });
-        };
         if self.life(from.host) != Some(from) {
             return Ok(());
         }
+        let Some(other) = self.life(to).filter(|_| !self.are_apart(from.host, to)) else {
+            return self.feed(from, Input::DialFailed { addr });
+        };
         self.links += 1;
         let link = LinkId(self.links);
-        let wire = Wire { ends: [from, other], hello_at: [None; 2], last_at: [self.now; 2] };
+        let wire = Wire::new([from, other], &self.scenario.network, &mut self.rng, self.now);
         self.wires.insert(link, wire);
-        let remote = addr_of(from.host);
-        self.feed(other, Input::LinkUp { link, remote, dialled: None })?;
+        for end in [from, other] {
+            if let Some(host) = self.hosts.get_mut(end.host) {
+                host.links.insert(link);
+            }
+        }
+        // A stopped process's kernel accepts for it.
+        let up = Input::LinkUp { link, remote: addr_of(from.host), dialled: None };
+        if !self.is_paused(other.host) {
+            self.feed(other, up)?;
+        }
         self.feed(from, Input::LinkUp { link, remote: addr, dialled: Some(addr) })
     }
 
-    fn send(&mut self, from: Life, link: LinkId, message: &PeerMessage) {
+    fn send(&mut self, from: Life, to: &[LinkId], message: &PeerMessage) {
         let Ok(frame) = frame::encode(message) else { return };
-        let copies = if self.rng.chance(self.scenario.duplicated, 1000) { 2 } else { 1 };
-        let keeps_place = matches!(message, PeerMessage::Hello(_) | PeerMessage::Goodbye { .. });
-        for copy in 0..copies {
-            let arrival = self.now + self.latency();
-            let Some(wire) = self.wires.get_mut(&link) else { return };
-            let Some(end) = wire.ends.iter().position(|end| *end != from) else { return };
-            let (Some(to), Some(hello_at), Some(last_at)) =
-                (wire.ends.get(end).copied(), wire.hello_at.get_mut(end), wire.last_at.get_mut(end))
-            else {
-                return;
-            };
-            if keeps_place && copy > 0 {
-                return; // a second hello is an offence, not a repetition that a network makes
+        let frame: Arc<[u8]> = frame.into();
+        let in_place = matches!(message, PeerMessage::Hello(_) | PeerMessage::Goodbye { .. });
+        for link in to {
+            let apart = self.wires.get(link).is_none_or(|wire| self.are_apart(wire.ends[0].host, wire.ends[1].host));
+            let Some(wire) = self.wires.get_mut(link) else { continue };
+            let Some(end) = wire.far_end(from) else { continue };
+            let Some(life) = wire.ends.get(end).copied() else { continue };
+            self.tally.sent(message, frame.len(), self.now);
+            if apart {
+                continue;
             }
-            let earliest = if keeps_place { *last_at } else { hello_at.unwrap_or(arrival) };
-            let at = arrival.max(earliest);
-            *hello_at = Some(hello_at.unwrap_or(at));
-            *last_at = at.max(*last_at);
-            self.queue.push(at, Happening::Arrives { link, to, frame: frame.clone() });
+            let network = &self.scenario.network;
+            for at in wire.arrivals(end, (frame.len(), in_place), network, &mut self.rng, self.now) {
+                self.queue.push(at, Happening::Arrives { link: *link, to: life, frame: frame.clone() });
+            }
         }
     }
 
     fn arrives(&mut self, link: LinkId, to: Life, bytes: &[u8]) -> Result<(), Violation> {
-        self.messages += 1;
+        let Some(wire) = self.wires.get(&link) else { return Ok(()) };
+        let Some(from) = wire.ends.into_iter().find(|end| *end != to) else { return Ok(()) };
+        if self.are_apart(from.host, to.host) {
+            return Ok(());
+        }
+        let is_open = wire.ends.into_iter().zip(wire.open).any(|(end, open)| end == to && open);
+        if !is_open {
+            // What a socket that is gone answers.
+            let at = self.now + self.scenario.network.latency.0;
+            self.queue.push(at, Happening::Closed { link, to: from });
+            return Ok(());
+        }
+        for part in [&self.now.as_micros().to_be_bytes()[..], &link.0.to_be_bytes(), bytes] {
+            self.trace.update(part);
+        }
         let mut decoder = Decoder::default();
         decoder.push(bytes);
         match decoder.next_message() {
-            Ok(Some(message)) => self.feed(to, Input::Message { link, message }),
+            Ok(Some(message)) => self.feed(to, Input::Messages { link, messages: vec![message] }),
             Ok(None) | Err(_) => Ok(()),
         }
     }
 
+    /// One side closes a link; the other hears of it if packets get there.
     fn close(&mut self, link: LinkId, by: Life) {
-        let Some(wire) = self.wires.remove(&link) else { return };
-        for (end, last_at) in wire.ends.into_iter().zip(wire.last_at) {
-            if end != by {
-                self.queue.push(last_at.max(self.now), Happening::Closed { link, to: end });
-            }
+        if let Some(host) = self.hosts.get_mut(by.host) {
+            host.links.remove(&link);
+        }
+        let Some(wire) = self.wires.get_mut(&link) else { return };
+        for (end, open) in wire.ends.into_iter().zip(&mut wire.open) {
+            *open &= end != by;
+        }
+        if wire.open == [false; 2] {
+            self.wires.remove(&link);
+            return;
+        }
+        let Some(end) = wire.far_end(by) else { return };
+        let (Some(to), at) = (wire.ends.get(end).copied(), wire.end_arrives(end, self.now)) else { return };
+        if !self.are_apart(by.host, to.host) {
+            self.queue.push(at, Happening::Closed { link, to });
         }
     }
 
-    fn latency(&mut self) -> Duration {
-        let (low, high) = self.scenario.latency;
-        let usual = self.rng.duration(low, high);
-        if self.rng.chance(self.scenario.delayed, 1000) { usual * 10 } else { usual }
+    fn closed(&mut self, link: LinkId, to: Life) -> Result<(), Violation> {
+        let open = self
+            .wires
+            .get(&link)
+            .is_some_and(|wire| wire.ends.into_iter().zip(wire.open).any(|(end, open)| end == to && open));
+        if !open {
+            return Ok(());
+        }
+        self.close(link, to);
+        self.feed(to, Input::LinkDown { link, reason: "closed by the other side".to_owned() })
     }
 
     // --- nodes --------------------------------------------------------------------------------------------------
@@ -286,13 +374,11 @@ impl World {
             return Ok(());
         }
         let Some(node) = self.hosts.get_mut(life.host).and_then(|host| host.node.as_mut()) else { return Ok(()) };
-        let before = node.catalogue().clone();
         node.handle(self.now, input);
         let outputs: Vec<Output> = std::iter::from_fn(|| node.poll_output()).collect();
         let wake = node.next_wake().max(self.now + Duration::from_micros(1));
-        check::safety(life.host, &before, node.catalogue(), &self.published)?;
         for output in outputs {
-            self.carry_out(life, output);
+            self.carry_out(life, output)?;
         }
         let host = self.hosts.get_mut(life.host);
         if let Some(host) = host.filter(|host| host.wake_at.is_none_or(|planned| wake < planned)) {
@@ -302,19 +388,22 @@ impl World {
         Ok(())
     }
 
-    fn carry_out(&mut self, life: Life, output: Output) {
+    fn carry_out(&mut self, life: Life, output: Output) -> Result<(), Violation> {
         match output {
             Output::Dial { addr } => {
                 let to = host_at(addr);
-                let reachable = to < self.hosts.len();
-                let after = if reachable { self.latency() } else { DIAL_FAILS_AFTER };
+                let silent = to < self.hosts.len() && self.are_apart(life.host, to);
+                let running = self.life(to).is_some();
+                let after = match (silent, running) {
+                    (true, _) => DIAL_LIMIT,
+                    (false, true) => {
+                        self.rng.duration(self.scenario.network.latency.0, self.scenario.network.latency.1)
+                    }
+                    (false, false) => DIAL_FAILS_AFTER,
+                };
                 self.queue.push(self.now + after, Happening::Dialled { from: life, to, addr });
             }
-            Output::Send { to, message } => {
-                for link in to {
-                    self.send(life, link, &message);
-                }
-            }
+            Output::Send { to, message } => self.send(life, &to, &message),
             Output::Close { link } => self.close(link, life),
             Output::Store { ticket, update } => {
                 let at = self.now + self.rng.duration(Duration::ZERO, self.scenario.commit);
@@ -323,8 +412,35 @@ impl World {
                 }
                 self.queue.push(at, Happening::Committed { host: life, ticket });
             }
-            Output::Event(_) => {}
+            Output::Event(event) => self.heard_of(life, &event)?,
         }
+        Ok(())
+    }
+
+    fn heard_of(&mut self, life: Life, event: &NodeEvent) -> Result<(), Violation> {
+        match event {
+            NodeEvent::Applied { file, .. } => {
+                let Some(host) = self.hosts.get_mut(life.host) else { return Ok(()) };
+                let Some(node) = host.node.as_deref() else { return Ok(()) };
+                let before = host.applied.get(file).copied();
+                if let Some(update) = check::applied(life.host, node, file, before, &self.published)? {
+                    host.applied.insert(file.clone(), update.version);
+                    self.tally.applied(life.host, &update, self.now);
+                }
+            }
+            NodeEvent::Received { file, version, hops: Some(hops), fresh, .. } => {
+                self.tally.received(file, *version, *hops, *fresh);
+            }
+            NodeEvent::Received { hops: None, .. }
+            | NodeEvent::Learned { .. }
+            | NodeEvent::NeighbourUp { .. }
+            | NodeEvent::NeighbourDown { .. }
+            | NodeEvent::Suspected { .. }
+            | NodeEvent::Slow { .. }
+            | NodeEvent::Rejected { .. }
+            | NodeEvent::Misbehaved { .. } => {}
+        }
+        Ok(())
     }
 
     fn committed(&mut self, life: Life, ticket: Ticket) -> Result<(), Violation> {
@@ -344,13 +460,22 @@ impl World {
 
     /// Everybody in one overlay knows the same, and everybody who knows another's address is in its overlay.
     fn check_convergence(&self, after: Duration) -> Result<(), Violation> {
-        for (a, node) in self.nodes() {
-            let overlay = self.overlay_of(a);
-            for (b, other) in self.nodes() {
-                if overlay.contains(&b) && node.catalogue() != other.catalogue() {
-                    return Err(Violation::Diverged { a, b, after });
+        let mut overlay_of = BTreeMap::new();
+        for (first, node) in self.nodes() {
+            if overlay_of.contains_key(&first) {
+                continue;
+            }
+            for host in self.overlay_from(first) {
+                overlay_of.insert(host, first);
+                let other = self.hosts.get(host).and_then(|host| host.node.as_deref());
+                if other.is_some_and(|other| other.catalogue().total() != node.catalogue().total()) {
+                    return Err(Violation::Diverged { a: first, b: host, after });
                 }
-                if !overlay.contains(&b) && node.known().any(|known| known == addr_of(b)) {
+            }
+        }
+        for (a, node) in self.nodes() {
+            for b in node.known().map(host_at).filter(|b| self.life(*b).is_some()) {
+                if overlay_of.get(&a) != overlay_of.get(&b) {
                     return Err(Violation::Apart { a, b, after });
                 }
             }
@@ -358,17 +483,14 @@ impl World {
         Ok(())
     }
 
-    fn nodes(&self) -> impl Iterator<Item = (usize, &Node)> {
-        self.hosts.iter().enumerate().filter_map(|(index, host)| host.node.as_ref().map(|node| (index, node)))
-    }
-
-    /// The hosts that `start` can reach over links.
-    fn overlay_of(&self, start: usize) -> BTreeSet<usize> {
+    /// The hosts that `start` can reach over neighbours.
+    fn overlay_from(&self, start: usize) -> BTreeSet<usize> {
         let mut reached: BTreeSet<usize> = [start].into();
         let mut todo = vec![start];
-        while let Some(host) = todo.pop() {
-            for wire in self.wires.values().filter(|wire| wire.ends.iter().any(|end| end.host == host)) {
-                for end in wire.ends.iter().filter(|end| reached.insert(end.host)) {
+        while let Some(index) = todo.pop() {
+            let Some(host) = self.hosts.get(index) else { continue };
+            for end in host.links.iter().filter_map(|link| self.wires.get(link)).flat_map(|wire| wire.ends) {
+                if self.life(end.host) == Some(end) && reached.insert(end.host) {
                     todo.push(end.host);
                 }
             }

@@ -1,16 +1,24 @@
 //! Bytes <-> [`PeerMessage`]: a 32-bit big-endian length, one byte that names the kind, and the fields in postcard.
 //! The length counts kind and fields. A kind that isn't known is skipped, so that newer minors can add kinds.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::wire::peer::{Hello, MAX_PEERS_PER_MESSAGE, MAX_REASON_BYTES, MAX_UPDATES_PER_STATE, PeerMessage};
+use crate::wire::census::Record;
+use crate::wire::peer::{
+    Claim, Hello, MAX_ADDRS, MAX_CLAIMS, MAX_ENTRIES, MAX_KEYS, MAX_RANGES, MAX_REASON_BYTES, MAX_RECORD_NEIGHBOURS,
+    MessageId, Payload, PeerMessage, Wanted,
+};
 use crate::wire::update::{FileUpdate, MAX_NAME_BYTES};
 
 /// The largest frame, without its length field. From the design: 1 MiB.
 pub const MAX_FRAME_BYTES: usize = 1 << 20;
 /// The longest cluster name, in bytes.
 pub const MAX_CLUSTER_BYTES: usize = 64;
+/// The longest name of a software version, in bytes.
+pub const MAX_VERSION_BYTES: usize = 64;
 /// Bytes of the length field.
 const LENGTH_BYTES: usize = 4;
 
@@ -55,15 +63,29 @@ pub fn encode(message: &PeerMessage) -> Result<Vec<u8>, FrameError> {
     frame.push(kind);
     let encoded = match message {
         PeerMessage::Hello(hello) => write(frame, hello),
-        PeerMessage::Peers(addrs) => write(frame, addrs),
-        PeerMessage::Pull { after } => write(frame, after),
-        PeerMessage::State { updates, more } => write(frame, &(updates, more)),
-        PeerMessage::Update { update, hops } => write(frame, &(update, hops)),
+        PeerMessage::Prune => Ok(frame),
+        PeerMessage::Welcome { others } => write(frame, others),
+        PeerMessage::Goodbye { reason, leaving, others } => write(frame, &(reason, leaving, others)),
+        PeerMessage::ForwardJoin { addr, ttl } => write(frame, &(addr, ttl)),
+        PeerMessage::Shuffle { walk, ttl, addrs } => write(frame, &(walk, ttl, addrs)),
+        PeerMessage::ShuffleReply { walk, addrs } => write(frame, &(walk, addrs)),
+        PeerMessage::Ping { nonce, catalogue } | PeerMessage::Pong { nonce, catalogue } => {
+            write(frame, &(nonce, catalogue))
+        }
+        PeerMessage::Broadcast { id, hops, payload } => match payload {
+            Payload::Update(update) => write(frame, &(id, hops, &**update)),
+            Payload::Record(record) => write(frame, &(id, hops, &**record)),
+            Payload::Suspect(peer) => write(frame, &(id, hops, peer)),
+        },
+        PeerMessage::Have(announced) => write(frame, announced),
+        PeerMessage::Graft(ranges) => write(frame, ranges),
+        PeerMessage::Reconcile(set, claims) => write(frame, &(set, claims)),
+        PeerMessage::Want(set, wanted) => write(frame, &(set, wanted)),
+        PeerMessage::State { entries, rest } => write(frame, &(entries, rest)),
+        PeerMessage::Records { entries, rest } => write(frame, &(entries, rest)),
         PeerMessage::Submit { request, update } => write(frame, &(request, update)),
         PeerMessage::Accepted { request } => write(frame, request),
         PeerMessage::Refused { request, reason } => write(frame, &(request, reason)),
-        PeerMessage::Ping { nonce } | PeerMessage::Pong { nonce } => write(frame, nonce),
-        PeerMessage::Goodbye { reason, leaving } => write(frame, &(reason, leaving)),
     };
     let mut frame = encoded.map_err(|source| FrameError::Malformed { kind, source })?;
     let len = frame.len() - LENGTH_BYTES;
@@ -84,16 +106,26 @@ fn write(frame: Vec<u8>, fields: &impl Serialize) -> Result<Vec<u8>, postcard::E
 fn kind(message: &PeerMessage) -> u8 {
     match message {
         PeerMessage::Hello(_) => 0,
-        PeerMessage::Peers(_) => 1,
-        PeerMessage::Pull { .. } => 2,
-        PeerMessage::State { .. } => 3,
-        PeerMessage::Update { .. } => 4,
-        PeerMessage::Submit { .. } => 5,
-        PeerMessage::Accepted { .. } => 6,
-        PeerMessage::Refused { .. } => 7,
-        PeerMessage::Ping { .. } => 8,
-        PeerMessage::Pong { .. } => 9,
-        PeerMessage::Goodbye { .. } => 10,
+        PeerMessage::Welcome { .. } => 1,
+        PeerMessage::Goodbye { .. } => 2,
+        PeerMessage::ForwardJoin { .. } => 3,
+        PeerMessage::Shuffle { .. } => 4,
+        PeerMessage::ShuffleReply { .. } => 5,
+        PeerMessage::Ping { .. } => 6,
+        PeerMessage::Pong { .. } => 7,
+        PeerMessage::Broadcast { payload: Payload::Update(_), .. } => 8,
+        PeerMessage::Broadcast { payload: Payload::Record(_), .. } => 9,
+        PeerMessage::Broadcast { payload: Payload::Suspect(_), .. } => 10,
+        PeerMessage::Have(_) => 11,
+        PeerMessage::Graft(_) => 12,
+        PeerMessage::Prune => 13,
+        PeerMessage::Reconcile(..) => 14,
+        PeerMessage::Want(..) => 15,
+        PeerMessage::State { .. } => 16,
+        PeerMessage::Records { .. } => 17,
+        PeerMessage::Submit { .. } => 18,
+        PeerMessage::Accepted { .. } => 19,
+        PeerMessage::Refused { .. } => 20,
     }
 }
 
@@ -105,21 +137,39 @@ pub fn decode(payload: &[u8]) -> Result<Option<PeerMessage>, FrameError> {
     let (&kind, fields) = payload.split_first().ok_or(FrameError::Empty)?;
     let message = match kind {
         0 => read::<Hello>(fields).map(PeerMessage::Hello),
-        1 => read(fields).map(PeerMessage::Peers),
-        2 => read(fields).map(|after| PeerMessage::Pull { after }),
-        3 => read(fields).map(|(updates, more)| PeerMessage::State { updates, more }),
-        4 => read(fields).map(|(update, hops)| PeerMessage::Update { update, hops }),
-        5 => read(fields).map(|(request, update)| PeerMessage::Submit { request, update }),
-        6 => read(fields).map(|request| PeerMessage::Accepted { request }),
-        7 => read(fields).map(|(request, reason)| PeerMessage::Refused { request, reason }),
-        8 => read(fields).map(|nonce| PeerMessage::Ping { nonce }),
-        9 => read(fields).map(|nonce| PeerMessage::Pong { nonce }),
-        10 => read(fields).map(|(reason, leaving)| PeerMessage::Goodbye { reason, leaving }),
+        1 => read(fields).map(|others| PeerMessage::Welcome { others }),
+        2 => read(fields).map(|(reason, leaving, others)| PeerMessage::Goodbye { reason, leaving, others }),
+        3 => read(fields).map(|(addr, ttl)| PeerMessage::ForwardJoin { addr, ttl }),
+        4 => read(fields).map(|(walk, ttl, addrs)| PeerMessage::Shuffle { walk, ttl, addrs }),
+        5 => read(fields).map(|(walk, addrs)| PeerMessage::ShuffleReply { walk, addrs }),
+        6 => read(fields).map(|(nonce, catalogue)| PeerMessage::Ping { nonce, catalogue }),
+        7 => read(fields).map(|(nonce, catalogue)| PeerMessage::Pong { nonce, catalogue }),
+        8 => broadcast(fields, |update| Payload::Update(Arc::new(update))),
+        9 => broadcast(fields, |record| Payload::Record(Arc::new(record))),
+        10 => broadcast(fields, Payload::Suspect),
+        11 => read(fields).map(PeerMessage::Have),
+        12 => read(fields).map(PeerMessage::Graft),
+        13 => Ok(PeerMessage::Prune),
+        14 => read(fields).map(|(set, claims)| PeerMessage::Reconcile(set, claims)),
+        15 => read(fields).map(|(set, wanted)| PeerMessage::Want(set, wanted)),
+        16 => read(fields).map(|(entries, rest)| PeerMessage::State { entries, rest }),
+        17 => read(fields).map(|(entries, rest)| PeerMessage::Records { entries, rest }),
+        18 => read(fields).map(|(request, update)| PeerMessage::Submit { request, update }),
+        19 => read(fields).map(|request| PeerMessage::Accepted { request }),
+        20 => read(fields).map(|(request, reason)| PeerMessage::Refused { request, reason }),
         _ => return Ok(None),
     };
     let message = message.map_err(|source| FrameError::Malformed { kind, source })?;
     check_limits(&message)?;
     Ok(Some(message))
+}
+
+fn broadcast<T: DeserializeOwned>(
+    fields: &[u8],
+    payload: impl FnOnce(T) -> Payload,
+) -> Result<PeerMessage, postcard::Error> {
+    let (id, hops, body): (MessageId, u16, T) = read(fields)?;
+    Ok(PeerMessage::Broadcast { id, hops, payload: payload(body) })
 }
 
 fn read<T: DeserializeOwned>(fields: &[u8]) -> Result<T, postcard::Error> {
@@ -129,24 +179,58 @@ fn read<T: DeserializeOwned>(fields: &[u8]) -> Result<T, postcard::Error> {
 fn check_limits(message: &PeerMessage) -> Result<(), FrameError> {
     match message {
         PeerMessage::Hello(hello) => limit("a cluster name", hello.cluster.len(), MAX_CLUSTER_BYTES),
-        PeerMessage::Peers(addrs) => limit("a list of peers", addrs.len(), MAX_PEERS_PER_MESSAGE),
-        PeerMessage::State { updates, more: _ } => {
-            limit("a page of the catalogue", updates.len(), MAX_UPDATES_PER_STATE)?;
-            updates.iter().try_for_each(check_name)
+        PeerMessage::Welcome { others } => limit("a list of peers", others.len(), MAX_ADDRS),
+        PeerMessage::Goodbye { reason, others, .. } => {
+            limit("a reason", reason.len(), MAX_REASON_BYTES)?;
+            limit("a list of peers", others.len(), MAX_ADDRS)
         }
-        PeerMessage::Update { update, .. } | PeerMessage::Submit { update, .. } => check_name(update),
-        PeerMessage::Refused { reason, .. } | PeerMessage::Goodbye { reason, .. } => {
-            limit("a reason", reason.len(), MAX_REASON_BYTES)
+        PeerMessage::Shuffle { addrs, .. } | PeerMessage::ShuffleReply { addrs, .. } => {
+            limit("a list of peers", addrs.len(), MAX_ADDRS)
         }
-        PeerMessage::Pull { .. }
-        | PeerMessage::Accepted { .. }
+        PeerMessage::Broadcast { payload: Payload::Update(update), .. } => check_update(update),
+        PeerMessage::Broadcast { payload: Payload::Record(record), .. } => check_record(record),
+        PeerMessage::Have(announced) => limit("an announcement", announced.len(), MAX_RANGES),
+        PeerMessage::Graft(ranges) => limit("a graft", ranges.len(), MAX_RANGES),
+        PeerMessage::Reconcile(_, claims) => {
+            limit("a list of claims", claims.len(), MAX_CLAIMS)?;
+            claims.iter().try_for_each(|claim| match claim {
+                Claim::Short(..) => Ok(()),
+                Claim::All(_, keys) | Claim::Extra(keys) => limit("a claim", keys.len(), MAX_KEYS),
+            })
+        }
+        PeerMessage::Want(_, wanted) => {
+            limit("a list of wishes", wanted.len(), MAX_CLAIMS)?;
+            wanted.iter().try_for_each(|wanted| match wanted {
+                Wanted::Range(..) => Ok(()),
+                Wanted::Keys(keys) => limit("a wish", keys.len(), MAX_KEYS),
+            })
+        }
+        PeerMessage::State { entries, .. } => {
+            limit("a page of files", entries.len(), MAX_ENTRIES)?;
+            entries.iter().try_for_each(|update| check_update(update))
+        }
+        PeerMessage::Records { entries, .. } => {
+            limit("a page of peers", entries.len(), MAX_ENTRIES)?;
+            entries.iter().try_for_each(|record| check_record(record))
+        }
+        PeerMessage::Submit { update, .. } => check_update(update),
+        PeerMessage::Refused { reason, .. } => limit("a reason", reason.len(), MAX_REASON_BYTES),
+        PeerMessage::ForwardJoin { .. }
         | PeerMessage::Ping { .. }
-        | PeerMessage::Pong { .. } => Ok(()),
+        | PeerMessage::Pong { .. }
+        | PeerMessage::Broadcast { payload: Payload::Suspect(_), .. }
+        | PeerMessage::Prune
+        | PeerMessage::Accepted { .. } => Ok(()),
     }
 }
 
-fn check_name(update: &FileUpdate) -> Result<(), FrameError> {
+fn check_update(update: &FileUpdate) -> Result<(), FrameError> {
     limit("a file name", update.name.len(), MAX_NAME_BYTES)
+}
+
+fn check_record(record: &Record) -> Result<(), FrameError> {
+    limit("a list of neighbours", record.active.len(), MAX_RECORD_NEIGHBOURS)?;
+    limit("a software version", record.version.len(), MAX_VERSION_BYTES)
 }
 
 fn limit(what: &'static str, len: usize, max: usize) -> Result<(), FrameError> {
@@ -212,7 +296,7 @@ mod tests {
 
         #[test]
         fn frames_survive_any_cutting(cut in 1_usize..40, nonces in proptest::collection::vec(any::<u64>(), 1..20)) {
-            let messages: Vec<_> = nonces.into_iter().map(|nonce| PeerMessage::Ping { nonce }).collect();
+            let messages: Vec<_> = nonces.into_iter().map(|nonce| PeerMessage::Accepted { request: nonce }).collect();
             let bytes: Vec<u8> = messages.iter().flat_map(|message| encode(message).unwrap()).collect();
             let mut decoder = Decoder::default();
             let mut decoded = Vec::new();
@@ -230,8 +314,8 @@ mod tests {
     fn an_unknown_kind_is_skipped() {
         let mut decoder = Decoder::default();
         decoder.push(&[0, 0, 0, 3, 250, 1, 2]);
-        decoder.push(&encode(&PeerMessage::Pong { nonce: 7 }).unwrap());
-        assert_eq!(decoder.next_message(), Ok(Some(PeerMessage::Pong { nonce: 7 })));
+        decoder.push(&encode(&PeerMessage::Accepted { request: 7 }).unwrap());
+        assert_eq!(decoder.next_message(), Ok(Some(PeerMessage::Accepted { request: 7 })));
     }
 
     #[test]
@@ -244,7 +328,7 @@ mod tests {
     #[test]
     fn a_list_beyond_its_limit_is_refused() {
         let addr = "127.0.0.1:1".parse().unwrap();
-        let message = PeerMessage::Peers(vec![addr; MAX_PEERS_PER_MESSAGE + 1]);
+        let message = PeerMessage::Shuffle { walk: 1, ttl: 1, addrs: vec![addr; MAX_ADDRS + 1] };
         assert!(matches!(encode(&message), Err(FrameError::Limit { .. })));
     }
 }

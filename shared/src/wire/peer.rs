@@ -1,23 +1,33 @@
 //! What peers (and the bridge) say to each other on a gossip link. How it is said in bytes is in [`super::frame`].
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{FileId, PeerId};
+use crate::ids::PeerId;
+use crate::wire::census::Record;
 use crate::wire::update::FileUpdate;
 
 /// The protocol's major version: peers of different majors refuse each other.
-pub const MAJOR: u16 = 1;
+pub const MAJOR: u16 = 2;
 /// The protocol's minor version: a newer minor only adds kinds of messages, which older peers ignore.
 pub const MINOR: u16 = 0;
-
-/// The most addresses in one [`PeerMessage::Peers`].
-pub const MAX_PEERS_PER_MESSAGE: usize = 256;
-/// The most updates in one [`PeerMessage::State`]: with names at their longest this stays below a frame's limit.
-pub const MAX_UPDATES_PER_STATE: usize = 256;
+/// The most addresses in one message. Twice what a shuffle carries.
+pub const MAX_ADDRS: usize = 16;
+/// The most ranges of ids in one [`PeerMessage::Have`] or [`PeerMessage::Graft`]. A guess: 64 sources at work at once.
+pub const MAX_RANGES: usize = 64;
+/// The most claims in one [`PeerMessage::Reconcile`], and wishes in one [`PeerMessage::Want`].
+pub const MAX_CLAIMS: usize = 256;
+/// The most keys in one claim or wish. The deepest ranges hold about 32; this is what a skewed one may hold.
+pub const MAX_KEYS: usize = 1024;
+/// The most entries in one [`PeerMessage::State`] or [`PeerMessage::Records`]: with names at their longest a frame is
+/// below its limit.
+pub const MAX_ENTRIES: usize = 256;
 /// The longest reason in a [`PeerMessage::Goodbye`] or [`PeerMessage::Refused`], in bytes.
 pub const MAX_REASON_BYTES: usize = 256;
+/// The most active neighbours in a [`Record`]. Twice the largest active view that makes sense.
+pub const MAX_RECORD_NEIGHBOURS: usize = 32;
 
 /// The first message on a link, from both sides.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,10 +42,127 @@ pub struct Hello {
     pub peer: PeerId,
     /// Where it can be dialled; absent for a client (the bridge), which never becomes a neighbour.
     pub listen: Option<SocketAddr>,
-    /// How many neighbours it has, so that a full peer can make room for one that has none.
-    pub neighbours: u32,
+    /// What the side that dialled wants; the other side's says [`Wish::Answer`].
+    pub wish: Wish,
     /// Whether what it accepts is on disk before it says so.
     pub durable: bool,
+}
+
+/// What a link was dialled for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Wish {
+    /// Nothing: this side was dialled.
+    Answer,
+    /// To hand over changes.
+    Submit,
+    /// To become part of the overlay: accepted always, and spread by forward-joins (`HyParView`, section 4.2).
+    Join,
+    /// To be neighbours if there is room.
+    Neighbour,
+    /// To see whether the two overlays of both sides are one; if not, to be neighbours.
+    Probe,
+}
+
+/// One life of a peer, from start to stop: a random number that stands for (origin, incarnation).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Source(pub u64);
+
+/// Names one broadcast for ever: its source, and its place among that source's broadcasts, from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct MessageId {
+    /// Who sent it first.
+    pub source: Source,
+    /// Its number there.
+    pub seq: u64,
+}
+
+/// Consecutive broadcasts of one source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct IdRange {
+    /// The source.
+    pub source: Source,
+    /// The first of them.
+    pub first: u64,
+    /// The last of them.
+    pub last: u64,
+}
+
+impl IdRange {
+    /// Whether a number is in it.
+    pub fn has(&self, seq: u64) -> bool {
+        (self.first..=self.last).contains(&seq)
+    }
+}
+
+/// An announcement of broadcasts that the receiver may have missed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Announced {
+    /// Which.
+    pub range: IdRange,
+    /// Over how many links the last of them came to the sender.
+    pub hops: u16,
+}
+
+/// What is broadcast.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Payload {
+    /// A change of a file.
+    Update(Arc<FileUpdate>),
+    /// What a peer tells of itself.
+    Record(Arc<Record>),
+    /// A peer is silent on a link of the sender; whoever has another link with it looks at once.
+    Suspect(PeerId),
+}
+
+/// Where an entry lies in a reconciled set: the first 16 bytes of its name's BLAKE3 hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Key(pub u128);
+
+/// What is reconciled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Set {
+    /// The files.
+    Catalogue,
+    /// The peers.
+    Census,
+}
+
+/// The keys that begin with the same `depth` hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Prefix {
+    /// How many digits.
+    pub depth: u8,
+    /// Those digits, right-aligned.
+    pub digits: u64,
+}
+
+/// A set in short: how many entries, and the sum of their hashes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Fingerprint {
+    /// How many.
+    pub count: u32,
+    /// Sum of the entries' hashes, modulo 2^64.
+    pub sum: u64,
+}
+
+/// What one side says of a range of a set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Claim {
+    /// This is what I have there, in short.
+    Short(Prefix, Fingerprint),
+    /// These are all that I have there: (key, hash) of each.
+    All(Prefix, Vec<(Key, u64)>),
+    /// I have these, which you lack or have otherwise.
+    Extra(Vec<(Key, u64)>),
+}
+
+/// Entries that one side lacks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Wanted {
+    /// Everything in a range, from a key on.
+    Range(Prefix, Key),
+    /// These.
+    Keys(Vec<Key>),
 }
 
 /// One message on a gossip link.
@@ -43,26 +170,89 @@ pub struct Hello {
 pub enum PeerMessage {
     /// Who I am.
     Hello(Hello),
-    /// Addresses of peers that I know. Those the receiver didn't know are passed on.
-    Peers(Vec<SocketAddr>),
-    /// Tell me your catalogue, beginning behind `after`.
-    Pull {
-        /// The last file that was received so far; absent at the beginning.
-        after: Option<FileId>,
+    /// You are my neighbour from now on; said by the side that was dialled.
+    Welcome {
+        /// Others that the receiver could turn to.
+        others: Vec<SocketAddr>,
     },
-    /// A page of the catalogue, in the order of file ids.
-    State {
-        /// At most [`MAX_UPDATES_PER_STATE`] files.
-        updates: Vec<FileUpdate>,
-        /// Whether there are files behind the last of these.
-        more: bool,
+    /// I close this link.
+    Goodbye {
+        /// Why, for the log; at most [`MAX_REASON_BYTES`].
+        reason: String,
+        /// Whether the sender leaves the overlay for good (and needs not be dialled again).
+        leaving: bool,
+        /// Others that the receiver could turn to.
+        others: Vec<SocketAddr>,
     },
-    /// A change, passed on by everybody who hears of it for the first time.
-    Update {
-        /// The change.
-        update: FileUpdate,
+    /// A newcomer is looking for neighbours (`HyParView`, section 4.2).
+    ForwardJoin {
+        /// Where it listens.
+        addr: SocketAddr,
+        /// How many more links this goes.
+        ttl: u8,
+    },
+    /// An exchange of passive views with whoever the walk ends at (`HyParView`, section 4.4).
+    Shuffle {
+        /// Names the walk, for the way back.
+        walk: u64,
+        /// How many more links this goes.
+        ttl: u8,
+        /// Peers that the sender knows.
+        addrs: Vec<SocketAddr>,
+    },
+    /// The other half of the exchange; goes back the way that the walk came.
+    ShuffleReply {
+        /// The walk.
+        walk: u64,
+        /// Peers that its last peer knows.
+        addrs: Vec<SocketAddr>,
+    },
+    /// Are you there, and do you know the same?
+    Ping {
+        /// Comes back in the answer.
+        nonce: u32,
+        /// The sender's catalogue in short.
+        catalogue: Fingerprint,
+    },
+    /// Yes, and this is what I know.
+    Pong {
+        /// From the question.
+        nonce: u32,
+        /// The sender's catalogue in short.
+        catalogue: Fingerprint,
+    },
+    /// News, pushed along the tree (Plumtree's GOSSIP).
+    Broadcast {
+        /// Its name.
+        id: MessageId,
         /// Over how many links it has come before this one.
         hops: u16,
+        /// What it says.
+        payload: Payload,
+    },
+    /// I have these, should you miss them (Plumtree's IHAVE).
+    Have(Vec<Announced>),
+    /// Push to me from now on, beginning with these (Plumtree's GRAFT).
+    Graft(Vec<IdRange>),
+    /// Don't push to me any more; announce (Plumtree's PRUNE).
+    Prune,
+    /// What I have in some ranges of a set.
+    Reconcile(Set, Vec<Claim>),
+    /// Send me these.
+    Want(Set, Vec<Wanted>),
+    /// Files, as wanted.
+    State {
+        /// The files.
+        entries: Vec<Arc<FileUpdate>>,
+        /// What is left of the wanted range, from which key on.
+        rest: Option<(Prefix, Key)>,
+    },
+    /// Peers, as wanted.
+    Records {
+        /// The peers.
+        entries: Vec<Arc<Record>>,
+        /// What is left of the wanted range, from which key on.
+        rest: Option<(Prefix, Key)>,
     },
     /// A client hands over a change.
     Submit {
@@ -83,21 +273,33 @@ pub enum PeerMessage {
         /// Why, at most [`MAX_REASON_BYTES`].
         reason: String,
     },
-    /// Are you there?
-    Ping {
-        /// Comes back in the answer.
-        nonce: u64,
-    },
-    /// Yes.
-    Pong {
-        /// From the question.
-        nonce: u64,
-    },
-    /// I close this link, and why.
-    Goodbye {
-        /// For the log, at most [`MAX_REASON_BYTES`].
-        reason: String,
-        /// Whether the sender leaves the overlay for good (and needs not be dialled again).
-        leaving: bool,
-    },
+}
+
+impl PeerMessage {
+    /// The name of its kind, for counts.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Hello(_) => "hello",
+            Self::Welcome { .. } => "welcome",
+            Self::Goodbye { .. } => "goodbye",
+            Self::ForwardJoin { .. } => "forward_join",
+            Self::Shuffle { .. } => "shuffle",
+            Self::ShuffleReply { .. } => "shuffle_reply",
+            Self::Ping { .. } => "ping",
+            Self::Pong { .. } => "pong",
+            Self::Broadcast { payload: Payload::Update(_), .. } => "update",
+            Self::Broadcast { payload: Payload::Record(_), .. } => "record",
+            Self::Broadcast { payload: Payload::Suspect(_), .. } => "suspect",
+            Self::Have(_) => "have",
+            Self::Graft(_) => "graft",
+            Self::Prune => "prune",
+            Self::Reconcile(..) => "reconcile",
+            Self::Want(..) => "want",
+            Self::State { .. } => "state",
+            Self::Records { .. } => "records",
+            Self::Submit { .. } => "submit",
+            Self::Accepted { .. } => "accepted",
+            Self::Refused { .. } => "refused",
+        }
+    }
 }

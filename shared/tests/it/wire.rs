@@ -1,38 +1,107 @@
 //! A snapshot of every message of the peer protocol. A change here is a change of protocol: see docs/PROTOCOL.md.
 
 use std::fmt::Write;
+use std::sync::Arc;
 
 use shared::ids::{ContentHash, PeerId, Version};
 use shared::stamp::Stamp;
+use shared::wire::census::Record;
 use shared::wire::frame::{Decoder, encode};
-use shared::wire::peer::{Hello, MAJOR, MINOR, PeerMessage};
+use shared::wire::peer::{
+    Announced, Claim, Fingerprint, Hello, IdRange, Key, MAJOR, MINOR, MessageId, Payload, PeerMessage, Prefix, Set,
+    Source, Wanted, Wish,
+};
 use shared::wire::update::FileUpdate;
 
-fn messages() -> Vec<PeerMessage> {
-    let update = FileUpdate {
+const SOURCE: Source = Source(0x00ab_cdef);
+const PREFIX: Prefix = Prefix { depth: 2, digits: 0x5e };
+
+fn update() -> FileUpdate {
+    FileUpdate {
         owner: Some("alice".parse().unwrap()),
         size_bytes: 300,
         content: Some(ContentHash([3; 32])),
         ..FileUpdate::injected("f1".parse().unwrap(), Version(2), Stamp(65_537), PeerId([1; 32]))
+    }
+}
+
+fn record() -> Record {
+    Record {
+        peer: PeerId([1; 32]),
+        source: SOURCE,
+        started: 1_700_000_000_000,
+        serial: 3,
+        addr: "127.0.0.1:9001".parse().unwrap(),
+        left: false,
+        active: vec![1, 2],
+        passive: 30,
+        files: 4,
+        applied: 5,
+        duplicates: 6,
+        load: 7,
+        version: "0.1.0".to_owned(),
+    }
+}
+
+fn links() -> Vec<PeerMessage> {
+    let addrs = vec!["127.0.0.1:9002".parse().unwrap(), "[::1]:9003".parse().unwrap()];
+    let hello = Hello {
+        major: MAJOR,
+        minor: MINOR,
+        cluster: "grapevine".to_owned(),
+        peer: PeerId([1; 32]),
+        listen: Some("127.0.0.1:9001".parse().unwrap()),
+        wish: Wish::Join,
+        durable: true,
     };
-    let listen = Some("127.0.0.1:9001".parse().unwrap());
-    let cluster = "grapevine".to_owned();
-    let hello =
-        Hello { major: MAJOR, minor: MINOR, cluster, peer: PeerId([1; 32]), listen, neighbours: 3, durable: true };
+    let catalogue = Fingerprint { count: 3, sum: 0x1234 };
     vec![
         PeerMessage::Hello(hello),
-        PeerMessage::Peers(vec!["127.0.0.1:9002".parse().unwrap(), "[::1]:9003".parse().unwrap()]),
-        PeerMessage::Pull { after: None },
-        PeerMessage::Pull { after: Some("f1".parse().unwrap()) },
-        PeerMessage::State { updates: vec![update.clone()], more: true },
-        PeerMessage::Update { update: update.clone(), hops: 4 },
-        PeerMessage::Submit { request: 7, update },
+        PeerMessage::Welcome { others: addrs.clone() },
+        PeerMessage::Goodbye { reason: "leaving".to_owned(), leaving: true, others: addrs.clone() },
+        PeerMessage::ForwardJoin { addr: "127.0.0.1:9002".parse().unwrap(), ttl: 6 },
+        PeerMessage::Shuffle { walk: 9, ttl: 5, addrs: addrs.clone() },
+        PeerMessage::ShuffleReply { walk: 9, addrs },
+        PeerMessage::Ping { nonce: 1, catalogue },
+        PeerMessage::Pong { nonce: 1, catalogue },
+    ]
+}
+
+fn broadcasts() -> Vec<PeerMessage> {
+    let id = MessageId { source: SOURCE, seq: 8 };
+    let range = IdRange { source: SOURCE, first: 2, last: 8 };
+    let carried =
+        [Payload::Update(Arc::new(update())), Payload::Record(Arc::new(record())), Payload::Suspect(PeerId([2; 32]))];
+    let pushed = carried.map(|payload| PeerMessage::Broadcast { id, hops: 4, payload });
+    let rest =
+        [PeerMessage::Have(vec![Announced { range, hops: 5 }]), PeerMessage::Graft(vec![range]), PeerMessage::Prune];
+    pushed.into_iter().chain(rest).collect()
+}
+
+fn exchanges() -> Vec<PeerMessage> {
+    let fingerprint = Fingerprint { count: 3, sum: 0x1234 };
+    let keys = vec![(Key(0x5e00), 0x77)];
+    vec![
+        PeerMessage::Reconcile(
+            Set::Catalogue,
+            vec![Claim::Short(PREFIX, fingerprint), Claim::All(PREFIX, keys.clone()), Claim::Extra(keys)],
+        ),
+        PeerMessage::Want(Set::Census, vec![Wanted::Range(PREFIX, Key(0)), Wanted::Keys(vec![Key(0x5e00)])]),
+        PeerMessage::State { entries: vec![Arc::new(update())], rest: Some((PREFIX, Key(0x5e01))) },
+        PeerMessage::Records { entries: vec![Arc::new(record())], rest: None },
+    ]
+}
+
+fn submissions() -> Vec<PeerMessage> {
+    vec![
+        PeerMessage::Submit { request: 7, update: update() },
         PeerMessage::Accepted { request: 7 },
         PeerMessage::Refused { request: 7, reason: "no".to_owned() },
-        PeerMessage::Ping { nonce: 1 },
-        PeerMessage::Pong { nonce: 1 },
-        PeerMessage::Goodbye { reason: "leaving".to_owned(), leaving: true },
     ]
+}
+
+fn messages() -> impl Iterator<Item = PeerMessage> {
+    [links(), broadcasts(), exchanges(), submissions()].into_iter().flatten()
 }
 
 #[test]

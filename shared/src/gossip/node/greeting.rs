@@ -1,96 +1,207 @@
-//! Getting to know the other end of a link: who is it, is there room, and is there a better link with it?
+//! Getting to know the other end of a link, and parting from it: who is it, what does it want, is there room, and is
+//! there a better link with it?
 
 use std::net::SocketAddr;
 
 use crate::gossip::io::{LinkId, NodeEvent, Output};
 use crate::gossip::links::Role;
-use crate::gossip::node::Node;
+use crate::gossip::node::{Ended, Node};
+use crate::ids::PeerId;
 use crate::time::Instant;
-use crate::wire::peer::{Hello, MAJOR, MAX_PEERS_PER_MESSAGE, PeerMessage};
+use crate::wire::peer::{Hello, MAJOR, MAX_REASON_BYTES, MINOR, PeerMessage, Wish};
 
 impl Node {
+    pub(super) fn link_up(&mut self, now: Instant, id: LinkId, remote: SocketAddr, dialled: Option<SocketAddr>) {
+        let dialled = dialled.map(|addr| (addr, self.book.wish(&addr).unwrap_or(Wish::Neighbour)));
+        let limits = self.config.limits.clone();
+        let crowded = self.links.count() >= limits.links
+            || !remote.ip().is_loopback() && self.links.with_ip(remote) >= limits.links_per_ip;
+        self.links.open(id, remote, dialled, now, &limits);
+        self.check_at = self.check_at.min(now + self.config.liveness.hello);
+        if self.leaving {
+            return self.goodbye(now, id, "leaving", Ended::Left);
+        }
+        if crowded && dialled.is_none() {
+            return self.refuse(now, id, "too many links");
+        }
+        let hello = Hello {
+            major: MAJOR,
+            minor: MINOR,
+            cluster: self.config.cluster.clone(),
+            peer: self.me.peer,
+            listen: Some(self.me.listen),
+            wish: dialled.map_or(Wish::Answer, |(_, wish)| wish),
+            durable: self.me.durable,
+        };
+        self.send(now, vec![id], PeerMessage::Hello(hello));
+    }
+
     pub(super) fn greeted(&mut self, now: Instant, id: LinkId, hello: &Hello) {
         if hello.major != MAJOR {
             return self.refuse(now, id, &format!("protocol version {}; this peer speaks {MAJOR}", hello.major));
         }
         if hello.cluster != self.config.cluster {
-            return self.refuse(
-                now,
-                id,
-                &format!("cluster {:?}; this peer is in {:?}", hello.cluster, self.config.cluster),
-            );
+            let reason = format!("cluster {:?}; this peer is in {:?}", hello.cluster, self.config.cluster);
+            return self.refuse(now, id, &reason);
         }
-        let Some(link) = self.links.get(id).cloned() else { return };
+        let Some((remote, dialled)) = self.links.get(id).map(|link| (link.remote, link.dialled)) else { return };
         if hello.peer == self.me.peer {
-            self.goodbye(now, id, "this is myself");
-            if let Some(dialled) = link.dialled {
-                self.membership.is_own(dialled);
+            self.goodbye(now, id, "this is myself", Ended::Peacefully);
+            if let Some((dialled, _)) = dialled {
+                self.book.is_own(dialled);
             }
             return;
         }
-        match hello.listen {
-            None => self.links.identify(id, Role::Client),
-            Some(listen) => {
-                let ip = if listen.ip().is_unspecified() { link.remote.ip() } else { listen.ip() };
-                let role = Role::Neighbour { peer: hello.peer, addr: SocketAddr::new(ip, listen.port()) };
-                let insists = link.dialled.is_some() || hello.neighbours == 0;
-                self.met(now, id, role, insists);
-            }
+        let Some(listen) = hello.listen else { return self.links.identify(id, Role::Client) };
+        let ip = if listen.ip().is_unspecified() { remote.ip() } else { listen.ip() };
+        let addr = SocketAddr::new(ip, listen.port());
+        if !self.is_best_link(now, id, hello.peer, addr) {
+            return;
+        }
+        match (dialled, hello.wish) {
+            (Some(_), Wish::Answer) => self.links.identify(id, Role::Asked { peer: hello.peer, addr }),
+            (None, Wish::Join | Wish::Neighbour | Wish::Probe) => self.asked(now, id, hello.peer, addr, hello.wish),
+            _ => self.refuse(now, id, "a wish that doesn't fit who dialled"),
         }
     }
 
-    /// A peer introduced itself: is there room, and no better link with it? `insists`: it is lonely, or this node
-    /// dialled it to mix with; then somebody else gives way.
-    fn met(&mut self, now: Instant, id: LinkId, role: Role, insists: bool) {
-        let Role::Neighbour { peer, addr } = role else { return };
-        if let Some(rival) = self.links.with(peer) {
-            return self.choose(now, rival, id, role);
-        }
-        if self.links.neighbours().len() >= self.config.neighbours_max {
-            if !insists {
-                let others = self.membership.sample(MAX_PEERS_PER_MESSAGE, &mut self.rng);
-                self.send(vec![id], PeerMessage::Peers(others));
-                return self.goodbye(now, id, "full");
-            }
-            if let Some(other) = self.rng.pick(self.links.neighbours()) {
-                self.goodbye(now, other, "making room");
-            }
-        }
-        self.accept(now, id, role);
-        self.event(NodeEvent::NeighbourUp { peer, addr });
-    }
-
-    /// Two links with the same peer. If one side dialled both, the former one is dead and only this side doesn't know
-    /// it yet; else both sides keep the one that was dialled by the smaller id.
-    fn choose(&mut self, now: Instant, rival: LinkId, id: LinkId, role: Role) {
-        let Role::Neighbour { peer, .. } = role else { return };
-        let (Some(old), Some(new)) = (self.links.get(rival).cloned(), self.links.get(id).cloned()) else { return };
-        let same_dialler = old.dialled.is_some() == new.dialled.is_some();
-        let keep_new = same_dialler || new.dialled.is_some() == (self.me.peer < peer);
-        let (loser, lost) = if keep_new { (rival, old) } else { (id, new) };
-        self.send(vec![loser], PeerMessage::Goodbye { reason: "another link is in use".to_owned(), leaving: false });
-        self.outputs.push_back(Output::Close { link: loser });
-        self.links.close(loser);
-        self.unanswered.retain(|(_, asker), _| *asker != loser);
-        self.released(now, &lost);
+    /// Of two links with the same peer one must go. If one side dialled both, the former one is dead and only this side
+    /// doesn't know it yet; else both sides keep the one that was dialled by the smaller id.
+    fn is_best_link(&mut self, now: Instant, id: LinkId, peer: PeerId, addr: SocketAddr) -> bool {
+        let Some(rival) = self.links.with(peer) else { return true };
+        let dialled = |link| self.links.get(link).is_some_and(|link| link.dialled.is_some());
+        let (old, new) = (dialled(rival), dialled(id));
+        let keep_new = old == new || new == (self.me.peer < peer);
         if keep_new {
-            self.accept(now, id, role);
-        } else if let Role::Neighbour { addr, .. } = role {
-            self.membership.linked(addr);
+            self.goodbye(now, rival, "another link is in use", Ended::Peacefully);
+        } else {
+            self.goodbye(now, id, "another link is in use", Ended::Peacefully);
+            self.book.linked(addr, now);
+        }
+        keep_new
+    }
+
+    /// A peer wants this node as a neighbour.
+    fn asked(&mut self, now: Instant, id: LinkId, peer: PeerId, addr: SocketAddr, wish: Wish) {
+        let room = self.links.active() < self.config.views.active_max;
+        let taken = match wish {
+            Wish::Join => true,
+            // Without a census nobody knows.
+            Wish::Probe if !self.census.is_on() => room,
+            Wish::Probe => self.links.active() < self.config.views.active || !self.is_of_my_overlay(peer),
+            Wish::Neighbour | Wish::Answer | Wish::Submit => room,
+        };
+        if !taken {
+            self.links.identify(id, Role::Asked { peer, addr });
+            self.learn(now, vec![addr]);
+            return self.goodbye(now, id, "full", Ended::Peacefully);
+        }
+        let mut others: Vec<SocketAddr> = self.links.neighbours().map(|(_, _, addr)| addr).collect();
+        others.extend(self.book.sample(self.config.views.shuffle.1, &mut self.rng));
+        let others = self.rng.sample(others, self.config.views.shuffle.0 + self.config.views.shuffle.1);
+        self.send(now, vec![id], PeerMessage::Welcome { others });
+        self.neighbour_up(now, id, peer, addr);
+        if wish == Wish::Join {
+            self.announce_newcomer(now, id, addr);
         }
     }
 
-    fn accept(&mut self, now: Instant, id: LinkId, role: Role) {
-        let Role::Neighbour { addr, .. } = role else { return };
-        self.links.identify(id, role);
-        let dialled = self.links.get(id).and_then(|link| link.dialled);
-        if let Some(alias) = dialled.filter(|dialled| *dialled != addr) {
-            self.membership.forget(&alias);
+    pub(super) fn welcomed(
+        &mut self,
+        now: Instant,
+        id: LinkId,
+        peer: PeerId,
+        addr: SocketAddr,
+        others: Vec<SocketAddr>,
+    ) {
+        let wish = self.links.get(id).and_then(|link| link.dialled).map(|(_, wish)| wish);
+        self.neighbour_up(now, id, peer, addr);
+        self.learn(now, others);
+        if wish == Some(Wish::Join) {
+            // The walks that this join starts find better neighbours than the contact's own.
+            self.seek_at = now + self.config.views.join_patience;
         }
-        self.learned(now, id, &[addr]);
-        self.membership.linked(addr);
-        let others = self.membership.sample(MAX_PEERS_PER_MESSAGE, &mut self.rng);
-        self.send(vec![id], PeerMessage::Peers(others));
-        self.send(vec![id], PeerMessage::Pull { after: None });
+    }
+
+    fn neighbour_up(&mut self, now: Instant, id: LinkId, peer: PeerId, addr: SocketAddr) {
+        self.links.identify(id, Role::Neighbour { peer, addr });
+        let dialled = self.links.get(id).and_then(|link| link.dialled);
+        if let Some((alias, _)) = dialled.filter(|(dialled, _)| *dialled != addr) {
+            self.book.forget(&alias);
+        }
+        if self.book.learn(addr, now, &mut self.rng) {
+            self.event(NodeEvent::Learned { addr });
+        }
+        self.book.linked(addr, now);
+        self.event(NodeEvent::NeighbourUp { peer, addr });
+        self.tree.linked(id);
+        self.neighbours_changed = true;
+        self.sought = 0;
+        // Its round trip is measured at once: deadlines follow it.
+        if let Some(link) = self.links.get_mut(id) {
+            link.pulse.doubt(now);
+        }
+        self.check_at = now;
+        if dialled.is_some() {
+            self.compare_with(now, id);
+            self.compare_records_with(now, id);
+        }
+        self.make_room(now, id);
+    }
+
+    /// Somebody goes if there are too many: one on whose link nothing is pushed, if there is one (departing from
+    /// `HyParView`, section 4.2, which chooses by chance alone), so that the tree stays whole.
+    fn make_room(&mut self, now: Instant, newcomer: LinkId) {
+        while self.links.active() > self.config.views.active_max {
+            let eager: Vec<LinkId> = self.tree.eager().collect();
+            let others: Vec<LinkId> =
+                self.links.neighbours().map(|(id, _, _)| id).filter(|id| *id != newcomer).collect();
+            let lazy: Vec<LinkId> = others.iter().copied().filter(|id| !eager.contains(id)).collect();
+            let Some(gone) = self.rng.pick(if lazy.is_empty() { others } else { lazy }) else { return };
+            self.goodbye(now, gone, "making room", Ended::Peacefully);
+        }
+    }
+
+    pub(super) fn dial(&mut self, addr: SocketAddr, wish: Wish) {
+        self.book.dialling(addr, wish);
+        self.outputs.push_back(Output::Dial { addr });
+    }
+
+    pub(super) fn told_goodbye(
+        &mut self,
+        now: Instant,
+        id: LinkId,
+        reason: &str,
+        leaving: bool,
+        others: Vec<SocketAddr>,
+    ) {
+        self.outputs.push_back(Output::Close { link: id });
+        self.drop_link(now, id, reason, if leaving { Ended::Left } else { Ended::Peacefully });
+        self.learn(now, others);
+    }
+
+    // --- parting ----------------------------------------------------------------------------------------------
+
+    /// Closes a link after saying why.
+    pub(super) fn goodbye(&mut self, now: Instant, id: LinkId, reason: &str, ended: Ended) {
+        let others =
+            if self.leaving { Vec::new() } else { self.book.sample(self.config.views.shuffle.1, &mut self.rng) };
+        self.goodbye_with(now, id, reason, ended, others);
+    }
+
+    fn goodbye_with(&mut self, now: Instant, id: LinkId, reason: &str, ended: Ended, others: Vec<SocketAddr>) {
+        let mut text = reason.to_owned();
+        text.truncate(text.floor_char_boundary(MAX_REASON_BYTES));
+        self.send(now, vec![id], PeerMessage::Goodbye { reason: text, leaving: self.leaving, others });
+        self.outputs.push_back(Output::Close { link: id });
+        self.drop_link(now, id, reason, ended);
+    }
+
+    /// The same, because of what the other side did.
+    pub(super) fn refuse(&mut self, now: Instant, id: LinkId, reason: &str) {
+        if let Some(remote) = self.links.get(id).map(|link| link.remote) {
+            self.event(NodeEvent::Misbehaved { remote, reason: reason.to_owned() });
+        }
+        self.goodbye_with(now, id, reason, Ended::Broken, Vec::new());
     }
 }

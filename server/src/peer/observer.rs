@@ -1,0 +1,82 @@
+//! Who is told what happens at a peer.
+
+use std::fmt::Debug;
+use std::net::SocketAddr;
+
+use shared::gossip::catalogue::Catalogue;
+use shared::gossip::io::NodeEvent;
+use shared::ids::PeerId;
+use shared::wire::stream::{Event, PeerState};
+use tracing::{info, warn};
+
+use crate::hub::Hub;
+
+/// Which peer something happens at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Who it is.
+    pub peer: PeerId,
+    /// Where it listens, as others dial it.
+    pub addr: SocketAddr,
+}
+
+/// Hears of everything that happens at peers, for each in order, from the peer's own loop: it must not take long.
+pub trait Observer: Debug + Send + Sync {
+    /// A peer starts with what it kept.
+    fn started(&self, at: Place, kept: &Catalogue);
+    /// Something happened at a peer.
+    fn observe(&self, at: Place, event: NodeEvent);
+    /// A peer has stopped.
+    fn stopped(&self, at: Place, state: PeerState);
+}
+
+/// Logged, and told to those who watch.
+impl Observer for Hub {
+    fn started(&self, at: Place, kept: &Catalogue) {
+        self.load_catalogue(at.peer, kept.iter().map(|update| (update.file.clone(), update.version)));
+        info!(peer.id = %at.peer.short(), "[P2P] listening {}", at.addr);
+        let files = u32::try_from(kept.len()).unwrap_or(u32::MAX);
+        self.emit(Event::PeerStarted { peer: at.peer, addr: at.addr, files });
+    }
+
+    fn observe(&self, at: Place, event: NodeEvent) {
+        log(at.addr, &event);
+        let peer = at.peer;
+        self.emit(match event {
+            NodeEvent::Applied { file, version } => Event::UpdateApplied { peer, file, version },
+            NodeEvent::Learned { addr } => Event::PeerLearned { peer, addr },
+            NodeEvent::NeighbourUp { peer: neighbour, addr } => Event::LinkUp { peer, neighbour, addr },
+            NodeEvent::NeighbourDown { peer: neighbour, reason } => Event::LinkDown { peer, neighbour, reason },
+            NodeEvent::Received { from, file, version, hops, fresh } => {
+                Event::UpdateReceived { peer, from, file, version, hops, fresh }
+            }
+            NodeEvent::Suspected { .. }
+            | NodeEvent::Slow { .. }
+            | NodeEvent::Rejected { .. }
+            | NodeEvent::Misbehaved { .. } => return,
+        });
+    }
+
+    fn stopped(&self, at: Place, state: PeerState) {
+        info!(peer.addr = %at.addr, "[P2P] stopped");
+        self.emit(Event::PeerStopped { peer: at.peer, state });
+    }
+}
+
+fn log(me: SocketAddr, event: &NodeEvent) {
+    match event {
+        NodeEvent::Applied { file, version } => info!(peer.addr = %me, "[P2P] event applied {file} -> v{version}"),
+        NodeEvent::Learned { addr } => info!(peer.addr = %me, "[P2P] learned peer {addr}"),
+        NodeEvent::NeighbourUp { addr, .. } => info!(peer.addr = %me, "[P2P] connected {addr}"),
+        NodeEvent::NeighbourDown { peer, reason } => {
+            info!(peer.addr = %me, "[P2P] lost neighbour {}: {reason}", peer.short());
+        }
+        NodeEvent::Received { .. } => {}
+        NodeEvent::Suspected { peer } => warn!(peer.addr = %me, "[P2P] neighbour {} doesn't answer", peer.short()),
+        NodeEvent::Slow { peer } => warn!(peer.addr = %me, "[P2P] neighbour {} doesn't keep up", peer.short()),
+        NodeEvent::Rejected { file, reason } => {
+            warn!(peer.addr = %me, "[P2P] rejected a change of {file}: {reason}");
+        }
+        NodeEvent::Misbehaved { remote, reason } => warn!(peer.addr = %me, "[P2P] refused {remote}: {reason}"),
+    }
+}

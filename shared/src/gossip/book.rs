@@ -1,0 +1,221 @@
+//! The addresses that a node knows: `HyParView`'s passive view, and beyond it those that were lost, for the healing of
+//! partitions (which the paper leaves open).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::gossip::config::Views;
+use crate::rng::Rng;
+use crate::time::Instant;
+use crate::wire::peer::Wish;
+
+/// A bounded book of addresses.
+#[derive(Debug)]
+pub struct Book {
+    known: BTreeMap<SocketAddr, Contact>,
+    /// Addresses that turned out to be this node's own.
+    own: BTreeSet<SocketAddr>,
+    views: Views,
+    /// When somebody was last lost.
+    last_loss: Option<Instant>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Contact {
+    usage: Usage,
+    /// Nothing speaks against its being alive: it is in the passive view.
+    good: bool,
+    /// A person named it: it is never forgotten.
+    named: bool,
+    failures: u32,
+    not_before: Instant,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Usage {
+    Idle,
+    Dialling(Wish),
+    Linked,
+}
+
+/// Which of the known addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// The passive view.
+    Passive,
+    /// Those that didn't answer the last time or fell silent, and those that had to give way in the passive view: what
+    /// is left when nearly everybody dies.
+    Beyond,
+}
+
+impl Book {
+    /// Knows nobody but the node's own address.
+    pub fn new(own: SocketAddr, views: Views) -> Self {
+        Self { known: BTreeMap::new(), own: [own].into(), views, last_loss: None }
+    }
+
+    /// Takes an address into the passive view, where somebody else gives way if it is full. Says whether it is news.
+    pub fn learn(&mut self, addr: SocketAddr, now: Instant, rng: &mut Rng) -> bool {
+        if self.own.contains(&addr) || addr.port() == 0 || addr.ip().is_unspecified() || addr.ip().is_multicast() {
+            return false;
+        }
+        if let Some(contact) = self.known.get_mut(&addr) {
+            // Somebody has seen it since it was lost here, or is wrong: it will be dialled when it's due.
+            contact.good = true;
+            return false;
+        }
+        self.make_room(Standing::Passive, self.views.passive, rng);
+        let contact = Contact { usage: Usage::Idle, good: true, named: false, failures: 0, not_before: now };
+        self.known.insert(addr, contact);
+        true
+    }
+
+    /// A person named an address.
+    pub fn name(&mut self, addr: SocketAddr, now: Instant, rng: &mut Rng) {
+        self.learn(addr, now, rng);
+        if let Some(contact) = self.known.get_mut(&addr) {
+            contact.named = true;
+        }
+    }
+
+    /// Forgets an address: its peer left for good, or announces another one.
+    pub fn forget(&mut self, addr: &SocketAddr) {
+        self.known.remove(addr);
+    }
+
+    /// Learns that an address is this node's own.
+    pub fn is_own(&mut self, addr: SocketAddr) {
+        self.known.remove(&addr);
+        // Bounded by what was in the book: only dialled addresses come here.
+        if self.own.len() < self.views.beyond {
+            self.own.insert(addr);
+        }
+    }
+
+    /// The address is in use: not to be dialled.
+    pub fn linked(&mut self, addr: SocketAddr, now: Instant) {
+        let contact = Contact { usage: Usage::Linked, good: true, named: false, failures: 0, not_before: now };
+        let named = self.known.insert(addr, contact).is_some_and(|former| former.named);
+        if let Some(contact) = self.known.get_mut(&addr) {
+            contact.named = named;
+        }
+    }
+
+    /// The address is being dialled.
+    pub fn dialling(&mut self, addr: SocketAddr, wish: Wish) {
+        if let Some(contact) = self.known.get_mut(&addr) {
+            contact.usage = Usage::Dialling(wish);
+        }
+    }
+
+    /// What the address is being dialled for.
+    pub fn wish(&self, addr: &SocketAddr) -> Option<Wish> {
+        match self.known.get(addr)?.usage {
+            Usage::Dialling(wish) => Some(wish),
+            Usage::Idle | Usage::Linked => None,
+        }
+    }
+
+    /// How many addresses are being dialled to become neighbours.
+    pub fn seeking(&self) -> usize {
+        let seeking = |contact: &&Contact| matches!(contact.usage, Usage::Dialling(Wish::Join | Wish::Neighbour));
+        self.known.values().filter(seeking).count()
+    }
+
+    /// A link ended in peace, or somebody had no room: the address stays in the passive view.
+    pub fn released(&mut self, addr: SocketAddr, now: Instant, rng: &mut Rng) {
+        self.ended(addr, now, true, rng);
+    }
+
+    /// A dial failed, or a link broke.
+    pub fn lost(&mut self, addr: SocketAddr, now: Instant, rng: &mut Rng) {
+        if self.known.get(&addr).is_some_and(|contact| contact.good) {
+            self.last_loss = Some(now);
+        }
+        self.ended(addr, now, false, rng);
+    }
+
+    fn ended(&mut self, addr: SocketAddr, now: Instant, good: bool, rng: &mut Rng) {
+        let Some(mut contact) = self.known.remove(&addr) else { return };
+        let (standing, limit) =
+            if good { (Standing::Passive, self.views.passive) } else { (Standing::Beyond, self.views.beyond) };
+        self.make_room(standing, limit, rng);
+        let pause = if good { self.views.redial } else { self.views.redial_lost };
+        let delay = pause.delay(contact.failures, rng);
+        let failures = contact.failures.saturating_add(1);
+        contact = Contact { usage: Usage::Idle, good, failures, not_before: now + delay, ..contact };
+        self.known.insert(addr, contact);
+    }
+
+    /// One address that may be dialled now, each as likely as the others.
+    pub fn pick(&self, standing: Standing, now: Instant, rng: &mut Rng) -> Option<SocketAddr> {
+        let due: Vec<SocketAddr> =
+            self.idle(standing).filter(|(_, contact)| contact.not_before <= now).map(|(addr, _)| addr).collect();
+        rng.pick(due)
+    }
+
+    /// When the next address may be dialled.
+    pub fn next_due(&self, standing: Standing) -> Option<Instant> {
+        self.idle(standing).map(|(_, contact)| contact.not_before).min()
+    }
+
+    /// One of those beyond the passive view, whether its time has come or not.
+    pub fn pick_beyond(&self, rng: &mut Rng) -> Option<SocketAddr> {
+        rng.pick(self.idle(Standing::Beyond).map(|(addr, _)| addr).collect::<Vec<_>>())
+    }
+
+    /// How long to wait between two looks at somebody beyond the active view.
+    pub fn probe_pause(&self, now: Instant) -> Duration {
+        let (shortest, longest) = self.views.probe_every;
+        self.last_loss.map_or(longest, |at| ((now - at) / 32).clamp(shortest, longest))
+    }
+
+    /// At most `limit` of the passive view, by chance.
+    pub fn sample(&self, limit: usize, rng: &mut Rng) -> Vec<SocketAddr> {
+        rng.sample(self.idle(Standing::Passive).map(|(addr, _)| addr).collect(), limit)
+    }
+
+    /// How many are in the passive view.
+    pub fn passive(&self) -> usize {
+        self.idle(Standing::Passive).count()
+    }
+
+    /// All known addresses, neighbours included.
+    pub fn addrs(&self) -> impl Iterator<Item = SocketAddr> {
+        self.known.keys().copied()
+    }
+
+    fn idle(&self, standing: Standing) -> impl Iterator<Item = (SocketAddr, &Contact)> {
+        let good = standing == Standing::Passive;
+        let idle = move |(_, contact): &(&SocketAddr, &Contact)| contact.usage == Usage::Idle && contact.good == good;
+        self.known.iter().filter(idle).map(|(addr, contact)| (*addr, contact))
+    }
+
+    /// Somebody gives way where there are as many as there may be: in the passive view by chance, to those beyond it; and
+    /// there the one that failed most often, for good.
+    fn make_room(&mut self, standing: Standing, limit: usize, rng: &mut Rng) {
+        let others: Vec<(SocketAddr, u32)> =
+            self.idle(standing).map(|(addr, contact)| (addr, contact.failures)).collect();
+        if others.len() < limit {
+            return;
+        }
+        match standing {
+            Standing::Passive => {
+                self.make_room(Standing::Beyond, self.views.beyond, rng);
+                let gone = rng.pick(others);
+                if let Some(contact) = gone.and_then(|(addr, _)| self.known.get_mut(&addr)) {
+                    contact.good = false;
+                }
+            }
+            Standing::Beyond => {
+                let unnamed =
+                    others.into_iter().filter(|(addr, _)| self.known.get(addr).is_some_and(|known| !known.named));
+                let gone = rng.sample(unnamed.collect(), limit).into_iter().max_by_key(|(_, failures)| *failures);
+                if let Some((addr, _)) = gone {
+                    self.known.remove(&addr);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! One link with a neighbour, as the tree sees it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::time::Instant;
+use crate::wire::peer::{MessageId, Source};
+
+/// The wait for an announced broadcast on a link whose round trip isn't measured yet: RFC 6298's first RTO is 1 s, for
+/// the whole Internet; a lost graft here costs a repetition only.
+pub const FIRST_WAIT: Duration = Duration::from_millis(100);
+/// How often the wait before a graft doubles at most, and how long that may make it.
+const MAX_RASH: u32 = 8;
+const LONGEST_WAIT: Duration = Duration::from_millis(500);
+/// One link with a neighbour.
+#[derive(Debug)]
+pub struct Branch {
+    /// It is one of the tree's: news is pushed here.
+    pub eager: bool,
+    /// It takes nothing now.
+    pub congested: bool,
+    /// When a prune was sent: what was pushed before it arrived is no offence.
+    pub pruned: Instant,
+    /// What was received since the last announcement, and how many hops the last of it took.
+    pub unannounced: BTreeMap<Source, (u64, u64, u16)>,
+    /// When they are to be announced.
+    pub announce_at: Option<Instant>,
+    /// Announcements since the tree or the neighbours changed here.
+    pub settled: u32,
+    /// How long an answer usually takes here.
+    pub wait: Duration,
+    /// Grafts that turned out to be rash, less those that didn't: what was missing came by itself.
+    rash: u32,
+}
+
+impl Default for Branch {
+    /// A new link is part of the tree until it proves superfluous (section 3.6).
+    fn default() -> Self {
+        Self {
+            eager: true,
+            congested: false,
+            pruned: Instant::START,
+            unannounced: BTreeMap::new(),
+            announce_at: None,
+            settled: 0,
+            wait: FIRST_WAIT,
+            rash: 0,
+        }
+    }
+}
+
+impl Branch {
+    /// How long an answer usually takes here was measured.
+    pub fn measured(&mut self, wait: Duration) {
+        self.wait = wait;
+        self.rash = self.rash.saturating_sub(1);
+    }
+
+    /// What was asked for came, as the answer or by itself.
+    pub fn grafted(&mut self, answered: bool) {
+        self.rash = if answered { self.rash.saturating_sub(1) } else { (self.rash + 1).min(MAX_RASH) };
+    }
+
+    /// How long something that is announced here may take to come by itself.
+    pub fn graft_wait(&self) -> Duration {
+        (self.wait * 2_u32.saturating_pow(self.rash)).min(self.wait.max(LONGEST_WAIT))
+    }
+
+    /// Something came that is to be announced here, once `delay` is over.
+    pub fn announce_later(&mut self, id: MessageId, hops: u16, delay: Duration, now: Instant) {
+        let range = self.unannounced.entry(id.source).or_insert((id.seq, id.seq, hops));
+        range.0 = range.0.min(id.seq);
+        if id.seq >= range.1 {
+            (range.1, range.2) = (id.seq, hops);
+        }
+        self.announce_at.get_or_insert(now + delay);
+    }
+
+    /// The neighbour has this and, as it comes in order, what was before it: it needn't be told.
+    pub fn has(&mut self, source: Source, seq: u64) {
+        if self.unannounced.get(&source).is_some_and(|(_, last, _)| *last <= seq) {
+            self.unannounced.remove(&source);
+            if self.unannounced.is_empty() {
+                self.announce_at = None;
+            }
+        }
+    }
+}

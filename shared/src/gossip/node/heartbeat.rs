@@ -1,0 +1,72 @@
+//! Which links are asked for a sign of life, and what follows when none comes.
+
+use crate::gossip::io::{LinkId, NodeEvent};
+use crate::gossip::links::Role;
+use crate::gossip::node::{Ended, Node};
+use crate::gossip::pulse::Verdict;
+use crate::ids::PeerId;
+use crate::time::Instant;
+use crate::wire::peer::{Fingerprint, Payload, PeerMessage};
+
+impl Node {
+    /// Asks the silent, closes the dead and those that don't introduce themselves.
+    pub(super) fn check_links(&mut self, now: Instant) {
+        let partner = self.partner();
+        let slowness = self.health.slowness(now);
+        let liveness = &self.config.liveness;
+        let (mut ask, mut suspect, mut dead) = (Vec::new(), Vec::new(), Vec::new());
+        let mut next = now + liveness.idle_ping;
+        for (id, link) in self.links.iter_mut() {
+            if let Role::Stranger | Role::Asked { .. } = link.role {
+                let limit = link.opened + liveness.hello;
+                next = next.min(limit);
+                if now >= limit {
+                    dead.push((id, "no hello"));
+                }
+                continue;
+            }
+            let every = if Some(id) == partner { liveness.partner_ping } else { liveness.idle_ping };
+            match link.pulse.check(now, every, liveness, slowness) {
+                Verdict::Fine(until) => next = next.min(until),
+                Verdict::Ask(nonce) => ask.push((id, nonce)),
+                Verdict::Suspect(nonce) => suspect.push((id, nonce, link.role)),
+                Verdict::Dead => dead.push((id, "silent")),
+            }
+        }
+        let soon = if ask.is_empty() && suspect.is_empty() { next } else { now + liveness.answer };
+        self.check_at = next.min(soon);
+        let catalogue = self.catalogue.total();
+        for (id, nonce) in ask {
+            self.send(now, vec![id], PeerMessage::Ping { nonce, catalogue });
+        }
+        for (id, nonce, role) in suspect {
+            self.send(now, vec![id], PeerMessage::Ping { nonce, catalogue });
+            if let Some((peer, _)) = role.peer() {
+                self.event(NodeEvent::Suspected { peer });
+                self.tree.publish(Payload::Suspect(peer), now, &mut self.rng);
+            }
+        }
+        for (id, reason) in dead {
+            self.goodbye(now, id, reason, Ended::Broken);
+        }
+        self.compare_again(now);
+        self.give_up_a_stalled_fetch(now);
+    }
+
+    /// The neighbour with which this node watches one another when nothing happens: the one whose id is nearest, so
+    /// that both sides tend to choose the same link.
+    fn partner(&self) -> Option<LinkId> {
+        let distance = |peer: &PeerId| peer.0.iter().zip(self.me.peer.0).map(|(a, b)| a ^ b).collect::<Vec<u8>>();
+        self.links.neighbours().min_by_key(|(_, peer, _)| distance(peer)).map(|(id, _, _)| id)
+    }
+
+    pub(super) fn pong(&mut self, now: Instant, id: LinkId, nonce: u32, catalogue: Fingerprint) {
+        if let Some(link) = self.links.get_mut(id) {
+            link.pulse.answered(nonce, now);
+            if let Some(wait) = link.pulse.usual_wait() {
+                self.tree.measured(id, wait);
+            }
+        }
+        self.compare_sums(now, id, catalogue);
+    }
+}

@@ -1,0 +1,142 @@
+//! Changes: from the driver, from clients, and from neighbours; merged, kept, passed on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::gossip::io::{LinkId, NodeEvent, Output, Ticket};
+use crate::gossip::ledger::Entry as _;
+use crate::gossip::node::Node;
+use crate::gossip::recent::Pushed;
+use crate::ids::PeerId;
+use crate::time::Instant;
+use crate::wire::peer::{Key, MessageId, Payload, PeerMessage};
+use crate::wire::update::{FileUpdate, MAX_NAME_BYTES};
+
+impl Node {
+    pub(super) fn broadcast(&mut self, now: Instant, (link, from): (LinkId, PeerId), id: MessageId, pushed: Pushed) {
+        let hops = pushed.hops.saturating_add(1);
+        let first_time = self.tree.note(link, id, hops, now);
+        let news = match &pushed.payload {
+            Payload::Update(update) => self.received(now, from, update, Some(hops)),
+            Payload::Record(record) => first_time && self.take_record(now, record),
+            Payload::Suspect(peer) => first_time && self.doubt(now, *peer),
+        };
+        // What is known but no duplicate is passed on, too: those behind would miss its number.
+        if first_time || news {
+            self.tree.pass_on(link, id, Pushed { hops, ..pushed }, now, &mut self.rng);
+        } else {
+            self.tree.came_again(link, id, now);
+        }
+    }
+
+    /// Somebody gets no answer from a peer: if it is a neighbour, it is asked at once. An accusation is no more than
+    /// this hint, so nothing has to be refuted and nobody can be slandered (SWIM, section 4.2, needs both).
+    fn doubt(&mut self, now: Instant, peer: PeerId) -> bool {
+        let link = self.links.with(peer);
+        if let Some(link) = link.and_then(|link| self.links.get_mut(link)) {
+            link.pulse.doubt(now);
+            self.check_at = now;
+        }
+        true
+    }
+
+    /// A change of this node's own, or a client's.
+    ///
+    /// # Errors
+    /// Why it can't be taken.
+    pub(super) fn publish(&mut self, now: Instant, update: FileUpdate) -> Result<(), &'static str> {
+        let update = Arc::new(update);
+        let key = update.key();
+        let known = self.catalogue.get(key);
+        if known.is_some_and(|known| !update.replaces(known)) {
+            return Ok(());
+        }
+        if let Err(reason) = self.check(now, &update, known) {
+            self.event(NodeEvent::Rejected { file: update.file.clone(), reason });
+            return Err(reason);
+        }
+        self.apply(key, &update);
+        self.tree.publish(Payload::Update(update), now, &mut self.rng);
+        Ok(())
+    }
+
+    /// A change came over a link. Says whether it was news.
+    pub(super) fn received(&mut self, now: Instant, from: PeerId, update: &Arc<FileUpdate>, hops: Option<u16>) -> bool {
+        let key = update.key();
+        let present = self.catalogue.get(key);
+        let known = present.is_some_and(|present| !update.replaces(present));
+        if !known && let Err(reason) = self.check(now, update, present) {
+            self.event(NodeEvent::Rejected { file: update.file.clone(), reason });
+            return false;
+        }
+        // A page of the catalogue may hold what has come meanwhile: only its news is worth telling.
+        if !known || hops.is_some() {
+            let (file, version) = (update.file.clone(), update.version);
+            self.event(NodeEvent::Received { from, file, version, hops, fresh: !known });
+        }
+        if !known {
+            self.apply(key, update);
+        }
+        !known
+    }
+
+    /// Whether a change is within the limits, given what is known of its file.
+    fn check(&self, now: Instant, update: &FileUpdate, known: Option<&Arc<FileUpdate>>) -> Result<(), &'static str> {
+        let limits = &self.config.limits;
+        if update.name.len() > MAX_NAME_BYTES {
+            return Err("its name is too long");
+        }
+        if update.stamp.wall_ms() > self.wall_ms(now).saturating_add(millis(limits.future)) {
+            return Err("its stamp is from the future");
+        }
+        if update.version.0 > known.map_or(0, |known| known.version.0).saturating_add(limits.version_step) {
+            return Err("its version is too far ahead");
+        }
+        if known.is_none() && self.catalogue.len() >= limits.files {
+            return Err("there are too many files");
+        }
+        Ok(())
+    }
+
+    /// Wall time, in milliseconds since 1970.
+    fn wall_ms(&self, now: Instant) -> u64 {
+        self.me.began_ms.saturating_add(millis(now - Instant::START))
+    }
+
+    /// Whether a change was made so long ago that the tree must have brought it everywhere, if it could.
+    pub(super) fn is_settled(&self, now: Instant, update: &FileUpdate) -> bool {
+        update.stamp.wall_ms().saturating_add(millis(self.config.reconcile_after)) < self.wall_ms(now)
+    }
+
+    /// Takes news in, and has it kept.
+    fn apply(&mut self, key: Key, update: &Arc<FileUpdate>) {
+        self.catalogue.put(key, update.clone());
+        self.applied += 1;
+        self.event(NodeEvent::Applied { file: update.file.clone(), version: update.version });
+        self.issued = Ticket(self.issued.0 + 1);
+        self.outputs.push_back(Output::Store { ticket: self.issued, update: update.clone() });
+    }
+
+    pub(super) fn submitted(&mut self, now: Instant, id: LinkId, request: u64, update: FileUpdate) {
+        let answer = match self.publish(now, update) {
+            Err(reason) => PeerMessage::Refused { request, reason: reason.to_owned() },
+            Ok(()) if self.stored >= self.issued => PeerMessage::Accepted { request },
+            Ok(()) => return self.unanswered.entry((self.issued, id)).or_default().push(request),
+        };
+        self.send(now, vec![id], answer);
+    }
+
+    pub(super) fn on_disk(&mut self, ticket: Ticket) {
+        self.stored = self.stored.max(ticket);
+        while let Some(first) = self.unanswered.first_entry().filter(|first| first.key().0 <= ticket) {
+            let ((_, link), requests) = first.remove_entry();
+            for request in requests {
+                self.outputs.push_back(Output::Send { to: vec![link], message: PeerMessage::Accepted { request } });
+            }
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,77 @@
+//! What this node tells of itself, and hears of others.
+
+use std::sync::Arc;
+
+use crate::gossip::census::short_name;
+use crate::gossip::io::LinkId;
+use crate::gossip::node::Node;
+use crate::time::Instant;
+use crate::wire::census::Record;
+use crate::wire::peer::{Key, MAX_RECORD_NEIGHBOURS, Payload, Prefix, Set};
+
+impl Node {
+    /// When a record may be sent because of counters alone; far away where none has changed.
+    pub(super) fn record_at(&self) -> Instant {
+        if self.neighbours_changed || self.has_counted() { Instant::START } else { Instant::from_micros(u64::MAX) }
+    }
+
+    fn has_counted(&self) -> bool {
+        self.told_applied != Some(self.applied)
+    }
+
+    /// Sends this node's record where it is due and somebody listens.
+    pub(super) fn tell_of_myself(&mut self, now: Instant) {
+        let something_new = self.neighbours_changed || self.has_counted();
+        if !self.census.is_on() || !something_new || self.leaving || self.links.active() == 0 {
+            return;
+        }
+        if now >= self.census.due(self.neighbours_changed) {
+            self.census.forget_the_gone(self.me.peer, now);
+            self.send_record(now);
+        }
+    }
+
+    /// The last record, so that nobody waits for this node to come back.
+    pub(super) fn tell_that_i_leave(&mut self, now: Instant) {
+        if self.census.is_on() {
+            self.send_record(now);
+        }
+    }
+
+    fn send_record(&mut self, now: Instant) {
+        self.neighbours_changed = false;
+        self.told_applied = Some(self.applied);
+        let active = self.links.neighbours().map(|(_, peer, _)| short_name(peer)).take(MAX_RECORD_NEIGHBOURS).collect();
+        let record = Arc::new(Record {
+            peer: self.me.peer,
+            source: self.source,
+            started: self.me.began_ms,
+            serial: self.census.next_serial(now),
+            addr: self.me.listen,
+            left: self.leaving,
+            active,
+            passive: u16::try_from(self.book.passive()).unwrap_or(u16::MAX),
+            files: u32::try_from(self.catalogue.len()).unwrap_or(u32::MAX),
+            applied: self.applied,
+            duplicates: self.tree.duplicates,
+            load: self.health.load(now),
+            version: self.me.version.clone(),
+        });
+        self.census.merge(record.clone(), now);
+        self.tree.publish(Payload::Record(record), now, &mut self.rng);
+    }
+
+    /// A record came. Says whether it is news.
+    pub(super) fn take_record(&mut self, now: Instant, record: &Arc<Record>) -> bool {
+        self.census.is_on() && record.peer != self.me.peer && self.census.merge(record.clone(), now)
+    }
+
+    pub(super) fn records(&mut self, now: Instant, link: LinkId, entries: &[Arc<Record>], rest: Option<(Prefix, Key)>) {
+        for record in entries {
+            self.take_record(now, record);
+        }
+        let fetched = self.fetch.came(link, Set::Census, rest, false, now);
+        self.after_fetch(now, fetched);
+        self.ask_for_wishes(now);
+    }
+}

@@ -1,0 +1,196 @@
+//! `HyParView` (Leitão, Pereira, Rodrigues, DSN 2007): who is in the active view, and how others are found.
+//!
+//! Departing from the paper: a newcomer is also told some neighbours of its contact, which it asks when its walks have
+//! found too few (in small overlays they end where they began); a reply to a shuffle goes back the way the shuffle came
+//! instead of over a link of its own; and those that were lost are looked up from time to time, so that partitions heal.
+
+use std::net::SocketAddr;
+
+use crate::gossip::book::Standing;
+use crate::gossip::io::{LinkId, NodeEvent};
+use crate::gossip::links::Role;
+use crate::gossip::node::Node;
+use crate::ids::PeerId;
+use crate::time::Instant;
+use crate::wire::peer::{PeerMessage, Wish};
+
+/// Walks whose way back is remembered. A guess: a second's worth under heavy churn.
+const MAX_WALKS: usize = 64;
+
+impl Node {
+    /// Takes addresses into the passive view.
+    pub(super) fn learn(&mut self, now: Instant, addrs: Vec<SocketAddr>) {
+        for addr in addrs {
+            if self.book.learn(addr, now, &mut self.rng) {
+                self.event(NodeEvent::Learned { addr });
+                if self.sought > 0 {
+                    self.seek_at = self.seek_at.min(now + self.config.views.redial.delay(0, &mut self.rng));
+                }
+            }
+        }
+    }
+
+    /// What was known before a restart is worth a try, no more: it's no news to anybody.
+    pub(super) fn recall(&mut self, now: Instant, addrs: &[SocketAddr]) {
+        for addr in addrs {
+            self.book.learn(*addr, now, &mut self.rng);
+        }
+        self.seek_at = now;
+    }
+
+    /// Dials until enough neighbours are there or on the way (section 4.3).
+    pub(super) fn seek(&mut self, now: Instant) {
+        let views = self.config.views.clone();
+        let alone = self.links.active() == 0;
+        // Alone, it joins anew, through one contact at a time; else it asks several.
+        let (wish, wanted) = if alone { (Wish::Join, 1) } else { (Wish::Neighbour, views.active) };
+        let mut under_way = self.links.active() + self.awaited().max(self.book.seeking());
+        while under_way < wanted && !self.leaving {
+            let mut standings = [Standing::Passive, Standing::Beyond].into_iter();
+            let picked = standings.find_map(|standing| self.book.pick(standing, now, &mut self.rng));
+            let Some(addr) = picked else { break };
+            self.dial(addr, wish);
+            under_way += 1;
+        }
+        let due = [Standing::Passive, Standing::Beyond].into_iter().filter_map(|standing| self.book.next_due(standing));
+        let pause = views.seek.delay(self.sought, &mut self.rng);
+        self.seek_at = match due.min() {
+            Some(due) if self.links.active() < views.active => due.max(now + pause),
+            _ => now + views.seek.longest,
+        };
+    }
+
+    /// How many that were dialled to become neighbours have still to answer.
+    fn awaited(&self) -> usize {
+        let asked = self.links.iter().filter(|(_, link)| matches!(link.role, Role::Stranger | Role::Asked { .. }));
+        asked.filter(|(_, link)| link.dialled.is_some_and(|(_, wish)| wish != Wish::Probe)).count()
+    }
+
+    /// An attempt to find a neighbour failed.
+    pub(super) fn seek_later(&mut self, now: Instant) {
+        self.sought = self.sought.saturating_add(1);
+        self.seek_at = now + self.config.views.seek.delay(self.sought, &mut self.rng) / 4;
+    }
+
+    pub(super) fn dial_failed(&mut self, now: Instant, addr: SocketAddr) {
+        let probe = self.book.wish(&addr) == Some(Wish::Probe);
+        self.book.lost(addr, now, &mut self.rng);
+        self.hasten_probe(now);
+        if !probe {
+            // The next one may be better: nothing was taken from anybody.
+            self.seek_at = now;
+        }
+    }
+
+    // --- newcomers (section 4.2) --------------------------------------------------------------------------------
+
+    pub(super) fn announce_newcomer(&mut self, now: Instant, newcomer: LinkId, addr: SocketAddr) {
+        let others = self.neighbours_but(newcomer);
+        self.send(now, others, PeerMessage::ForwardJoin { addr, ttl: self.config.views.join_walk });
+    }
+
+    pub(super) fn forward_join(&mut self, now: Instant, from: LinkId, addr: SocketAddr, ttl: u8) {
+        let views = &self.config.views;
+        let mine = addr == self.me.listen || self.links.neighbours().any(|(_, _, other)| other == addr);
+        let next = self.rng.pick(self.neighbours_but(from)).filter(|_| ttl > 0);
+        let room = self.links.active() < views.active_max;
+        if ttl == views.passive_walk {
+            self.learn(now, vec![addr]);
+        }
+        if let Some(next) = next {
+            self.send(
+                now,
+                vec![next],
+                PeerMessage::ForwardJoin { addr, ttl: ttl.min(self.config.views.join_walk) - 1 },
+            );
+        } else if !mine {
+            self.learn(now, vec![addr]);
+            if room && self.book.wish(&addr).is_none() {
+                self.dial(addr, Wish::Neighbour);
+            }
+        }
+    }
+
+    // --- shuffles (section 4.4) ---------------------------------------------------------------------------------
+
+    pub(super) fn shuffle(&mut self, now: Instant) {
+        let views = self.config.views.clone();
+        self.shuffle_at = now + views.shuffle_every.delay(self.shuffles, &mut self.rng);
+        let Some(next) = self.rng.pick(self.neighbours_but(LinkId(0))) else { return };
+        self.shuffles = self.shuffles.saturating_add(1);
+        let walk = self.rng.below(1 << 32);
+        let active = self.links.neighbours().map(|(_, _, addr)| addr).collect();
+        let mut addrs = self.rng.sample(active, views.shuffle.0);
+        addrs.extend(self.book.sample(views.shuffle.1, &mut self.rng));
+        addrs.push(self.me.listen);
+        self.remember_walk(walk, None);
+        self.send(now, vec![next], PeerMessage::Shuffle { walk, ttl: views.shuffle_walk, addrs });
+    }
+
+    pub(super) fn shuffled(&mut self, now: Instant, from: LinkId, walk: u64, ttl: u8, addrs: Vec<SocketAddr>) {
+        let ttl = ttl.min(self.config.views.shuffle_walk);
+        let next = self.rng.pick(self.neighbours_but(from)).filter(|_| ttl > 1);
+        if let Some(next) = next {
+            self.remember_walk(walk, Some(from));
+            return self.send(now, vec![next], PeerMessage::Shuffle { walk, ttl: ttl - 1, addrs });
+        }
+        let mut reply = self.book.sample(addrs.len().saturating_sub(1), &mut self.rng);
+        reply.push(self.me.listen);
+        self.send(now, vec![from], PeerMessage::ShuffleReply { walk, addrs: reply });
+        self.learn(now, addrs);
+    }
+
+    pub(super) fn shuffle_replied(&mut self, now: Instant, walk: u64, addrs: Vec<SocketAddr>) {
+        let Some(place) = self.walks.iter().position(|(known, _)| *known == walk) else { return };
+        match self.walks.remove(place) {
+            Some((_, Some(back))) => self.send(now, vec![back], PeerMessage::ShuffleReply { walk, addrs }),
+            _ => self.learn(now, addrs),
+        }
+    }
+
+    fn remember_walk(&mut self, walk: u64, from: Option<LinkId>) {
+        if self.walks.len() >= MAX_WALKS {
+            self.walks.pop_front();
+        }
+        self.walks.push_back((walk, from));
+    }
+
+    // --- partitions ---------------------------------------------------------------------------------------------
+
+    /// Looks up somebody beyond the passive view, or else of it.
+    pub(super) fn probe(&mut self, now: Instant) {
+        let pause = self.book.probe_pause(now);
+        self.probe_at = now + self.rng.duration(pause / 2, pause);
+        if self.leaving {
+            return;
+        }
+        if self.links.active() == 0 {
+            // Alone: somebody must be back some time.
+            let idle = self.awaited().max(self.book.seeking()) == 0;
+            if let Some(addr) = self.book.pick_beyond(&mut self.rng).filter(|_| idle) {
+                self.dial(addr, Wish::Join);
+            }
+            return;
+        }
+        let mut standings = [Standing::Beyond, Standing::Passive].into_iter();
+        let picked = standings.find_map(|standing| self.book.pick(standing, now, &mut self.rng));
+        if let Some(addr) = picked {
+            self.dial(addr, Wish::Probe);
+        }
+    }
+
+    /// Somebody was lost: soon it's time to look whether it's back.
+    pub(super) fn hasten_probe(&mut self, now: Instant) {
+        let pause = self.book.probe_pause(now);
+        self.probe_at = self.probe_at.min(now + self.rng.duration(pause / 2, pause));
+    }
+
+    /// Whether a peer can be reached over neighbours, as far as is known here.
+    pub(super) fn is_of_my_overlay(&self, peer: PeerId) -> bool {
+        self.census.overlay_of(self.me.peer).contains(&peer)
+    }
+
+    pub(super) fn neighbours_but(&self, link: LinkId) -> Vec<LinkId> {
+        self.links.neighbours().map(|(id, _, _)| id).filter(|id| *id != link).collect()
+    }
+}

@@ -1,0 +1,208 @@
+//! Whether the other end of a link is alive: heartbeats with a deadline that follows the link's measured round trip
+//! (RFC 6298, section 2) and this node's own slowness.
+//!
+//! From Lifeguard (Dadgar, Phillips, Currey, DSN-W 2018, section III-A, "local health"): a node that is late for its
+//! own deadlines has no right to accuse others. There the measure is missed answers; here it is the delay between when
+//! the node wanted to be woken and when it was, which no other node can falsify.
+
+use std::time::Duration;
+
+use crate::gossip::config::Liveness;
+use crate::time::Instant;
+
+/// One link's heartbeat.
+#[derive(Debug, Clone)]
+pub struct Pulse {
+    heard: Instant,
+    /// When something was first said that has had no answer of any kind yet.
+    unanswered: Option<Instant>,
+    asked: Option<Instant>,
+    nonce: u32,
+    suspected: bool,
+    /// Smoothed round trip and its variation.
+    round_trip: Option<(Duration, Duration)>,
+}
+
+/// What is to be done about a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing until then.
+    Fine(Instant),
+    /// Ask, with this nonce.
+    Ask(u32),
+    /// It doesn't answer: ask again, and tell others.
+    Suspect(u32),
+    /// It is gone.
+    Dead,
+}
+
+impl Pulse {
+    /// A link that opens now.
+    pub fn new(now: Instant) -> Self {
+        Self { heard: now, unanswered: None, asked: None, nonce: 0, suspected: false, round_trip: None }
+    }
+
+    /// Something was heard.
+    pub fn heard(&mut self, now: Instant) {
+        self.heard = now;
+        self.unanswered = None;
+        self.suspected = false;
+    }
+
+    /// Something was said that isn't a sign of life only.
+    pub fn said(&mut self, now: Instant) {
+        self.unanswered.get_or_insert(now);
+    }
+
+    /// The answer to a question.
+    pub fn answered(&mut self, nonce: u32, now: Instant) {
+        let Some(asked) = self.asked.filter(|_| nonce == self.nonce) else { return };
+        self.asked = None;
+        let sample = now - asked;
+        self.round_trip = Some(match self.round_trip {
+            None => (sample, sample / 2),
+            Some((smooth, variation)) => (smooth * 7 / 8 + sample / 8, variation * 3 / 4 + smooth.abs_diff(sample) / 4),
+        });
+    }
+
+    /// The smoothed round trip; `None` before the first answer.
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.round_trip.map(|(smooth, _)| smooth)
+    }
+
+    /// How long an answer on this link takes at most, if all is well: RFC 6298's RTO.
+    pub fn usual_wait(&self) -> Option<Duration> {
+        self.round_trip.map(|(smooth, variation)| smooth + variation * 4)
+    }
+
+    /// Ask at once, unless that is under way.
+    pub fn doubt(&mut self, now: Instant) {
+        self.unanswered = Some(Instant::START).filter(|_| self.asked.is_none()).or(Some(now));
+    }
+
+    /// Nothing could be heard for `pause`, since this node itself was held up.
+    pub fn forgive(&mut self, pause: Duration) {
+        self.heard = self.heard + pause;
+        self.unanswered = self.unanswered.map(|at| at + pause);
+        self.asked = self.asked.map(|at| at + pause);
+    }
+
+    /// What is to be done now. `every`: how often the link is asked when nothing else happens.
+    pub fn check(&mut self, now: Instant, every: Duration, config: &Liveness, slowness: Duration) -> Verdict {
+        if let Some(asked) = self.asked {
+            if self.heard <= asked {
+                return self.wait(now, asked, config, slowness);
+            }
+            // Something else was heard since: it lives, even if the answer is still on its way.
+            self.asked = None;
+        }
+        let busy = self.unanswered.map(|since| since + config.busy_ping);
+        let due = busy.unwrap_or(self.heard + every).min(self.heard + every);
+        if now < due { Verdict::Fine(due) } else { Verdict::Ask(self.ask(now)) }
+    }
+
+    fn wait(&mut self, now: Instant, asked: Instant, config: &Liveness, slowness: Duration) -> Verdict {
+        let wait = config.answer.max(self.usual_wait().unwrap_or_default()) + slowness * 2;
+        let suspect_at = asked + wait;
+        let dead_at = suspect_at + wait * config.patience;
+        if now >= dead_at {
+            return Verdict::Dead;
+        }
+        if now >= suspect_at && !self.suspected {
+            self.suspected = true;
+            self.nonce = self.nonce.wrapping_add(1);
+            return Verdict::Suspect(self.nonce);
+        }
+        Verdict::Fine(if self.suspected { dead_at } else { suspect_at })
+    }
+
+    fn ask(&mut self, now: Instant) -> u32 {
+        self.asked = Some(now);
+        self.nonce = self.nonce.wrapping_add(1);
+        self.nonce
+    }
+}
+
+/// How late this node is for its own deadlines: the largest delay of late, halved every second.
+#[derive(Debug, Clone, Default)]
+pub struct LocalHealth {
+    delay: Duration,
+    since: Instant,
+    late: Duration,
+}
+
+impl LocalHealth {
+    /// It wanted to be woken at `planned`, and was at `now`.
+    pub fn woken(&mut self, planned: Instant, now: Instant) {
+        let delay = now - planned;
+        self.late += delay;
+        self.delay = self.slowness(now).max(delay);
+        self.since = now;
+    }
+
+    /// What deadlines have to allow for.
+    pub fn slowness(&self, now: Instant) -> Duration {
+        let seconds = u32::try_from((now - self.since).as_secs()).unwrap_or(u32::MAX);
+        self.delay / 2_u32.checked_pow(seconds).unwrap_or(u32::MAX)
+    }
+
+    /// The part of the time until `now` in which it was late, in thousandths.
+    pub fn load(&self, now: Instant) -> u16 {
+        let share = self.late.as_micros() * 1000 / u128::from(now.as_micros().max(1));
+        u16::try_from(share.min(1000)).unwrap_or(1000)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONFIG: fn() -> Liveness = Liveness::default;
+
+    fn at(ms: u64) -> Instant {
+        Instant::from_micros(ms * 1000)
+    }
+
+    #[test]
+    fn liveness_a_silent_link_is_suspected_within_three_seconds_and_then_dead() {
+        let (mut pulse, every) = (Pulse::new(at(0)), CONFIG().partner_ping);
+        let mut seen = Vec::new();
+        for ms in 0..10_000 {
+            let verdict = pulse.check(at(ms), every, &CONFIG(), Duration::ZERO);
+            if !matches!(verdict, Verdict::Fine(_)) {
+                seen.push((ms, verdict));
+            }
+            if seen.last().is_some_and(|(_, verdict)| *verdict == Verdict::Dead) {
+                break;
+            }
+        }
+        assert_eq!(seen, [(2200, Verdict::Ask(1)), (2950, Verdict::Suspect(2)), (4450, Verdict::Dead)]);
+    }
+
+    #[test]
+    fn liveness_a_starved_node_accuses_nobody() {
+        let (mut pulse, every) = (Pulse::new(at(0)), CONFIG().partner_ping);
+        assert_eq!(pulse.check(at(2200), every, &CONFIG(), Duration::ZERO), Verdict::Ask(1));
+        let mut health = LocalHealth::default();
+        health.woken(at(2950), at(7950));
+        pulse.forgive(Duration::from_secs(5));
+        assert!(matches!(pulse.check(at(7950), every, &CONFIG(), health.slowness(at(7950))), Verdict::Fine(_)));
+        pulse.heard(at(7951));
+        assert!(matches!(pulse.check(at(7951), every, &CONFIG(), health.slowness(at(7951))), Verdict::Fine(_)));
+    }
+
+    #[test]
+    fn the_deadline_follows_the_round_trip() {
+        let mut pulse = Pulse::new(at(0));
+        let mut now = 0;
+        for _ in 0..20 {
+            now += 1500;
+            let verdict = pulse.check(at(now), Duration::from_secs(1), &CONFIG(), Duration::ZERO);
+            let Verdict::Ask(nonce) = verdict else { panic!("{verdict:?}") };
+            pulse.heard(at(now + 300));
+            pulse.answered(nonce, at(now + 300));
+        }
+        assert_eq!(pulse.round_trip().unwrap().as_millis(), 300);
+        assert!(pulse.usual_wait().unwrap() < Duration::from_millis(310));
+    }
+}

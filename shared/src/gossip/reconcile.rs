@@ -1,0 +1,356 @@
+//! Range-based set reconciliation (Meyer, "Range-Based Set Reconciliation", 2022, section 3): two sides compare the
+//! sums of ranges, divide those that differ, and list the small ones. Cost follows the difference.
+//!
+//! Here a range is a prefix of the entries' hashed names ([`super::ledger`]), so both sides divide at the same places
+//! and nothing about a comparison has to be remembered: each message is answered from the set alone. Entries are only
+//! sent when they are asked for, page by page, so that neither side is flooded.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use crate::gossip::io::LinkId;
+use crate::gossip::ledger::{EVERYTHING, Entry, Ledger};
+use crate::time::Instant;
+use crate::wire::peer::{Claim, Key, MAX_CLAIMS, MAX_ENTRIES, MAX_KEYS, PeerMessage, Prefix, Set, Wanted};
+
+/// Wishes that are under way at once: enough to keep a link of 100 ms busy with pages of 256 entries.
+const WINDOW: usize = 4;
+/// Wishes that wait. A comparison that brings more is answered in part and made again.
+const MAX_WISHES: usize = 4096;
+
+/// What follows from a neighbour's claims.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// To be claimed in turn.
+    pub claims: Vec<Claim>,
+    /// To be asked for.
+    pub wanted: Vec<Wanted>,
+}
+
+/// What begins a comparison.
+pub fn opening<T: Entry>(ledger: &Ledger<T>) -> Claim {
+    Claim::Short(EVERYTHING, ledger.total())
+}
+
+/// Compares a neighbour's claims with what is here.
+pub fn answer<T: Entry>(ledger: &Ledger<T>, claims: &[Claim]) -> Answer {
+    let mut answer = Answer::default();
+    for claim in claims {
+        match claim {
+            Claim::Short(range, theirs) => {
+                let mine = ledger.short(*range);
+                if mine == Some(*theirs) {
+                    continue;
+                }
+                if theirs.count > 0 && ledger.range(*range, Key(0)).next().is_none() {
+                    answer.wanted.push(Wanted::Range(*range, Key(0)));
+                } else if theirs.count == 0 {
+                    answer.claims.extend(mine.map(|mine| Claim::Short(*range, mine)).or_else(|| list(ledger, *range)));
+                } else {
+                    divide(ledger, *range, &mut answer);
+                }
+            }
+            Claim::All(range, theirs) => compare(ledger, *range, theirs, &mut answer),
+            Claim::Extra(theirs) => want(ledger, theirs, &mut answer),
+        }
+    }
+    answer
+}
+
+/// The parts of a range in short, or all of it where it isn't divided any further.
+fn divide<T: Entry>(ledger: &Ledger<T>, range: Prefix, answer: &mut Answer) {
+    let parts: Vec<Claim> =
+        range.children().filter_map(|part| ledger.short(part).map(|short| Claim::Short(part, short))).collect();
+    if !parts.is_empty() {
+        return answer.claims.extend(parts);
+    }
+    match list(ledger, range) {
+        Some(all) => answer.claims.push(all),
+        // Somebody found names that hash into one range.
+        None => answer.wanted.push(Wanted::Range(range, Key(0))),
+    }
+}
+
+fn list<T: Entry>(ledger: &Ledger<T>, range: Prefix) -> Option<Claim> {
+    let all: Vec<(Key, u64)> =
+        ledger.range(range, Key(0)).take(MAX_KEYS + 1).map(|(key, hash, _)| (key, hash)).collect();
+    (all.len() <= MAX_KEYS).then_some(Claim::All(range, all))
+}
+
+/// Against a complete list: asks for what is lacking here, and tells what is lacking there.
+fn compare<T: Entry>(ledger: &Ledger<T>, range: Prefix, theirs: &[(Key, u64)], answer: &mut Answer) {
+    want(ledger, theirs, answer);
+    let known: BTreeSet<&(Key, u64)> = theirs.iter().collect();
+    let extra: Vec<(Key, u64)> = ledger
+        .range(range, Key(0))
+        .map(|(key, hash, _)| (key, hash))
+        .filter(|entry| !known.contains(entry))
+        .take(MAX_KEYS)
+        .collect();
+    if !extra.is_empty() {
+        answer.claims.push(Claim::Extra(extra));
+    }
+}
+
+fn want<T: Entry>(ledger: &Ledger<T>, theirs: &[(Key, u64)], answer: &mut Answer) {
+    let lacking = theirs.iter().filter(|(key, hash)| ledger.hash_of(*key) != Some(*hash)).map(|(key, _)| *key);
+    for key in lacking {
+        match answer.wanted.last_mut() {
+            Some(Wanted::Keys(keys)) if keys.len() < MAX_ENTRIES => keys.push(key),
+            _ => answer.wanted.push(Wanted::Keys(vec![key])),
+        }
+    }
+}
+
+/// The entries that a neighbour wants, at most a page of them, and what is left of its range.
+pub fn page<T: Entry>(ledger: &Ledger<T>, wanted: &Wanted) -> (Vec<T>, Option<(Prefix, Key)>) {
+    match wanted {
+        Wanted::Keys(keys) => {
+            (keys.iter().take(MAX_ENTRIES).filter_map(|key| ledger.get(*key).cloned()).collect(), None)
+        }
+        Wanted::Range(range, from) => {
+            let mut rest = ledger.range(*range, *from);
+            let entries = rest.by_ref().take(MAX_ENTRIES).map(|(_, _, entry)| entry.clone()).collect();
+            (entries, rest.next().map(|(key, _, _)| (*range, key)))
+        }
+    }
+}
+
+/// Claims as messages of allowed size.
+pub fn messages(set: Set, claims: Vec<Claim>) -> impl Iterator<Item = PeerMessage> {
+    let mut claims = claims.into_iter().peekable();
+    std::iter::from_fn(move || {
+        let mut keys = 0;
+        let mut part = Vec::new();
+        while part.len() < MAX_CLAIMS && keys < MAX_KEYS {
+            let Some(claim) = claims.next() else { break };
+            if let Claim::All(_, all) | Claim::Extra(all) = &claim {
+                keys += all.len();
+            }
+            part.push(claim);
+        }
+        (!part.is_empty()).then_some(PeerMessage::Reconcile(set, part))
+    })
+}
+
+/// What is being fetched: from one neighbour at a time, so that nothing is fetched twice.
+#[derive(Debug, Default)]
+pub struct Fetch {
+    source: Option<LinkId>,
+    wishes: VecDeque<(Set, Wanted)>,
+    under_way: usize,
+    /// When something last came.
+    progress: Instant,
+    /// Those that have something too; they are compared with anew afterwards.
+    waiting: BTreeSet<(LinkId, Set)>,
+    /// Whether something came that was news.
+    news: bool,
+}
+
+/// A fetch that is over.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Fetched {
+    /// From whom.
+    pub link: LinkId,
+    /// Whether it brought news, so that others must be told.
+    pub news: bool,
+    /// Who said meanwhile that it has something.
+    pub waiting: BTreeSet<(LinkId, Set)>,
+}
+
+impl Fetch {
+    /// A neighbour has these. Says whether they are going to be fetched; if not, it is remembered that it has some.
+    pub fn wish(&mut self, link: LinkId, set: Set, wanted: Vec<Wanted>, now: Instant) {
+        if wanted.is_empty() {
+            return;
+        }
+        if self.source.is_some_and(|source| source != link) {
+            self.waiting.insert((link, set));
+            return;
+        }
+        if self.source.is_none() {
+            self.progress = now;
+        }
+        self.source = Some(link);
+        for wanted in wanted {
+            if self.wishes.len() >= MAX_WISHES {
+                self.waiting.insert((link, set));
+                return;
+            }
+            self.wishes.push_back((set, wanted));
+        }
+    }
+
+    /// The next thing to ask for, and whom.
+    pub fn poll_wish(&mut self) -> Option<(LinkId, Set, Wanted)> {
+        let source = self.source?;
+        if self.under_way >= WINDOW {
+            return None;
+        }
+        let (set, wanted) = self.wishes.pop_front()?;
+        self.under_way += 1;
+        Some((source, set, wanted))
+    }
+
+    /// A page came; `rest`: what is left of its range; `news`: whether it brought any.
+    pub fn came(
+        &mut self,
+        link: LinkId,
+        set: Set,
+        rest: Option<(Prefix, Key)>,
+        news: bool,
+        now: Instant,
+    ) -> Option<Fetched> {
+        if self.source != Some(link) {
+            return None;
+        }
+        self.under_way = self.under_way.saturating_sub(1);
+        self.progress = now;
+        self.news |= news;
+        if let Some((range, from)) = rest {
+            self.wishes.push_front((set, Wanted::Range(range, from)));
+        }
+        (self.under_way == 0 && self.wishes.is_empty()).then(|| self.end(link))
+    }
+
+    /// A link is gone, or too slow.
+    pub fn gone(&mut self, link: LinkId) -> Option<Fetched> {
+        self.waiting.retain(|(waiting, _)| *waiting != link);
+        (self.source == Some(link)).then(|| self.end(link))
+    }
+
+    /// From whom something is being fetched, and since when nothing has come.
+    pub fn stalled_since(&self) -> Option<(LinkId, Instant)> {
+        self.source.map(|source| (source, self.progress))
+    }
+
+    fn end(&mut self, link: LinkId) -> Fetched {
+        let over = std::mem::take(self);
+        Fetched { link, news: over.news, waiting: over.waiting }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::{Strategy, prop_assert, prop_assert_eq, proptest};
+
+    use super::*;
+    use crate::gossip::catalogue::Catalogue;
+    use crate::ids::{PeerId, Version};
+    use crate::stamp::Stamp;
+    use crate::wire::frame::encode;
+    use crate::wire::update::FileUpdate;
+
+    fn update(file: u64, version: u64) -> Arc<FileUpdate> {
+        let id = format!("0193a5c0-7b1e-7000-8000-{file:012}").parse().unwrap();
+        Arc::new(FileUpdate::injected(id, Version(version), Stamp(version), PeerId([7; 32])))
+    }
+
+    /// What one comparison took: messages in both directions, their bytes, and those of the entries alone.
+    #[derive(Debug, Default)]
+    struct Cost {
+        half_trips: usize,
+        bytes: usize,
+        entries: usize,
+    }
+
+    /// Both sides' fetches, message by message, until nothing is left to say.
+    fn reconcile(a: &mut Catalogue, b: &mut Catalogue) -> Cost {
+        let mut cost = Cost::default();
+        let sides = [a, b];
+        let mut fetches = [Fetch::default(), Fetch::default()];
+        let mut said = vec![PeerMessage::Reconcile(Set::Catalogue, vec![opening(sides[0])])];
+        let mut speaker = 0;
+        let mut quiet = 0;
+        while quiet < 2 {
+            quiet = if said.is_empty() { quiet + 1 } else { 0 };
+            cost.half_trips += usize::from(!said.is_empty());
+            let listener = 1 - speaker;
+            let mut replies = Vec::new();
+            for message in said {
+                cost.bytes += encode(&message).unwrap().len();
+                match message {
+                    PeerMessage::Reconcile(set, claims) => {
+                        let answer = answer(sides[listener], &claims);
+                        replies.extend(messages(set, answer.claims));
+                        fetches[listener].wish(LinkId(1), set, answer.wanted, Instant::START);
+                    }
+                    PeerMessage::Want(_, wanted) => replies.extend(wanted.iter().map(|wanted| {
+                        let (entries, rest) = page(sides[listener], wanted);
+                        PeerMessage::State { entries, rest }
+                    })),
+                    PeerMessage::State { entries, rest } => {
+                        for entry in entries {
+                            cost.entries += postcard::to_stdvec(&entry).unwrap().len();
+                            sides[listener].merge(entry);
+                        }
+                        fetches[listener].came(LinkId(1), Set::Catalogue, rest, true, Instant::START);
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+            while let Some((_, set, wanted)) = fetches[listener].poll_wish() {
+                replies.push(PeerMessage::Want(set, vec![wanted]));
+            }
+            said = replies;
+            speaker = listener;
+        }
+        cost
+    }
+
+    fn files() -> impl Strategy<Value = Vec<(u64, u64)>> {
+        proptest::collection::vec((0..400_u64, 1..4_u64), 0..300)
+    }
+
+    proptest! {
+        #[test]
+        fn convergence_any_two_sets_become_their_union(a in files(), b in files()) {
+            let set = |files: &[(u64, u64)]| files.iter().map(|(file, version)| update(*file, *version)).collect();
+            let (mut left, mut right): (Catalogue, Catalogue) = (set(&a), set(&b));
+            let mut union = left.clone();
+            for entry in right.iter() {
+                union.merge(entry.clone());
+            }
+            reconcile(&mut left, &mut right);
+            prop_assert!(left == union);
+            prop_assert!(right == union);
+            prop_assert_eq!(left.total(), right.total());
+        }
+    }
+
+    #[test]
+    fn ten_of_100_000_files_cost_six_round_trips_and_64_kib_at_most() {
+        let mut a: Catalogue = (0..100_000).map(|file| update(file, 1)).collect();
+        let mut b = a.clone();
+        for file in 0..5 {
+            a.merge(update(file * 17_000, 2));
+            b.merge(update(1_000_000 + file, 1));
+        }
+        let cost = reconcile(&mut a, &mut b);
+        println!("{cost:?}");
+        assert!(a == b);
+        assert!(cost.half_trips <= 12 && cost.bytes <= 64 * 1024, "{cost:?}");
+    }
+
+    #[test]
+    fn one_of_a_million_files_costs_20_kb_at_most() {
+        let mut a: Catalogue = (0..1_000_000).map(|file| update(file, 1)).collect();
+        let mut b = a.clone();
+        a.merge(update(123_456, 2));
+        let cost = reconcile(&mut a, &mut b);
+        println!("{cost:?}");
+        assert!(a == b);
+        assert!(cost.bytes <= 20_000, "{cost:?}");
+    }
+
+    #[test]
+    fn a_newcomer_gets_everything_for_little_more_than_its_bytes() {
+        let mut a: Catalogue = (0..100_000).map(|file| update(file, 1)).collect();
+        let mut b = Catalogue::default();
+        let cost = reconcile(&mut a, &mut b);
+        println!("{cost:?}");
+        assert!(a == b);
+        assert!(cost.bytes * 10 <= cost.entries * 13, "{cost:?}");
+    }
+}

@@ -1,0 +1,198 @@
+//! Which broadcasts have come: for each source the number up to which all are here, and what came beyond. Duplicates
+//! are known for good, and gaps are seen at once, in memory of the number of sources.
+
+use std::collections::BTreeMap;
+
+use crate::gossip::io::LinkId;
+use crate::time::Instant;
+use crate::wire::peer::{IdRange, MessageId, Source};
+
+/// A source that is heard of for the first time at a number up to this is taken to have been missed from its first
+/// broadcast on; at a larger number its past is left to the reconciliation. A guess: what a link holds in flight.
+const MISSED_PAST: u64 = 64;
+
+/// All sources.
+#[derive(Debug)]
+pub struct Streams {
+    known: BTreeMap<Source, Stream>,
+    sources_max: usize,
+    gaps_max: usize,
+}
+
+/// One source.
+#[derive(Debug)]
+struct Stream {
+    /// All up to this have come.
+    all_to: u64,
+    /// What came beyond: first and last of each run.
+    ahead: BTreeMap<u64, u64>,
+    heard: Instant,
+    latest: Latest,
+}
+
+/// How the newest broadcast of a source came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Latest {
+    /// Its number.
+    pub seq: u64,
+    /// Over which link; absent for this node's own.
+    pub link: Option<LinkId>,
+    /// Over how many links in all.
+    pub hops: u16,
+}
+
+impl Streams {
+    /// Knows no source.
+    pub fn new(sources_max: usize, gaps_max: usize) -> Self {
+        Self { known: BTreeMap::new(), sources_max, gaps_max }
+    }
+
+    /// A broadcast has come. Says whether for the first time.
+    pub fn note(&mut self, id: MessageId, link: Option<LinkId>, hops: u16, now: Instant) -> bool {
+        if !self.known.contains_key(&id.source) {
+            self.make_room();
+            let all_to = if id.seq <= MISSED_PAST { 0 } else { id.seq - 1 };
+            let latest = Latest { seq: 0, link, hops };
+            self.known.insert(id.source, Stream { all_to, ahead: BTreeMap::new(), heard: now, latest });
+        }
+        let Some(stream) = self.known.get_mut(&id.source) else { return false };
+        let fresh = stream.take(id.seq, self.gaps_max);
+        if fresh {
+            stream.heard = now;
+            if id.seq > stream.latest.seq {
+                stream.latest = Latest { seq: id.seq, link, hops };
+            }
+        }
+        fresh
+    }
+
+    /// The parts of `range` that haven't come.
+    pub fn missing(&self, range: IdRange) -> Vec<IdRange> {
+        let IdRange { source, first, last } = range;
+        let Some(stream) = self.known.get(&source) else {
+            let first = if last <= MISSED_PAST { first } else { first.max(last - MISSED_PAST + 1) };
+            return if first <= last { vec![IdRange { source, first, last }] } else { Vec::new() };
+        };
+        let mut missing = Vec::new();
+        let mut next = first.max(stream.all_to + 1);
+        for (from, to) in stream.ahead.range(..=last) {
+            if *to < next {
+                continue;
+            }
+            if *from > next {
+                missing.push(IdRange { source, first: next, last: from - 1 });
+            }
+            next = to.saturating_add(1);
+        }
+        if next <= last {
+            missing.push(IdRange { source, first: next, last });
+        }
+        missing
+    }
+
+    /// What is missing before a broadcast that has come.
+    pub fn gap_before(&self, id: MessageId) -> Option<IdRange> {
+        let stream = self.known.get(&id.source)?;
+        let first = stream.all_to + 1;
+        let range = IdRange { source: id.source, first, last: id.seq.checked_sub(1)? };
+        (range.first <= range.last).then_some(range)
+    }
+
+    /// How the newest broadcast of a source came.
+    pub fn latest(&self, source: Source) -> Option<Latest> {
+        self.known.get(&source).map(|stream| stream.latest)
+    }
+
+    /// The one that has been silent the longest gives way where there are as many as there may be.
+    fn make_room(&mut self) {
+        if self.known.len() < self.sources_max {
+            return;
+        }
+        let oldest = self.known.iter().min_by_key(|(_, stream)| stream.heard).map(|(source, _)| *source);
+        if let Some(oldest) = oldest {
+            self.known.remove(&oldest);
+        }
+    }
+}
+
+impl Stream {
+    fn take(&mut self, seq: u64, gaps_max: usize) -> bool {
+        if seq <= self.all_to || self.ahead.range(..=seq).next_back().is_some_and(|(_, last)| *last >= seq) {
+            return false;
+        }
+        if seq == self.all_to + 1 {
+            self.all_to = seq;
+        } else {
+            let before = self.ahead.range(..seq).next_back().map(|(first, last)| (*first, *last));
+            match before.filter(|(_, last)| last + 1 == seq) {
+                Some((first, _)) => self.ahead.insert(first, seq),
+                None => self.ahead.insert(seq, seq),
+            };
+            self.join_after(seq);
+            if self.ahead.len() > gaps_max {
+                // The oldest gap is left to the reconciliation.
+                self.all_to = self.ahead.first_key_value().map_or(self.all_to, |(first, _)| first - 1);
+            }
+        }
+        while let Some(run) = self.ahead.first_entry().filter(|run| *run.key() <= self.all_to.saturating_add(1)) {
+            self.all_to = self.all_to.max(run.remove());
+        }
+        true
+    }
+
+    /// Joins the run that ends at `seq` with the one that begins behind it.
+    fn join_after(&mut self, seq: u64) {
+        let Some(after) = seq.checked_add(1) else { return };
+        if let Some(end) = self.ahead.remove(&after)
+            && let Some((_, last)) = self.ahead.range_mut(..=seq).next_back()
+        {
+            *last = end;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::{prop_assert_eq, proptest};
+
+    use super::*;
+
+    const SOURCE: Source = Source(1);
+
+    proptest! {
+        #[test]
+        fn convergence_whatever_the_order_each_broadcast_is_new_once(seqs in proptest::collection::vec(1..60_u64, 1..200)) {
+            let mut streams = Streams::new(8, 64);
+            let mut seen = BTreeSet::new();
+            for seq in seqs {
+                let fresh = streams.note(MessageId { source: SOURCE, seq }, None, 0, Instant::START);
+                prop_assert_eq!(fresh, seen.insert(seq));
+                let missing: Vec<u64> = streams.missing(IdRange { source: SOURCE, first: 1, last: 64 })
+                    .into_iter().flat_map(|range| range.first..=range.last).collect();
+                let expected: Vec<u64> = (1..=64).filter(|seq| !seen.contains(seq)).collect();
+                prop_assert_eq!(missing, expected);
+            }
+        }
+
+        #[test]
+        fn bounded_memory_no_order_makes_more_runs_than_allowed(seqs in proptest::collection::vec(1..u64::MAX, 1..200)) {
+            let mut streams = Streams::new(8, 16);
+            for seq in seqs {
+                streams.note(MessageId { source: SOURCE, seq }, None, 0, Instant::START);
+                prop_assert_eq!(streams.known[&SOURCE].ahead.len() <= 16, true);
+            }
+        }
+    }
+
+    #[test]
+    fn bounded_memory_the_source_that_was_silent_longest_gives_way() {
+        let mut streams = Streams::new(4, 16);
+        for number in 0..100 {
+            let id = MessageId { source: Source(number), seq: 1 };
+            assert!(streams.note(id, None, 0, Instant::from_micros(number)));
+        }
+        assert_eq!(streams.known.keys().map(|source| source.0).collect::<Vec<_>>(), [96, 97, 98, 99]);
+    }
+}
