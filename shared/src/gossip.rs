@@ -25,11 +25,13 @@
 //! A driver feeds a [`node::Node`] with [`io::Input`]s, drains its [`io::Output`]s after each, and wakes it at
 //! `next_wake`. There are two drivers: the server's peer actor and the simulator in [`crate::sim`].
 
+pub mod anchor;
 pub mod book;
 pub mod branch;
 pub mod catalogue;
 pub mod census;
 pub mod config;
+pub mod estimate;
 pub mod io;
 pub mod ledger;
 pub mod links;

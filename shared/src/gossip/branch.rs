@@ -9,9 +9,6 @@ use crate::wire::peer::{MessageId, Source};
 /// The wait for an announced broadcast on a link whose round trip isn't measured yet: RFC 6298's first RTO is 1 s, for
 /// the whole Internet; a lost graft here costs a repetition only.
 pub const FIRST_WAIT: Duration = Duration::from_millis(100);
-/// How often the wait before a graft doubles at most, and how long that may make it.
-const MAX_RASH: u32 = 8;
-const LONGEST_WAIT: Duration = Duration::from_millis(500);
 /// One link with a neighbour.
 #[derive(Debug)]
 pub struct Branch {
@@ -29,8 +26,6 @@ pub struct Branch {
     pub settled: u32,
     /// How long an answer usually takes here.
     pub wait: Duration,
-    /// Grafts that turned out to be rash, less those that didn't: what was missing came by itself.
-    rash: u32,
 }
 
 impl Default for Branch {
@@ -44,28 +39,11 @@ impl Default for Branch {
             announce_at: None,
             settled: 0,
             wait: FIRST_WAIT,
-            rash: 0,
         }
     }
 }
 
 impl Branch {
-    /// How long an answer usually takes here was measured.
-    pub fn measured(&mut self, wait: Duration) {
-        self.wait = wait;
-        self.rash = self.rash.saturating_sub(1);
-    }
-
-    /// What was asked for came, as the answer or by itself.
-    pub fn grafted(&mut self, answered: bool) {
-        self.rash = if answered { self.rash.saturating_sub(1) } else { (self.rash + 1).min(MAX_RASH) };
-    }
-
-    /// How long something that is announced here may take to come by itself.
-    pub fn graft_wait(&self) -> Duration {
-        (self.wait * 2_u32.saturating_pow(self.rash)).min(self.wait.max(LONGEST_WAIT))
-    }
-
     /// Something came that is to be announced here, once `delay` is over.
     pub fn announce_later(&mut self, id: MessageId, hops: u16, delay: Duration, now: Instant) {
         let range = self.unannounced.entry(id.source).or_insert((id.seq, id.seq, hops));

@@ -71,6 +71,9 @@ pub struct Broadcast {
     /// The pause before received news is announced on the lazy links, short after a change of the tree or of a
     /// neighbour, doubling while nobody grafts. The paper leaves the policy open (section 3.4).
     pub announce: Backoff,
+    /// The pause between two beacons of the source from which the tree's distances are counted, while others send and it
+    /// doesn't: short at first, so that the tree soon has its shape.
+    pub beacon: Backoff,
     /// By how many hops another neighbour must be nearer to the source to become the parent (section 3.8). The paper
     /// has 7 for its size; a shared tree with few hops needs less.
     pub optimise_hops: u16,
@@ -175,7 +178,8 @@ impl Default for Broadcast {
     fn default() -> Self {
         Self {
             announce: Backoff { first: Duration::from_millis(10), longest: Duration::from_secs(1) },
-            optimise_hops: 4,
+            beacon: Backoff { first: Duration::from_millis(500), longest: Duration::from_secs(10) },
+            optimise_hops: 2,
             kept: 8192,
             sources: 16_384,
             gaps: 256,

@@ -227,7 +227,7 @@ impl Node {
             self.shuffle(now);
         }
         self.tell_of_myself(now);
-        self.tree.tick(now);
+        self.tree.tick(now, &mut self.rng);
     }
 
     // --- links ------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use crate::gossip::config::Liveness;
+use crate::gossip::estimate::Estimate;
 use crate::time::Instant;
 
 /// One link's heartbeat.
@@ -19,8 +20,7 @@ pub struct Pulse {
     asked: Option<Instant>,
     nonce: u32,
     suspected: bool,
-    /// Smoothed round trip and its variation.
-    round_trip: Option<(Duration, Duration)>,
+    round_trip: Estimate,
 }
 
 /// What is to be done about a link.
@@ -39,7 +39,7 @@ pub enum Verdict {
 impl Pulse {
     /// A link that opens now.
     pub fn new(now: Instant) -> Self {
-        Self { heard: now, unanswered: None, asked: None, nonce: 0, suspected: false, round_trip: None }
+        Self { heard: now, unanswered: None, asked: None, nonce: 0, suspected: false, round_trip: Estimate::default() }
     }
 
     /// Something was heard.
@@ -58,21 +58,17 @@ impl Pulse {
     pub fn answered(&mut self, nonce: u32, now: Instant) {
         let Some(asked) = self.asked.filter(|_| nonce == self.nonce) else { return };
         self.asked = None;
-        let sample = now - asked;
-        self.round_trip = Some(match self.round_trip {
-            None => (sample, sample / 2),
-            Some((smooth, variation)) => (smooth * 7 / 8 + sample / 8, variation * 3 / 4 + smooth.abs_diff(sample) / 4),
-        });
+        self.round_trip.sample(now - asked);
     }
 
     /// The smoothed round trip; `None` before the first answer.
     pub fn round_trip(&self) -> Option<Duration> {
-        self.round_trip.map(|(smooth, _)| smooth)
+        self.round_trip.usual()
     }
 
-    /// How long an answer on this link takes at most, if all is well: RFC 6298's RTO.
+    /// How long an answer on this link takes at most, if all is well.
     pub fn usual_wait(&self) -> Option<Duration> {
-        self.round_trip.map(|(smooth, variation)| smooth + variation * 4)
+        self.round_trip.longest()
     }
 
     /// Ask at once, unless that is under way.

@@ -19,8 +19,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::backoff::Backoff;
+use crate::gossip::anchor::Anchor;
 use crate::gossip::branch::{Branch, FIRST_WAIT};
 use crate::gossip::config::Broadcast;
+use crate::gossip::estimate::Estimate;
 use crate::gossip::io::LinkId;
 use crate::gossip::recent::{Pushed, Recent};
 use crate::gossip::streams::Streams;
@@ -31,6 +33,8 @@ use crate::wire::peer::{Announced, IdRange, MAX_RANGES, MessageId, Payload, Peer
 /// How often a missing range is asked for, each time of another neighbour if there is one, before it is left to the
 /// reconciliation.
 const MAX_ASKED: u32 = 8;
+/// The longest wait for something that was announced, on a link whose answers take less. A guess.
+const LONGEST_WAIT: Duration = Duration::from_millis(500);
 /// Neighbours that are remembered to have a missing range.
 const MAX_HOLDERS: usize = 8;
 
@@ -40,7 +44,15 @@ pub struct Tree {
     config: Broadcast,
     own: Source,
     published: u64,
+    /// When this node last sent something of its own.
+    spoke: Instant,
+    beacon_at: Option<Instant>,
+    /// Beacons sent since others were nearer to being the anchor.
+    beacons: u32,
     streams: Streams,
+    anchor: Anchor,
+    /// How long after its announcement a broadcast comes by itself.
+    late: Estimate,
     recent: Recent,
     /// By source.
     missing: BTreeMap<Source, Missing>,
@@ -58,10 +70,10 @@ pub struct Tree {
 struct Missing {
     /// All gaps are in here.
     range: IdRange,
+    since: Instant,
+    /// When it is asked for.
     at: Instant,
     asked: u32,
-    /// What was asked for last.
-    wanted: Vec<IdRange>,
     /// Who has it; the last is the one that was asked last.
     holders: VecDeque<LinkId>,
 }
@@ -72,7 +84,12 @@ impl Tree {
         Self {
             own,
             published: 0,
+            spoke: Instant::START,
+            beacon_at: None,
+            beacons: 0,
             streams: Streams::new(config.sources, config.gaps),
+            anchor: Anchor::default(),
+            late: Estimate::default(),
             recent: Recent::default(),
             missing: BTreeMap::new(),
             branches: BTreeMap::new(),
@@ -91,7 +108,7 @@ impl Tree {
     /// When [`Tree::tick`] has something to do.
     pub fn next_wake(&self) -> Option<Instant> {
         let announcements = self.branches.values().filter_map(|branch| branch.announce_at);
-        announcements.chain(self.missing.values().map(|missing| missing.at)).min()
+        announcements.chain(self.missing.values().map(|missing| missing.at)).chain(self.beacon_at).min()
     }
 
     /// The links on which news is pushed.
@@ -148,7 +165,7 @@ impl Tree {
     /// How long an answer usually takes on a link.
     pub fn measured(&mut self, link: LinkId, wait: Duration) {
         if let Some(branch) = self.branches.get_mut(&link) {
-            branch.measured(wait);
+            branch.wait = wait;
         }
     }
 
@@ -170,6 +187,8 @@ impl Tree {
     /// Sends something of this node's own.
     pub fn publish(&mut self, payload: Payload, now: Instant, rng: &mut Rng) {
         self.published += 1;
+        self.spoke = now;
+        self.beacon_at = None;
         let id = MessageId { source: self.own, seq: self.published };
         self.streams.note(id, None, 0, now);
         self.spread(id, Pushed { hops: 0, payload }, None, now, rng);
@@ -188,11 +207,22 @@ impl Tree {
         {
             branch.eager = true;
         }
-        self.learn_from_grafts(link, id);
+        self.learn_from_what_was_missing(link, id, now);
         if let Some(gap) = self.streams.gap_before(id) {
             self.miss(gap, link, now);
         }
         self.spread(id, pushed, Some(link), now, rng);
+        self.plan_beacon(now, rng);
+    }
+
+    /// Others send: if the tree's distances are counted from here, they must hear from here, too.
+    fn plan_beacon(&mut self, now: Instant, rng: &mut Rng) {
+        if !self.anchor.is(self.own) {
+            self.beacons = 0;
+        } else if self.beacon_at.is_none() {
+            let pause = self.config.beacon.delay(self.beacons, rng);
+            self.beacon_at = Some(now.max(self.spoke + pause));
+        }
     }
 
     /// A broadcast came once too often: the link is none of the tree's (section 3.5).
@@ -209,6 +239,7 @@ impl Tree {
     }
 
     fn spread(&mut self, id: MessageId, pushed: Pushed, from: Option<LinkId>, now: Instant, rng: &mut Rng) {
+        self.anchor.heard(id.source, matches!(pushed.payload, Payload::Beacon), now);
         let mut to = Vec::new();
         for (link, branch) in self.branches.iter_mut().filter(|(link, _)| Some(**link) != from) {
             if branch.congested {
@@ -266,7 +297,7 @@ impl Tree {
             if let Some(branch) = self.branches.get_mut(&link) {
                 branch.has(range.source, range.last);
             }
-            if missing.is_empty() {
+            if missing.is_empty() && self.anchor.is(range.source) {
                 self.optimise(link, *range, *hops, now);
             }
             for range in missing {
@@ -298,15 +329,15 @@ impl Tree {
     }
 
     fn miss(&mut self, range: IdRange, holder: LinkId, now: Instant) {
-        let wait = self.branches.get(&holder).map_or(FIRST_WAIT, Branch::graft_wait);
+        let wait = self.graft_wait(holder);
         if self.missing.len() >= self.config.gaps && !self.missing.contains_key(&range.source) {
             return; // the reconciliation finds it
         }
         let missing = self.missing.entry(range.source).or_insert_with(|| Missing {
             range,
+            since: now,
             at: now + wait,
             asked: 0,
-            wanted: Vec::new(),
             holders: VecDeque::new(),
         });
         missing.range.first = missing.range.first.min(range.first);
@@ -316,20 +347,30 @@ impl Tree {
         }
     }
 
-    /// What a graft asked for has come: from the neighbour that was asked, or by itself. In the second case the wait was
-    /// too short, and doubles (as RFC 6298's timer does, section 5.5).
-    fn learn_from_grafts(&mut self, link: LinkId, id: MessageId) {
-        let asked = self.missing.get(&id.source);
-        let asked = asked.filter(|missing| missing.wanted.iter().any(|range| range.has(id.seq)));
-        let Some(holder) = asked.and_then(|missing| missing.holders.back()) else { return };
-        let Some(branch) = self.branches.get_mut(holder) else { return };
-        branch.grafted(*holder == link);
+    /// How long something that was announced by a neighbour may take to come by itself.
+    fn graft_wait(&self, holder: LinkId) -> Duration {
+        let answer = self.branches.get(&holder).map_or(FIRST_WAIT, |branch| branch.wait);
+        answer.max(self.late.longest().unwrap_or_default().min(LONGEST_WAIT))
+    }
+
+    /// What was announced has come, by itself unless the neighbour that was asked for it sent it (then nobody knows how
+    /// long it would have taken: RFC 6298, section 3, Karn's algorithm).
+    fn learn_from_what_was_missing(&mut self, link: LinkId, id: MessageId, now: Instant) {
+        let Some(missing) = self.missing.get(&id.source).filter(|missing| missing.range.has(id.seq)) else { return };
+        let answered = missing.asked > 0 && missing.holders.back() == Some(&link);
+        if !answered {
+            self.late.sample(now - missing.since);
+        }
     }
 
     /// Does what is due.
-    pub fn tick(&mut self, now: Instant) {
+    pub fn tick(&mut self, now: Instant, rng: &mut Rng) {
         self.announce(now);
         self.graft(now);
+        if self.beacon_at.take_if(|at| *at <= now).is_some() && self.anchor.is(self.own) {
+            self.beacons = self.beacons.saturating_add(1);
+            self.publish(Payload::Beacon, now, rng);
+        }
     }
 
     fn announce(&mut self, now: Instant) {
@@ -363,12 +404,11 @@ impl Tree {
             }
             let Some(branch) = self.branches.get_mut(&holder) else { continue };
             branch.eager = true;
-            missing.at = now + branch.graft_wait() * 2;
+            missing.at = now + branch.wait * 2;
             missing.asked += 1;
             missing.holders.push_back(holder);
             self.unsettle(holder);
-            missing.wanted = rest.into_iter().take(MAX_RANGES).collect();
-            self.said.push_back((vec![holder], PeerMessage::Graft(missing.wanted.clone())));
+            self.said.push_back((vec![holder], PeerMessage::Graft(rest.into_iter().take(MAX_RANGES).collect())));
             self.missing.insert(source, missing);
         }
     }

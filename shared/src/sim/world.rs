@@ -308,14 +308,15 @@ impl World {
 
     fn arrives(&mut self, link: LinkId, to: Life, bytes: &[u8]) -> Result<(), Violation> {
         let Some(wire) = self.wires.get(&link) else { return Ok(()) };
-        let Some(from) = wire.ends.into_iter().find(|end| *end != to) else { return Ok(()) };
+        let Some(far_end) = wire.far_end(to) else { return Ok(()) };
+        let Some(from) = wire.ends.get(far_end).copied() else { return Ok(()) };
         if self.are_apart(from.host, to.host) {
             return Ok(());
         }
         let is_open = wire.ends.into_iter().zip(wire.open).any(|(end, open)| end == to && open);
         if !is_open {
-            // What a socket that is gone answers.
-            let at = self.now + self.scenario.network.latency.0;
+            // What a socket that is gone answers, behind what was said before it was closed.
+            let at = wire.end_arrives(far_end, self.now);
             self.queue.push(at, Happening::Closed { link, to: from });
             return Ok(());
         }

@@ -76,6 +76,7 @@ pub fn encode(message: &PeerMessage) -> Result<Vec<u8>, FrameError> {
             Payload::Update(update) => write(frame, &(id, hops, &**update)),
             Payload::Record(record) => write(frame, &(id, hops, &**record)),
             Payload::Suspect(peer) => write(frame, &(id, hops, peer)),
+            Payload::Beacon => write(frame, &(id, hops)),
         },
         PeerMessage::Have(announced) => write(frame, announced),
         PeerMessage::Graft(ranges) => write(frame, ranges),
@@ -126,6 +127,7 @@ fn kind(message: &PeerMessage) -> u8 {
         PeerMessage::Submit { .. } => 18,
         PeerMessage::Accepted { .. } => 19,
         PeerMessage::Refused { .. } => 20,
+        PeerMessage::Broadcast { payload: Payload::Beacon, .. } => 21,
     }
 }
 
@@ -157,6 +159,7 @@ pub fn decode(payload: &[u8]) -> Result<Option<PeerMessage>, FrameError> {
         18 => read(fields).map(|(request, update)| PeerMessage::Submit { request, update }),
         19 => read(fields).map(|request| PeerMessage::Accepted { request }),
         20 => read(fields).map(|(request, reason)| PeerMessage::Refused { request, reason }),
+        21 => broadcast(fields, |()| Payload::Beacon),
         _ => return Ok(None),
     };
     let message = message.map_err(|source| FrameError::Malformed { kind, source })?;
@@ -218,7 +221,7 @@ fn check_limits(message: &PeerMessage) -> Result<(), FrameError> {
         PeerMessage::ForwardJoin { .. }
         | PeerMessage::Ping { .. }
         | PeerMessage::Pong { .. }
-        | PeerMessage::Broadcast { payload: Payload::Suspect(_), .. }
+        | PeerMessage::Broadcast { payload: Payload::Suspect(_) | Payload::Beacon, .. }
         | PeerMessage::Prune
         | PeerMessage::Accepted { .. } => Ok(()),
     }

@@ -112,6 +112,8 @@ pub enum Payload {
     Record(Arc<Record>),
     /// A peer is silent on a link of the sender; whoever has another link with it looks at once.
     Suspect(PeerId),
+    /// Nothing: the source from which the tree's distances are counted shows how far it is.
+    Beacon,
 }
 
 /// Where an entry lies in a reconciled set: the first 16 bytes of its name's BLAKE3 hash.
@@ -290,6 +292,7 @@ impl PeerMessage {
             Self::Broadcast { payload: Payload::Update(_), .. } => "update",
             Self::Broadcast { payload: Payload::Record(_), .. } => "record",
             Self::Broadcast { payload: Payload::Suspect(_), .. } => "suspect",
+            Self::Broadcast { payload: Payload::Beacon, .. } => "beacon",
             Self::Have(_) => "have",
             Self::Graft(_) => "graft",
             Self::Prune => "prune",

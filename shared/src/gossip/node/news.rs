@@ -20,6 +20,7 @@ impl Node {
             Payload::Update(update) => self.received(now, from, update, Some(hops)),
             Payload::Record(record) => first_time && self.take_record(now, record),
             Payload::Suspect(peer) => first_time && self.doubt(now, *peer),
+            Payload::Beacon => first_time,
         };
         // What is known but no duplicate is passed on, too: those behind would miss its number.
         if first_time || news {

@@ -23,8 +23,8 @@ impl Node {
         for addr in addrs {
             if self.book.learn(addr, now, &mut self.rng) {
                 self.event(NodeEvent::Learned { addr });
-                if self.sought > 0 {
-                    self.seek_at = self.seek_at.min(now + self.config.views.redial.delay(0, &mut self.rng));
+                if self.links.active() < self.config.views.active {
+                    self.seek_at = self.seek_at.min(now + self.config.views.seek.delay(self.sought, &mut self.rng));
                 }
             }
         }
@@ -93,7 +93,6 @@ impl Node {
         let views = &self.config.views;
         let mine = addr == self.me.listen || self.links.neighbours().any(|(_, _, other)| other == addr);
         let next = self.rng.pick(self.neighbours_but(from)).filter(|_| ttl > 0);
-        let room = self.links.active() < views.active_max;
         if ttl == views.passive_walk {
             self.learn(now, vec![addr]);
         }
@@ -105,7 +104,7 @@ impl Node {
             );
         } else if !mine {
             self.learn(now, vec![addr]);
-            if room && self.book.wish(&addr).is_none() {
+            if self.book.wish(&addr).is_none() {
                 self.dial(addr, Wish::Neighbour);
             }
         }

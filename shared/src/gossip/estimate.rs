@@ -1,0 +1,30 @@
+//! How long something usually takes, and how long it takes at most if all is well (RFC 6298, section 2).
+
+use std::time::Duration;
+
+/// Follows what was measured.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Estimate {
+    /// Smoothed, and its variation; absent before the first sample.
+    known: Option<(Duration, Duration)>,
+}
+
+impl Estimate {
+    /// One measurement.
+    pub fn sample(&mut self, sample: Duration) {
+        self.known = Some(match self.known {
+            None => (sample, sample / 2),
+            Some((smooth, variation)) => (smooth * 7 / 8 + sample / 8, variation * 3 / 4 + smooth.abs_diff(sample) / 4),
+        });
+    }
+
+    /// The smoothed value; `None` before the first sample.
+    pub fn usual(&self) -> Option<Duration> {
+        self.known.map(|(smooth, _)| smooth)
+    }
+
+    /// RFC 6298's RTO; `None` before the first sample.
+    pub fn longest(&self) -> Option<Duration> {
+        self.known.map(|(smooth, variation)| smooth + variation * 4)
+    }
+}
