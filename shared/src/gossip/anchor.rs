@@ -27,6 +27,11 @@ pub struct Anchor {
 }
 
 impl Anchor {
+    /// Whether nothing has been heard yet.
+    pub fn is_unknown(&self) -> bool {
+        self.chosen.is_none()
+    }
+
     /// Whether it is this one.
     pub fn is(&self, source: Source) -> bool {
         self.chosen.is_some_and(|(chosen, _)| chosen == source)

@@ -157,7 +157,7 @@ impl Default for Views {
     fn default() -> Self {
         Self {
             active: 5,
-            active_max: 7,
+            active_max: 8,
             passive: 30,
             join_walk: 6,
             passive_walk: 3,

@@ -322,7 +322,7 @@ impl Node {
             }
             PeerMessage::Have(announced) => self.tree.announced(id, &announced, now),
             PeerMessage::Graft(wanted) => {
-                if !self.tree.grafted(id, &wanted) {
+                if !self.tree.grafted(id, &wanted, now) {
                     self.compare_with(now, id);
                 }
             }

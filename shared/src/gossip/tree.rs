@@ -120,7 +120,11 @@ impl Tree {
 
     /// A neighbour is there. A new link is part of the tree until it proves superfluous (section 3.6).
     pub fn linked(&mut self, link: LinkId) {
-        self.branches.insert(link, Branch::default());
+        let eager = self.anchor.is_unknown() || self.eager().next().is_none();
+        self.branches.insert(link, Branch { eager, ..Branch::default() });
+        if eager {
+            self.said.push_back((vec![link], PeerMessage::Graft(Vec::new())));
+        }
         self.unsettle_all();
     }
 
@@ -231,11 +235,16 @@ impl Tree {
         let Some(branch) = self.branches.get_mut(&link) else { return };
         branch.has(id.source, id.seq);
         if branch.eager || now - branch.pruned > branch.wait * 2 {
-            branch.eager = false;
-            branch.pruned = now;
-            branch.settled = 0;
-            self.said.push_back((vec![link], PeerMessage::Prune));
+            self.prune(link, now);
         }
+    }
+
+    fn prune(&mut self, link: LinkId, now: Instant) {
+        let Some(branch) = self.branches.get_mut(&link) else { return };
+        branch.eager = false;
+        branch.pruned = now;
+        branch.settled = 0;
+        self.said.push_back((vec![link], PeerMessage::Prune));
     }
 
     fn spread(&mut self, id: MessageId, pushed: Pushed, from: Option<LinkId>, now: Instant, rng: &mut Rng) {
@@ -271,9 +280,11 @@ impl Tree {
 
     /// A neighbour wants to be pushed to, beginning with some broadcasts. Says whether all of them are still here; the
     /// others must be reconciled.
-    pub fn grafted(&mut self, link: LinkId, wanted: &[IdRange]) -> bool {
+    pub fn grafted(&mut self, link: LinkId, wanted: &[IdRange], now: Instant) -> bool {
         let Some(branch) = self.branches.get_mut(&link) else { return true };
         branch.eager = true;
+        // What came before the graft is pushed to nobody there any more: the neighbour learns of it at once.
+        branch.announce_at = branch.announce_at.map(|at| at.min(now));
         let mut complete = true;
         for range in wanted {
             let mut sent = 0;
@@ -311,21 +322,13 @@ impl Tree {
         let Some(latest) = self.streams.latest(range.source).filter(|latest| latest.seq == range.last) else { return };
         let Some(parent) = latest.link.filter(|parent| *parent != link) else { return };
         let nearer = hops.saturating_add(1).saturating_add(self.config.optimise_hops) <= latest.hops;
-        let links = (self.branches.get(&link), self.branches.get(&parent));
-        let (Some(other), Some(old)) = links else { return };
-        if !nearer || other.eager || !old.eager || other.congested {
-            return;
-        }
-        if let Some(branch) = self.branches.get_mut(&link) {
+        let old_is_eager = self.branches.get(&parent).is_some_and(|old| old.eager);
+        let Some(branch) = self.branches.get_mut(&link) else { return };
+        if nearer && old_is_eager && !branch.eager && !branch.congested {
             branch.eager = true;
+            self.said.push_back((vec![link], PeerMessage::Graft(Vec::new())));
+            self.prune(parent, now);
         }
-        if let Some(branch) = self.branches.get_mut(&parent) {
-            branch.eager = false;
-            branch.pruned = now;
-            branch.settled = 0;
-        }
-        self.said.push_back((vec![link], PeerMessage::Graft(Vec::new())));
-        self.said.push_back((vec![parent], PeerMessage::Prune));
     }
 
     fn miss(&mut self, range: IdRange, holder: LinkId, now: Instant) {
@@ -349,8 +352,10 @@ impl Tree {
 
     /// How long something that was announced by a neighbour may take to come by itself.
     fn graft_wait(&self, holder: LinkId) -> Duration {
-        let answer = self.branches.get(&holder).map_or(FIRST_WAIT, |branch| branch.wait);
-        answer.max(self.late.longest().unwrap_or_default().min(LONGEST_WAIT))
+        let Some(branch) = self.branches.get(&holder) else { return FIRST_WAIT };
+        // A parent announces only what it had before it became one: it doesn't come by itself.
+        let late = self.late.longest().filter(|_| !branch.eager).unwrap_or_default();
+        branch.wait.max(late.min(LONGEST_WAIT))
     }
 
     /// What was announced has come, by itself unless the neighbour that was asked for it sent it (then nobody knows how
