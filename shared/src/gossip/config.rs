@@ -162,7 +162,7 @@ impl Default for Views {
             join_walk: 6,
             passive_walk: 3,
             shuffle_walk: 6,
-            shuffle: (3, 4),
+            shuffle: (4, 11),
             shuffle_every: Backoff { first: Duration::from_secs(1), longest: Duration::from_mins(5) },
             join_patience: Duration::from_millis(500),
             redial: Backoff { first: Duration::from_millis(250), longest: Duration::from_secs(2) },
