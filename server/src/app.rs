@@ -128,7 +128,7 @@ fn swarm_config(flags: &Serve) -> SwarmConfig {
         limit: flags.max_peers,
         data_dir: Some(flags.data_dir.join("peers")),
         contacts: flags.contacts.clone(),
-        gossip: gossip(&flags.overlay.cluster),
+        gossip: gossip(&flags.overlay),
     }
 }
 
@@ -164,7 +164,7 @@ async fn run_peer(flags: Peer) -> anyhow::Result<()> {
         contacts: flags.contacts,
         inject: flags.inject,
         data_dir: flags.data_dir,
-        gossip: gossip(&flags.overlay.cluster),
+        gossip: gossip(&flags.overlay),
         ..PeerConfig::default()
     };
     let peer = peer::spawn(listener, config, Arc::new(Hub::new(OVERVIEW_FILES, false)), &tasks).await?;
@@ -222,8 +222,8 @@ fn run_simulation(flags: &Simulate) -> Result<(), SimulateError> {
     simulate::run(Order { scenario, peers, seed, runs, json }, &mut std::io::stdout())
 }
 
-fn gossip(cluster: &str) -> Config {
-    Config { cluster: cluster.to_owned(), ..Config::default() }
+fn gossip(overlay: &Overlay) -> Config {
+    Config { cluster: overlay.cluster.clone(), original: !overlay.no_json_lines, ..Config::default() }
 }
 
 fn check_exposure(host: IpAddr, overlay: &Overlay) -> Result<(), BadInput> {

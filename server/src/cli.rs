@@ -57,6 +57,10 @@ pub struct Overlay {
     /// write and delete. Without this flag only loopback addresses are accepted.
     #[arg(long, env = "GRAPEVINE_ALLOW_UNAUTHENTICATED")]
     pub allow_unauthenticated: bool,
+    /// Refuse peers and bridges of the original system, which speak JSON lines on the peers' ports. They know neither
+    /// clusters nor authentication.
+    #[arg(long, env = "GRAPEVINE_NO_JSON_LINES")]
+    pub no_json_lines: bool,
 }
 
 /// `grapevine serve`.

@@ -23,6 +23,7 @@ pub mod actor;
 pub mod conn;
 pub mod observer;
 pub mod outlets;
+pub mod speech;
 pub mod state;
 
 /// How long a peer that leaves may take to say its goodbyes and write what it knows.

@@ -22,6 +22,8 @@
 //!   bridge ── Submit {n, change} ──▶ entry peer ── Accepted {n} ──▶ bridge      once the change is on disk
 //! ```
 //!
+//! Peers of the original system speak JSON lines instead: see [`originals`].
+//!
 //! A driver feeds a [`node::Node`] with [`io::Input`]s, drains its [`io::Output`]s after each, and wakes it at
 //! `next_wake`. There are two drivers: the server's peer actor and the simulator in [`crate::sim`].
 
@@ -36,6 +38,7 @@ pub mod io;
 pub mod ledger;
 pub mod links;
 pub mod node;
+pub mod originals;
 pub mod pulse;
 pub mod recent;
 pub mod reconcile;

@@ -3,6 +3,7 @@
 
 pub mod census;
 pub mod frame;
+pub mod lines;
 pub mod overview;
 pub mod peer;
 pub mod queue;

@@ -13,6 +13,7 @@ use shared::gossip::io::{Input, LinkId, NodeEvent, Output, Ticket};
 use shared::gossip::node::{Identity, Node};
 use shared::stamp::Clock;
 use shared::time::Instant;
+use shared::wire::lines::Line;
 use shared::wire::peer::PeerMessage;
 use shared::wire::stream::PeerState;
 use shared::wire::update::FileUpdate;
@@ -112,7 +113,8 @@ impl Actor {
         let (open, all_said) = mpsc::channel(1);
         let began = tokio::time::Instant::now();
         let links = Outlets::new(config.traffic.clone());
-        let wires = Wires { events, open, tasks: tasks.clone(), traffic: config.traffic.clone() };
+        let (traffic, original) = (config.traffic.clone(), config.gossip.original);
+        let wires = Wires { events, open, tasks: tasks.clone(), traffic, original };
         Ok(Self {
             place,
             config,
@@ -227,9 +229,9 @@ impl Actor {
         match event {
             ConnEvent::Dialled { addr, stream: Ok(stream) } => self.link_up(stream, addr, Some(addr)),
             ConnEvent::Dialled { addr, stream: Err(_) } => self.feed(Input::DialFailed { addr }),
-            ConnEvent::Heard { link, messages } => {
-                let count = messages.len();
-                self.feed(Input::Messages { link, messages });
+            ConnEvent::Heard { link, said } => {
+                let count = said.count();
+                self.feed(said.on(link));
                 return count;
             }
             ConnEvent::Drained { link } => self.feed(Input::Drained { link }),
@@ -258,6 +260,7 @@ impl Actor {
                 match output {
                     Output::Dial { addr } => self.dial(addr),
                     Output::Send { to, message } => inputs.extend(self.say(&to, &message)),
+                    Output::SendLines { to, lines } => inputs.extend(self.say_lines(&to, &lines)),
                     Output::Close { link } => {
                         inputs.extend(self.links.write(link));
                         self.links.close(link);
@@ -273,6 +276,14 @@ impl Actor {
         let said = self.links.say(to, message);
         said.unwrap_or_else(|error| {
             error!(%error, peer.addr = %self.place.addr, "[P2P] a message can't be sent");
+            Vec::new()
+        })
+    }
+
+    fn say_lines(&mut self, to: &[LinkId], lines: &[Line]) -> Vec<Input> {
+        let said = self.links.say_lines(to, lines);
+        said.unwrap_or_else(|error| {
+            error!(%error, peer.addr = %self.place.addr, "[P2P] a line can't be sent");
             Vec::new()
         })
     }

@@ -1,4 +1,4 @@
-//! One TCP connection: bytes in and out, through [`shared::wire::frame`]. One task reads; what is said is written by
+//! One TCP connection: bytes in and out; what they mean is in [`super::speech`]. One task reads; what is said is written by
 //! the peer itself, without a detour, and by a task of its own only while the other end doesn't keep up.
 //!
 //! ```text
@@ -16,14 +16,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use shared::gossip::io::LinkId;
-use shared::wire::frame::{Decoder, FrameError};
-use shared::wire::peer::PeerMessage;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::peer::speech::{Said, Speech};
 use crate::shutdown::Tasks;
 
 /// Bytes that wait for one neighbour before its link counts as busy.
@@ -77,7 +76,7 @@ pub enum ConnEvent {
         /// The link.
         link: LinkId,
         /// What came with one read.
-        messages: Vec<PeerMessage>,
+        said: Said,
     },
     /// Everything that waited on a link is written.
     Drained {
@@ -104,6 +103,8 @@ pub struct Wires {
     pub tasks: Tasks,
     /// Where they count.
     pub traffic: Arc<Traffic>,
+    /// Whether the other side may speak the original's lines.
+    pub original: bool,
 }
 
 /// The sending side of a connection. Dropping it closes the connection once everything queued is out.
@@ -176,7 +177,8 @@ impl Conn {
             traffic: wires.traffic.clone(),
             _open: wires.open.clone(),
         };
-        let reader = Reader { link, input, events: wires.events.clone() };
+        let speech = Speech::Unknown { original: wires.original };
+        let reader = Reader { link, input, speech, events: wires.events.clone() };
         let (cut, finished, open) = (sink.cut.clone(), sink.finished.clone(), wires.open.clone());
         wires.tasks.spawn(async move {
             reader.run(cut, finished).await;
@@ -302,6 +304,7 @@ pub async fn dial(addr: SocketAddr, events: mpsc::Sender<ConnEvent>, token: Canc
 struct Reader {
     link: LinkId,
     input: OwnedReadHalf,
+    speech: Speech,
     events: mpsc::Sender<ConnEvent>,
 }
 
@@ -325,24 +328,23 @@ impl Reader {
 
     /// Says why it ended.
     async fn read(&mut self) -> String {
-        let mut decoder = Decoder::default();
         loop {
             if let Err(error) = self.input.readable().await {
                 return error.to_string();
             }
-            match take(&self.input, &mut decoder) {
+            match take(&self.input, &mut self.speech) {
                 Ok(0) => return "closed by the other side".to_owned(),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
                 Err(error) => return error.to_string(),
             }
-            let (messages, failure) = decode(&mut decoder);
-            let heard = ConnEvent::Heard { link: self.link, messages };
+            let (said, failure) = self.speech.take();
+            let heard = ConnEvent::Heard { link: self.link, said };
             if self.events.send(heard).await.is_err() {
                 return "the peer has stopped".to_owned();
             }
             if let Some(failure) = failure {
-                return format!("bad frame: {failure}");
+                return failure;
             }
         }
     }
@@ -353,22 +355,11 @@ thread_local! {
     static CHUNK: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
 }
 
-/// Moves what the socket has to the decoder.
-fn take(input: &OwnedReadHalf, decoder: &mut Decoder) -> io::Result<usize> {
+/// Moves what the socket has to its decoder.
+fn take(input: &OwnedReadHalf, speech: &mut Speech) -> io::Result<usize> {
     CHUNK.with_borrow_mut(|chunk| {
         let count = input.try_read(chunk)?;
-        decoder.push(chunk.get(..count).unwrap_or_default());
+        speech.push(chunk.get(..count).unwrap_or_default());
         Ok(count)
     })
-}
-
-fn decode(decoder: &mut Decoder) -> (Vec<PeerMessage>, Option<FrameError>) {
-    let mut messages = Vec::new();
-    loop {
-        match decoder.next_message() {
-            Ok(Some(message)) => messages.push(message),
-            Ok(None) => return (messages, None),
-            Err(error) => return (messages, Some(error)),
-        }
-    }
 }

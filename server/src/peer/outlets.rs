@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use shared::gossip::io::{Input, LinkId};
 use shared::wire::frame::{self, FrameError};
+use shared::wire::lines::{self, Line, LineError};
 use shared::wire::peer::{Payload, PeerMessage};
 
 use crate::peer::conn::{Backlog, Conn, Traffic};
@@ -65,16 +66,29 @@ impl Outlets {
         if !matches!(message, PeerMessage::Broadcast { payload: Payload::Update(_), .. }) {
             self.traffic.control.fetch_add(u64::try_from(to.len()).unwrap_or(0), Ordering::Relaxed);
         }
+        Ok(self.put_down(to, &frame))
+    }
+
+    /// The same for lines.
+    ///
+    /// # Errors
+    /// When a link can't carry one of them: then none is said.
+    pub fn say_lines(&mut self, to: &[LinkId], lines: &[Line]) -> Result<Vec<Input>, LineError> {
+        let encoded: Vec<Vec<u8>> = lines.iter().map(lines::encode).collect::<Result<_, _>>()?;
+        Ok(self.put_down(to, &encoded.concat()))
+    }
+
+    fn put_down(&mut self, to: &[LinkId], bytes: &[u8]) -> Vec<Input> {
         let mut consequences = Vec::new();
         for link in to {
             let Some(outlet) = self.open.get_mut(link) else { continue };
-            outlet.said.extend_from_slice(&frame);
+            outlet.said.extend_from_slice(bytes);
             self.spoken.insert(*link);
             if outlet.said.len() >= WRITE_BYTES {
                 consequences.extend(self.write(*link));
             }
         }
-        Ok(consequences)
+        consequences
     }
 
     /// Writes what was said on a link. Gives what follows from it.

@@ -9,6 +9,7 @@ mod files;
 mod gossip;
 mod limits;
 mod openapi;
+mod original;
 mod peers;
 mod pipeline;
 mod shares;

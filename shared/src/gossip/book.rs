@@ -57,7 +57,7 @@ impl Book {
 
     /// Takes an address into the passive view, where somebody else gives way if it is full. Says whether it is news.
     pub fn learn(&mut self, addr: SocketAddr, now: Instant, rng: &mut Rng) -> bool {
-        if self.own.contains(&addr) || addr.port() == 0 || addr.ip().is_unspecified() || addr.ip().is_multicast() {
+        if !self.is_dialable(&addr) {
             return false;
         }
         if let Some(contact) = self.known.get_mut(&addr) {
@@ -71,6 +71,22 @@ impl Book {
         true
     }
 
+    /// Whether somebody else may be at an address.
+    pub fn is_dialable(&self, addr: &SocketAddr) -> bool {
+        let nowhere = addr.port() == 0 || addr.ip().is_unspecified() || addr.ip().is_multicast();
+        !nowhere && !self.own.contains(addr)
+    }
+
+    /// Whether an address is in the book.
+    pub fn knows(&self, addr: &SocketAddr) -> bool {
+        self.known.contains_key(addr)
+    }
+
+    /// Whether an address is being dialled or linked.
+    pub fn is_in_use(&self, addr: &SocketAddr) -> bool {
+        self.known.get(addr).is_some_and(|contact| contact.usage != Usage::Idle)
+    }
+
     /// A person named an address.
     pub fn name(&mut self, addr: SocketAddr, now: Instant, rng: &mut Rng) {
         self.learn(addr, now, rng);
@@ -79,9 +95,10 @@ impl Book {
         }
     }
 
-    /// Forgets an address: its peer left for good, or announces another one.
-    pub fn forget(&mut self, addr: &SocketAddr) {
-        self.known.remove(addr);
+    /// Forgets an address: its peer left for good, announces another one, or is of another kind. Says whether a person
+    /// named it.
+    pub fn forget(&mut self, addr: &SocketAddr) -> bool {
+        self.known.remove(addr).is_some_and(|contact| contact.named)
     }
 
     /// Learns that an address is this node's own.
@@ -174,6 +191,11 @@ impl Book {
     /// At most `limit` of the passive view, by chance.
     pub fn sample(&self, limit: usize, rng: &mut Rng) -> Vec<SocketAddr> {
         rng.sample(self.idle(Standing::Passive).map(|(addr, _)| addr).collect(), limit)
+    }
+
+    /// The passive view.
+    pub fn passive_view(&self) -> impl Iterator<Item = SocketAddr> {
+        self.idle(Standing::Passive).map(|(addr, _)| addr)
     }
 
     /// How many are in the passive view.

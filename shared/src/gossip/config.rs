@@ -9,6 +9,8 @@ use crate::backoff::Backoff;
 pub struct Config {
     /// The overlay's name; peers of another one are refused.
     pub cluster: String,
+    /// Whether peers of the original system, which speak JSON lines, may take part. They know neither clusters nor secrets.
+    pub original: bool,
     /// Who may be a neighbour, and how neighbours are found.
     pub views: Views,
     /// How changes are spread.
@@ -142,6 +144,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             cluster: "grapevine".to_owned(),
+            original: true,
             views: Views::default(),
             broadcast: Broadcast::default(),
             liveness: Liveness::default(),

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::ids::{FileId, PeerId, Version};
+use crate::wire::lines::Line;
 use crate::wire::peer::PeerMessage;
 use crate::wire::update::FileUpdate;
 
@@ -47,6 +48,13 @@ pub enum Input {
         link: LinkId,
         /// What came at once, in order.
         messages: Vec<PeerMessage>,
+    },
+    /// The other side of a link said something in JSON lines.
+    Lines {
+        /// The link.
+        link: LinkId,
+        /// What came at once, in order.
+        lines: Vec<Line>,
     },
     /// Addresses that this node knew before it was stopped.
     Recall {
@@ -96,6 +104,13 @@ pub enum Output {
         to: Vec<LinkId>,
         /// What to say.
         message: PeerMessage,
+    },
+    /// The same, in JSON lines.
+    SendLines {
+        /// The links.
+        to: Vec<LinkId>,
+        /// What to say, in order.
+        lines: Vec<Line>,
     },
     /// Close a link once everything said on it is out. The node has forgotten it already.
     Close {

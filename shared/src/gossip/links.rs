@@ -63,6 +63,16 @@ pub enum Role {
     },
     /// It submits changes and gets no others.
     Client,
+    /// It was dialled as an original, which speaks first, and hasn't spoken yet.
+    Expected {
+        /// The address that was dialled.
+        addr: SocketAddr,
+    },
+    /// An original, or its bridge: it speaks JSON lines.
+    Original {
+        /// The address that was dialled, to tell it what is known here; absent when the other side dialled, to tell.
+        dialled: Option<SocketAddr>,
+    },
 }
 
 impl Role {
@@ -70,7 +80,7 @@ impl Role {
     pub fn peer(self) -> Option<(PeerId, SocketAddr)> {
         match self {
             Self::Asked { peer, addr } | Self::Neighbour { peer, addr } => Some((peer, addr)),
-            Self::Stranger | Self::Client => None,
+            Self::Stranger | Self::Client | Self::Expected { .. } | Self::Original { .. } => None,
         }
     }
 
@@ -189,7 +199,7 @@ impl Links {
     pub fn neighbours(&self) -> impl Iterator<Item = (LinkId, PeerId, SocketAddr)> {
         self.peers.values().filter_map(|id| match self.open.get(id)?.role {
             Role::Neighbour { peer, addr } => Some((*id, peer, addr)),
-            Role::Stranger | Role::Asked { .. } | Role::Client => None,
+            Role::Stranger | Role::Asked { .. } | Role::Client | Role::Expected { .. } | Role::Original { .. } => None,
         })
     }
 

@@ -11,6 +11,7 @@ use crate::gossip::census::Census;
 use crate::gossip::config::Config;
 use crate::gossip::io::{Input, LinkId, NodeEvent, Output, Ticket};
 use crate::gossip::links::{Links, Role};
+use crate::gossip::originals::Originals;
 use crate::gossip::pulse::LocalHealth;
 use crate::gossip::recent::Pushed;
 use crate::gossip::reconcile::Fetch;
@@ -24,6 +25,7 @@ mod catching_up;
 mod greeting;
 mod heartbeat;
 mod news;
+mod originals;
 mod records;
 mod views;
 
@@ -56,6 +58,7 @@ pub struct Node {
     source: Source,
     catalogue: Catalogue,
     book: Book,
+    originals: Originals,
     links: Links,
     tree: Tree,
     census: Census,
@@ -96,6 +99,7 @@ impl Node {
         Self {
             source,
             book: Book::new(me.listen, views.clone()),
+            originals: Originals::default(),
             links: Links::default(),
             tree: Tree::new(source, config.broadcast.clone()),
             census: Census::new(config.census.clone()),
@@ -138,11 +142,9 @@ impl Node {
                     self.heard(now, link, message);
                 }
             }
+            Input::Lines { link, lines } => self.lines(now, link, lines),
             Input::Recall { addrs } => self.recall(now, &addrs),
-            Input::Contact { addr } => {
-                self.book.name(addr, now, &mut self.rng);
-                self.seek_at = now;
-            }
+            Input::Contact { addr } => self.named(now, addr),
             Input::Publish { update } => {
                 let _told_as_an_event = self.publish(now, update);
             }
@@ -206,6 +208,7 @@ impl Node {
         let mut earliest = self.check_at.min(self.shuffle_at);
         if !self.leaving {
             earliest = earliest.min(self.seek_at).min(self.probe_at);
+            earliest = self.originals.next_wake().map_or(earliest, |at| earliest.min(at));
         }
         if self.census.is_on() && self.links.active() > 0 {
             earliest = earliest.min(self.census.due(self.neighbours_changed).max(self.record_at()));
@@ -227,6 +230,7 @@ impl Node {
             self.shuffle(now);
         }
         self.tell_of_myself(now);
+        self.tend_originals(now);
         self.tree.tick(now, &mut self.rng);
     }
 
@@ -236,13 +240,18 @@ impl Node {
     fn drop_link(&mut self, now: Instant, id: LinkId, reason: &str, ended: Ended) {
         let Some(link) = self.links.close(id) else { return };
         self.unanswered.retain(|(_, asker), _| *asker != id);
+        if let Role::Expected { .. } | Role::Original { .. } = link.role {
+            return self.original_gone(now, id, link.role);
+        }
         let announced = link.role.peer().map(|(_, addr)| addr);
         let dialled = link.dialled.map(|(addr, _)| addr).filter(|dialled| Some(*dialled) != announced);
         for addr in [announced, dialled].into_iter().flatten() {
             match ended {
                 Ended::Peacefully => self.book.released(addr, now, &mut self.rng),
                 Ended::Broken => self.book.lost(addr, now, &mut self.rng),
-                Ended::Left => self.book.forget(&addr),
+                Ended::Left => {
+                    self.book.forget(&addr);
+                }
             }
         }
         if let Role::Neighbour { peer, .. } = link.role {
@@ -291,6 +300,9 @@ impl Node {
     fn message(&mut self, now: Instant, id: LinkId, message: PeerMessage) {
         let Some(role) = self.links.get(id).map(|link| link.role) else { return };
         match (role, message) {
+            (Role::Expected { .. }, _) => self.close(now, id, "not an original"),
+            // A driver tells the two ways of speaking apart.
+            (Role::Original { .. }, _) => {}
             (_, PeerMessage::Goodbye { reason, leaving, others }) => {
                 self.told_goodbye(now, id, &reason, leaving, others);
             }

@@ -49,6 +49,11 @@ impl Pulse {
         self.suspected = false;
     }
 
+    /// When something was heard last.
+    pub fn last_heard(&self) -> Instant {
+        self.heard
+    }
+
     /// Something was said that isn't a sign of life only.
     pub fn said(&mut self, now: Instant) {
         self.unanswered.get_or_insert(now);

@@ -20,6 +20,7 @@ use crate::sim::scenario::{Action, Scenario};
 use crate::stamp::Stamp;
 use crate::time::Instant;
 use crate::wire::frame::{self, Decoder};
+use crate::wire::lines::{self, Line};
 use crate::wire::peer::PeerMessage;
 use crate::wire::update::FileUpdate;
 
@@ -288,14 +289,24 @@ impl World {
 
     fn send(&mut self, from: Life, to: &[LinkId], message: &PeerMessage) {
         let Ok(frame) = frame::encode(message) else { return };
-        let frame: Arc<[u8]> = frame.into();
         let in_place = matches!(message, PeerMessage::Hello(_) | PeerMessage::Goodbye { .. });
+        self.send_bytes(from, to, &frame.into(), (message.kind(), in_place));
+    }
+
+    fn send_lines(&mut self, from: Life, to: &[LinkId], lines: &[Line]) {
+        for line in lines {
+            let Ok(bytes) = lines::encode(line) else { return };
+            self.send_bytes(from, to, &bytes.into(), ("line", true));
+        }
+    }
+
+    fn send_bytes(&mut self, from: Life, to: &[LinkId], frame: &Arc<[u8]>, (kind, in_place): (&'static str, bool)) {
         for link in to {
             let apart = self.wires.get(link).is_none_or(|wire| self.are_apart(wire.ends[0].host, wire.ends[1].host));
             let Some(wire) = self.wires.get_mut(link) else { continue };
             let Some(end) = wire.far_end(from) else { continue };
             let Some(life) = wire.ends.get(end).copied() else { continue };
-            self.tally.sent(message, frame.len(), self.now);
+            self.tally.sent(kind, frame.len(), self.now);
             if apart {
                 continue;
             }
@@ -322,6 +333,12 @@ impl World {
         }
         for part in [&self.now.as_micros().to_be_bytes()[..], &link.0.to_be_bytes(), bytes] {
             self.trace.update(part);
+        }
+        if bytes.first() == Some(&lines::OPENING) {
+            let mut decoder = lines::Decoder::default();
+            decoder.push(bytes);
+            let lines = decoder.next_line().ok().flatten().into_iter().collect();
+            return self.feed(to, Input::Lines { link, lines });
         }
         let mut decoder = Decoder::default();
         decoder.push(bytes);
@@ -405,6 +422,7 @@ impl World {
                 self.queue.push(self.now + after, Happening::Dialled { from: life, to, addr });
             }
             Output::Send { to, message } => self.send(life, &to, &message),
+            Output::SendLines { to, lines } => self.send_lines(life, &to, &lines),
             Output::Close { link } => self.close(link, life),
             Output::Store { ticket, update } => {
                 let at = self.now + self.rng.duration(Duration::ZERO, self.scenario.commit);

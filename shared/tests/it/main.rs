@@ -2,5 +2,6 @@
 #![cfg(test)]
 
 mod convergence;
+mod lines;
 mod tidy;
 mod wire;

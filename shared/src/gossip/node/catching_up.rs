@@ -21,12 +21,16 @@ const STALLED: Duration = Duration::from_secs(5);
 impl Node {
     pub(super) fn congested(&mut self, link: LinkId) {
         self.tree.congested(link);
+        self.originals.congested(link);
         if let Some(Role::Neighbour { peer, .. }) = self.links.get(link).map(|link| link.role) {
             self.event(NodeEvent::Slow { peer });
         }
     }
 
     pub(super) fn drained(&mut self, now: Instant, link: LinkId) {
+        if let Some(Role::Original { .. }) = self.links.get(link).map(|link| link.role) {
+            return self.originals.drained(link, now);
+        }
         self.tree.drained(link);
         self.compare_with(now, link);
     }

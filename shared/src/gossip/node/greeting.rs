@@ -12,6 +12,9 @@ use crate::wire::peer::{Hello, MAJOR, MAX_REASON_BYTES, MINOR, PeerMessage, Wish
 
 impl Node {
     pub(super) fn link_up(&mut self, now: Instant, id: LinkId, remote: SocketAddr, dialled: Option<SocketAddr>) {
+        if let Some(addr) = dialled.filter(|addr| self.originals.is_dialling(addr)) {
+            return self.expect_original(now, id, addr);
+        }
         let dialled = dialled.map(|addr| (addr, self.book.wish(&addr).unwrap_or(Wish::Neighbour)));
         let limits = self.config.limits.clone();
         let crowded = self.links.count() >= limits.links
@@ -55,6 +58,9 @@ impl Node {
         let Some(listen) = hello.listen else { return self.links.identify(id, Role::Client) };
         let ip = if listen.ip().is_unspecified() { remote.ip() } else { listen.ip() };
         let addr = SocketAddr::new(ip, listen.port());
+        if self.originals.forget(&addr) {
+            self.book.name(addr, now, &mut self.rng);
+        }
         if !self.is_best_link(now, id, hello.peer, addr) {
             return;
         }
@@ -163,6 +169,9 @@ impl Node {
     }
 
     pub(super) fn dial(&mut self, addr: SocketAddr, wish: Wish) {
+        if self.originals.knows(&addr) {
+            return;
+        }
         self.book.dialling(addr, wish);
         self.outputs.push_back(Output::Dial { addr });
     }
@@ -190,11 +199,20 @@ impl Node {
     }
 
     fn goodbye_with(&mut self, now: Instant, id: LinkId, reason: &str, ended: Ended, others: Vec<SocketAddr>) {
+        if let Some(Role::Expected { .. } | Role::Original { .. }) = self.links.get(id).map(|link| link.role) {
+            return self.close(now, id, reason);
+        }
         let mut text = reason.to_owned();
         text.truncate(text.floor_char_boundary(MAX_REASON_BYTES));
         self.send(now, vec![id], PeerMessage::Goodbye { reason: text, leaving: self.leaving, others });
         self.outputs.push_back(Output::Close { link: id });
         self.drop_link(now, id, reason, ended);
+    }
+
+    /// Closes a link on which no goodbye would be understood.
+    pub(super) fn close(&mut self, now: Instant, id: LinkId, reason: &str) {
+        self.outputs.push_back(Output::Close { link: id });
+        self.drop_link(now, id, reason, Ended::Broken);
     }
 
     /// The same, because of what the other side did.

@@ -17,11 +17,21 @@ impl Node {
         let (mut ask, mut suspect, mut dead) = (Vec::new(), Vec::new(), Vec::new());
         let mut next = now + liveness.idle_ping;
         for (id, link) in self.links.iter_mut() {
-            if let Role::Stranger | Role::Asked { .. } = link.role {
-                let limit = link.opened + liveness.hello;
-                next = next.min(limit);
+            let limit = match link.role {
+                Role::Stranger | Role::Asked { .. } | Role::Expected { .. } => {
+                    Some((link.opened + liveness.hello, "no hello"))
+                }
+                // It says its state each 2 s, and must not keep somebody else's place once it can't.
+                Role::Original { dialled: None } => Some((link.pulse.last_heard() + liveness.idle_ping, "silent")),
+                // It never says a word here, and is gone when the connection is.
+                Role::Original { dialled: Some(_) } => continue,
+                Role::Neighbour { .. } | Role::Client => None,
+            };
+            if let Some((limit, reason)) = limit {
                 if now >= limit {
-                    dead.push((id, "no hello"));
+                    dead.push((id, reason));
+                } else {
+                    next = next.min(limit);
                 }
                 continue;
             }

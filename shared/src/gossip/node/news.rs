@@ -114,6 +114,7 @@ impl Node {
         self.catalogue.put(key, update.clone());
         self.applied += 1;
         self.event(NodeEvent::Applied { file: update.file.clone(), version: update.version });
+        self.originals.changed(&update.file, update.version);
         self.issued = Ticket(self.issued.0 + 1);
         self.outputs.push_back(Output::Store { ticket: self.issued, update: update.clone() });
     }

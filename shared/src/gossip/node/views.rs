@@ -21,7 +21,7 @@ impl Node {
     /// Takes addresses into the passive view.
     pub(super) fn learn(&mut self, now: Instant, addrs: Vec<SocketAddr>) {
         for addr in addrs {
-            if self.book.learn(addr, now, &mut self.rng) {
+            if !self.originals.knows(&addr) && self.book.learn(addr, now, &mut self.rng) {
                 self.event(NodeEvent::Learned { addr });
                 if self.links.active() < self.config.views.active {
                     self.seek_at = self.seek_at.min(now + self.config.views.seek.delay(self.sought, &mut self.rng));
@@ -35,6 +35,16 @@ impl Node {
         for addr in addrs {
             self.book.learn(*addr, now, &mut self.rng);
         }
+        self.seek_at = now;
+    }
+
+    /// A person named an address.
+    pub(super) fn named(&mut self, now: Instant, addr: SocketAddr) {
+        if self.originals.knows(&addr) {
+            self.originals.learn(addr, true, now);
+            return;
+        }
+        self.book.name(addr, now, &mut self.rng);
         self.seek_at = now;
     }
 
@@ -73,6 +83,9 @@ impl Node {
     }
 
     pub(super) fn dial_failed(&mut self, now: Instant, addr: SocketAddr) {
+        if self.originals.is_dialling(&addr) {
+            return self.originals.lost(addr, None, now, self.config.views.redial_lost, &mut self.rng);
+        }
         let probe = self.book.wish(&addr) == Some(Wish::Probe);
         self.book.lost(addr, now, &mut self.rng);
         self.hasten_probe(now);
