@@ -126,6 +126,11 @@ impl Book {
         }
     }
 
+    /// Whether the address is known and nobody talks to it.
+    pub fn is_idle(&self, addr: &SocketAddr) -> bool {
+        self.known.get(addr).is_some_and(|contact| contact.usage == Usage::Idle)
+    }
+
     /// What the address is being dialled for.
     pub fn wish(&self, addr: &SocketAddr) -> Option<Wish> {
         match self.known.get(addr)?.usage {

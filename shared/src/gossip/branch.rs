@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::backoff::Backoff;
+use crate::gossip::config::Broadcast;
+use crate::rng::Rng;
 use crate::time::Instant;
 use crate::wire::peer::{MessageId, Source};
 
@@ -20,6 +23,10 @@ pub struct Branch {
     pub pruned: Instant,
     /// What was received since the last announcement, and how many hops the last of it took.
     pub unannounced: BTreeMap<Source, (u64, u64, u16)>,
+    /// How many they are, about.
+    pub waiting: u32,
+    /// When something was last announced.
+    pub announced: Instant,
     /// When they are to be announced.
     pub announce_at: Option<Instant>,
     /// Announcements since the tree or the neighbours changed here.
@@ -36,6 +43,8 @@ impl Default for Branch {
             congested: false,
             pruned: Instant::START,
             unannounced: BTreeMap::new(),
+            waiting: 0,
+            announced: Instant::START,
             announce_at: None,
             settled: 0,
             wait: FIRST_WAIT,
@@ -44,14 +53,21 @@ impl Default for Branch {
 }
 
 impl Branch {
-    /// Something came that is to be announced here, once `delay` is over.
-    pub fn announce_later(&mut self, id: MessageId, hops: u16, delay: Duration, now: Instant) {
+    /// Something came that is to be announced here. What comes at once makes it sooner: see [`Broadcast::announce_batch`].
+    pub fn announce_later(&mut self, id: MessageId, hops: u16, config: &Broadcast, now: Instant, rng: &mut Rng) {
         let range = self.unannounced.entry(id.source).or_insert((id.seq, id.seq, hops));
         range.0 = range.0.min(id.seq);
         if id.seq >= range.1 {
             (range.1, range.2) = (id.seq, hops);
         }
-        self.announce_at.get_or_insert(now + delay);
+        let planned = self.announce_at.unwrap_or_else(|| {
+            let first = config.announce.first.max(self.wait);
+            now + Backoff { first, ..config.announce }.delay(self.settled, rng)
+        });
+        self.waiting = self.waiting.saturating_add(1);
+        let (many, pause) = config.announce_batch;
+        let soon = (self.waiting >= many).then(|| now.max(self.announced + pause));
+        self.announce_at = Some(soon.map_or(planned, |soon| soon.min(planned)));
     }
 
     /// The neighbour has this and, as it comes in order, what was before it: it needn't be told.
@@ -60,6 +76,7 @@ impl Branch {
             self.unannounced.remove(&source);
             if self.unannounced.is_empty() {
                 self.announce_at = None;
+                self.waiting = 0;
             }
         }
     }

@@ -18,7 +18,6 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use crate::backoff::Backoff;
 use crate::gossip::anchor::Anchor;
 use crate::gossip::branch::{Branch, FIRST_WAIT};
 use crate::gossip::config::Broadcast;
@@ -256,9 +255,7 @@ impl Tree {
             } else if branch.eager {
                 to.push(*link);
             } else {
-                let first = self.config.announce.first.max(branch.wait);
-                let pause = Backoff { first, ..self.config.announce };
-                branch.announce_later(id, pushed.hops, pause.delay(branch.settled, rng), now);
+                branch.announce_later(id, pushed.hops, &self.config, now, rng);
             }
         }
         let Pushed { hops, payload } = pushed.clone();
@@ -392,6 +389,7 @@ impl Tree {
             }
             branch.announce_at = (!branch.unannounced.is_empty()).then_some(now);
             branch.settled = branch.settled.saturating_add(1);
+            (branch.announced, branch.waiting) = (now, 0);
             self.said.push_back((vec![*link], PeerMessage::Have(all)));
         }
     }

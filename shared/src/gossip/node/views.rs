@@ -179,7 +179,7 @@ impl Node {
         if self.links.active() == 0 {
             // Alone: somebody must be back some time.
             let idle = self.awaited().max(self.book.seeking()) == 0;
-            if let Some(addr) = self.book.pick_beyond(&mut self.rng).filter(|_| idle) {
+            if let Some(addr) = self.anybody(now).filter(|_| idle) {
                 self.dial(addr, Wish::Join);
             }
             return;
@@ -189,6 +189,20 @@ impl Node {
         if let Some(addr) = picked {
             self.dial(addr, Wish::Probe);
         }
+    }
+
+    /// Somebody who may be back, or who told of itself once.
+    fn anybody(&mut self, now: Instant) -> Option<SocketAddr> {
+        let beyond = self.book.pick_beyond(&mut self.rng);
+        if beyond.is_some() && self.rng.chance(1, 2) {
+            return beyond;
+        }
+        let counted = self.census.records().iter().filter(|record| !record.left).map(|record| record.addr);
+        let counted = self.rng.pick(counted.collect::<Vec<_>>());
+        if let Some(addr) = counted {
+            self.book.learn(addr, now, &mut self.rng);
+        }
+        counted.filter(|addr| self.book.is_idle(addr)).or(beyond)
     }
 
     /// Somebody was lost: soon it's time to look whether it's back.
