@@ -79,7 +79,16 @@ impl Book {
         }
     }
 
-    /// Forgets an address: its peer left for good, or announces another one.
+    /// Its peer left for good, and needs not be dialled again; or so somebody says who gave this address as its own. One
+    /// that a person named is kept, as one that was lost.
+    pub fn left(&mut self, addr: SocketAddr, now: Instant, rng: &mut Rng) {
+        if self.known.get(&addr).is_some_and(|contact| contact.named) {
+            return self.lost(addr, now, rng);
+        }
+        self.forget(&addr);
+    }
+
+    /// Forgets an address: its peer announces another one.
     pub fn forget(&mut self, addr: &SocketAddr) {
         self.known.remove(addr);
     }
@@ -115,6 +124,11 @@ impl Book {
             Usage::Dialling(wish) => Some(wish),
             Usage::Idle | Usage::Linked => None,
         }
+    }
+
+    /// Whether the address is known, and neither in use nor being dialled.
+    pub fn is_idle(&self, addr: &SocketAddr) -> bool {
+        self.known.get(addr).is_some_and(|contact| contact.usage == Usage::Idle)
     }
 
     /// How many addresses are being dialled to become neighbours.

@@ -242,7 +242,7 @@ impl Node {
             match ended {
                 Ended::Peacefully => self.book.released(addr, now, &mut self.rng),
                 Ended::Broken => self.book.lost(addr, now, &mut self.rng),
-                Ended::Left => self.book.forget(&addr),
+                Ended::Left => self.book.left(addr, now, &mut self.rng),
             }
         }
         if let Role::Neighbour { peer, .. } = link.role {
