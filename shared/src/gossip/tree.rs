@@ -88,6 +88,11 @@ impl Tree {
         self.said.pop_front()
     }
 
+    /// How much is to be said.
+    pub fn unsaid(&self) -> usize {
+        self.said.len()
+    }
+
     /// When [`Tree::tick`] has something to do.
     pub fn next_wake(&self) -> Option<Instant> {
         let announcements = self.branches.values().filter_map(|branch| branch.announce_at);
@@ -244,12 +249,15 @@ impl Tree {
         let Some(branch) = self.branches.get_mut(&link) else { return true };
         branch.eager = true;
         let mut complete = true;
+        // Ranges that overlap are nobody's honest wish.
+        let mut left = self.config.kept;
         for range in wanted {
             let mut sent = 0;
-            for (id, pushed) in self.recent.of_range(*range) {
+            for (id, pushed) in self.recent.of_range(*range).take(left) {
                 let Pushed { hops, payload } = pushed.clone();
                 self.said.push_back((vec![link], PeerMessage::Broadcast { id, hops, payload }));
                 sent += 1;
+                left -= 1;
             }
             complete &= sent == range.last.saturating_sub(range.first).saturating_add(1);
         }
