@@ -2,5 +2,6 @@
 #![cfg(test)]
 
 mod convergence;
+mod hostile;
 mod tidy;
 mod wire;
