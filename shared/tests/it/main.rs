@@ -3,5 +3,8 @@
 
 mod convergence;
 mod hostile;
+mod overlay;
+mod replay;
+mod seeds;
 mod tidy;
 mod wire;
