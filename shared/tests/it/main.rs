@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod convergence;
+mod corpus;
 mod hostile;
 mod overlay;
 mod replay;
