@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use shared::gossip::config::{Config, Views};
-use shared::gossip::io::Input;
-use shared::wire::peer::{MAX_ADDRS, PeerMessage, Wish};
+use shared::gossip::io::{Input, LinkId};
+use shared::wire::peer::{Hello, MAX_ADDRS, PeerMessage, Wish};
 
-use super::stage::{Stage, addr, hello, own_addr, sent};
+use super::stage::{Stage, addr, hello, own_addr, peer, sent};
 
 /// Walks whose way back a node remembers.
 const WALKS: u64 = 64;
@@ -139,9 +139,31 @@ fn nobody_takes_leave_for_a_contact_that_a_person_named() {
     let mut stage = Stage::new(Config::default());
     let named = addr(3);
     stage.feed(Input::Contact { addr: named });
-    let (link, _) = stage.greet(5, shared::wire::peer::Hello { listen: Some(named), ..hello(5, Wish::Join) });
+    let (link, _) = stage.greet(5, Hello { listen: Some(named), ..hello(5, Wish::Join) });
     stage.say(link, PeerMessage::Goodbye { reason: "leaving".to_owned(), leaving: true, others: Vec::new() });
     assert!(stage.node.known().any(|known| known == named));
+    stage.check_it_still_works();
+}
+
+#[test]
+fn bounded_memory_addresses_that_are_said_to_be_this_nodes_own() {
+    let mut stage = Stage::new(Config::default());
+    let liars = u32::try_from(Views::default().beyond).unwrap() + 50;
+    for number in 0..liars {
+        let liar = addr(0x1_0000 + number);
+        let link = LinkId(1 << 40 | u64::from(number));
+        stage.feed(Input::Contact { addr: liar });
+        stage.feed(Input::LinkUp { link, remote: liar, dialled: Some(liar) });
+        stage.say(link, PeerMessage::Hello(Hello { peer: peer(0), ..hello(5, Wish::Answer) }));
+        assert!(stage.is_closed(link) && stage.node.known().all(|known| known != liar));
+    }
+    let mut is_own = |number| {
+        let liar = addr(0x1_0000 + number);
+        stage.feed(Input::Contact { addr: liar });
+        stage.node.known().all(|known| known != liar)
+    };
+    assert!(is_own(0));
+    assert!(!is_own(liars - 1), "more of them are remembered than there are addresses in the book");
     stage.check_it_still_works();
 }
 
