@@ -52,7 +52,23 @@ fn flood(message: impl Fn(Vec<SocketAddr>, u32) -> PeerMessage) {
 
 #[test]
 fn bounded_memory_addresses_in_welcomes() {
-    flood(|others, _| PeerMessage::Welcome { others });
+    let mut stage = Stage::new(Config::default());
+    for from in (0..ANNOUNCED).step_by(MAX_ADDRS) {
+        // Only who was dialled may welcome.
+        let (host, link) = (addr(5), LinkId(1 << 40 | u64::from(from)));
+        stage.feed(Input::Contact { addr: host });
+        stage.feed(Input::LinkUp { link, remote: host, dialled: Some(host) });
+        stage.say_all(
+            link,
+            vec![PeerMessage::Hello(hello(5, Wish::Answer)), PeerMessage::Welcome { others: page(from) }],
+        );
+        stage.feed(Input::LinkDown { link, reason: "gone".to_owned() });
+        stage.fail_dials();
+        let known = stage.node.known().count();
+        assert!(known <= book_max(), "{known} addresses in the book");
+    }
+    assert!(stage.node.known().count() > Views::default().passive, "the welcomes were heard");
+    stage.check_it_still_works();
 }
 
 #[test]

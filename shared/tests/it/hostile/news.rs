@@ -123,10 +123,13 @@ fn bounded_memory_broadcasts_that_are_kept() {
     for seq in 1..=50 {
         assert!(numbers.is_new(1, seq));
     }
-    let graft = PeerMessage::Graft(vec![IdRange { source: Source(1), first: 0, last: u64::MAX }]);
-    let outputs = numbers.stage.say(numbers.link, graft);
-    let pushed = sent(&outputs).filter(|(_, message)| matches!(message, PeerMessage::Broadcast { .. })).count();
-    assert_eq!(pushed, 8);
+    let mut pushed = |first, last| {
+        let graft = PeerMessage::Graft(vec![IdRange { source: Source(1), first, last }]);
+        let outputs = numbers.stage.say(numbers.link, graft);
+        sent(&outputs).filter(|(_, message)| matches!(message, PeerMessage::Broadcast { .. })).count()
+    };
+    assert_eq!(pushed(0, u64::MAX), 8);
+    assert_eq!(pushed(1, 42), 0, "an old broadcast is still kept");
     numbers.stage.check_it_still_works();
 }
 
