@@ -98,7 +98,8 @@ impl Node {
         let views = &self.config.views;
         let mine = addr == self.me.listen || self.links.neighbours().any(|(_, _, other)| other == addr);
         let next = self.rng.pick(self.neighbours_but(from)).filter(|_| ttl > 0);
-        let room = self.under_way() < views.active_max;
+        // Some of those that are dialled are full: as many again may be on the way.
+        let room = self.links.active() < views.active_max && self.under_way() < 2 * views.active_max;
         if ttl == views.passive_walk {
             self.learn(now, vec![addr]);
         }

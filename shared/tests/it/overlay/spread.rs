@@ -14,7 +14,7 @@ struct Bounds {
     last_ms: f64,
 }
 
-/// Meant to become 0.02, 9 and 250. Measured over 2 seeds: 0.023 to 0.030, 11.1 to 11.2, 279 to 295.
+/// Meant to become 0.02, 9 and 250. Measured over 3 seeds: 0.021 to 0.030, 10.1 to 11.2, 250 to 295.
 const ONE_SENDER: Bounds = Bounds { rmr: 0.04, ldh: 12.0, last_ms: 330.0 };
 /// Meant to become 0.10, 12 and 350. Measured over 5 seeds: 0.115 to 0.170, 18.2 to 18.9, 519 to 603.
 const RANDOM_SENDERS: Bounds = Bounds { rmr: 0.25, ldh: 21.0, last_ms: 700.0 };
