@@ -1,5 +1,5 @@
 # One command for each thing to do. The work is in scripts/.
-.PHONY: help setup build run dev test bench fix clean
+.PHONY: help setup build run dev test fuzz soak bench fix clean
 
 help: ## say what there is (this)
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-6s %s\n", $$1, $$2 }'
@@ -17,10 +17,18 @@ dev: ## serve web/ anew at each change, in front of a running server; installs T
 	@scripts/wasm-setup.sh --dev
 	@bash -c '. scripts/say.sh && exec trunk serve'
 
-test: ## install what the tests need (RabbitMQ, Chromium) and run all of them
+test: ## install what the tests need (RabbitMQ, Chromium, g++) and run all of them
 	@scripts/test-setup.sh
 	@scripts/build.sh --tests
 	@cargo test --workspace
+	@scripts/fuzz.sh 10
+
+fuzz: ## look for inputs that break a parser or the protocol: make fuzz SECONDS=600 (each; 60 unless told)
+	@scripts/test-setup.sh --compiler
+	@scripts/fuzz.sh $(SECONDS)
+
+soak: ## simulate many random faults: make soak SEEDS=5000..9000 (5,000 seeds that the tests don't try, unless told)
+	@GRAPEVINE_SEEDS=$(or $(SEEDS),1000..6000) cargo test --release -p shared --test it convergence_ -- --nocapture
 
 bench: ## measure the core: codec, merge, catalogue pages, a simulated overlay
 	@cargo bench -p shared --bench core

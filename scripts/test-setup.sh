@@ -1,6 +1,9 @@
 #!/usr/bin/env bash
-# What the tests need beside Rust: a RabbitMQ server (the tests start nodes of their own) and Chromium with its driver.
-# Safe to run again and again.
+# What the tests need beside Rust: a RabbitMQ server (the tests start nodes of their own), Chromium with its driver, and a
+# C++ compiler for libFuzzer. Safe to run again and again.
+#
+#   scripts/test-setup.sh                all of it
+#   scripts/test-setup.sh --compiler     the compiler only
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/say.sh
@@ -11,6 +14,7 @@ GUARD=/usr/sbin/policy-rc.d
 
 have_rabbitmq() { [ -x "$RABBITMQ" ]; }
 have_browser() { have chromium && have chromedriver; }
+have_compiler() { have c++; }
 
 restore_guard() {
     as_root rm -f "$GUARD"
@@ -35,6 +39,8 @@ install_rabbitmq() {
     if have systemctl; then as_root systemctl disable --quiet rabbitmq-server 2>/dev/null || true; fi
 }
 
+have_compiler || { have apt-get && apt_install g++; } || die "fuzzing needs a C++ compiler named c++ in PATH"
+if [ "${1:-}" = --compiler ]; then exit; fi
 if have_rabbitmq && have_browser; then
     say "RabbitMQ, Chromium and its driver: there"
     exit

@@ -95,6 +95,15 @@ impl Book {
         }
     }
 
+    /// Its peer left for good, and needs not be dialled again; or so somebody says who gave this address as its own. One
+    /// that a person named is kept, as one that was lost.
+    pub fn left(&mut self, addr: SocketAddr, now: Instant, rng: &mut Rng) {
+        if self.known.get(&addr).is_some_and(|contact| contact.named) {
+            return self.lost(addr, now, rng);
+        }
+        self.forget(&addr);
+    }
+
     /// Forgets an address: its peer left for good, announces another one, or is of another kind. Says whether a person
     /// named it.
     pub fn forget(&mut self, addr: &SocketAddr) -> bool {

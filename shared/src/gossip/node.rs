@@ -31,6 +31,9 @@ mod views;
 
 /// Bits of a source's number: what is 8 bytes on the wire.
 const SOURCE_BITS: u32 = 56;
+/// Outputs that the messages that came at once may bring before the rest of them is refused: twice what the largest
+/// graft is answered with.
+const MAX_OUTPUTS: usize = 16_384;
 /// A delay that doesn't count: timers of drivers are no finer than some milliseconds.
 const PUNCTUAL: Duration = Duration::from_millis(50);
 
@@ -249,9 +252,7 @@ impl Node {
             match ended {
                 Ended::Peacefully => self.book.released(addr, now, &mut self.rng),
                 Ended::Broken => self.book.lost(addr, now, &mut self.rng),
-                Ended::Left => {
-                    self.book.forget(&addr);
-                }
+                Ended::Left => self.book.left(addr, now, &mut self.rng),
             }
         }
         if let Role::Neighbour { peer, .. } = link.role {
@@ -293,6 +294,9 @@ impl Node {
         match self.links.heard(id, now, &self.config.limits) {
             None => {}
             Some(false) => self.refuse(now, id, "too many messages"),
+            Some(true) if self.outputs.len() + self.tree.unsaid() > MAX_OUTPUTS => {
+                self.refuse(now, id, "too much asked at once");
+            }
             Some(true) => self.message(now, id, message),
         }
     }

@@ -6,16 +6,21 @@
 //! sent when they are asked for, page by page, so that neither side is flooded.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
 
 use crate::gossip::io::LinkId;
 use crate::gossip::ledger::{EVERYTHING, Entry, Ledger};
 use crate::time::Instant;
-use crate::wire::peer::{Claim, Key, MAX_CLAIMS, MAX_ENTRIES, MAX_KEYS, PeerMessage, Prefix, Set, Wanted};
+use crate::wire::peer::{Claim, Key, MAX_CLAIMS, MAX_ENTRIES, MAX_KEYS, MAX_WANTED, PeerMessage, Prefix, Set, Wanted};
 
 /// Wishes that are under way at once: enough to keep a link of 100 ms busy with pages of 256 entries.
-const WINDOW: usize = 4;
+const WINDOW: usize = MAX_WANTED;
 /// Wishes that wait. A comparison that brings more is answered in part and made again.
 const MAX_WISHES: usize = 4096;
+
+/// Keys that are listed in answer to one message, give or take a claim's: 256 honest claims ask for about 32 each. What
+/// is left unanswered is found by the next comparison.
+const MAX_ANSWER_KEYS: usize = 16 * MAX_KEYS;
 
 /// What follows from a neighbour's claims.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -34,7 +39,12 @@ pub fn opening<T: Entry>(ledger: &Ledger<T>) -> Claim {
 /// Compares a neighbour's claims with what is here.
 pub fn answer<T: Entry>(ledger: &Ledger<T>, claims: &[Claim]) -> Answer {
     let mut answer = Answer::default();
+    let mut listed = 0;
     for claim in claims {
+        if listed >= MAX_ANSWER_KEYS {
+            break;
+        }
+        let answered = answer.claims.len();
         match claim {
             Claim::Short(range, theirs) => {
                 let mine = ledger.short(*range);
@@ -52,8 +62,16 @@ pub fn answer<T: Entry>(ledger: &Ledger<T>, claims: &[Claim]) -> Answer {
             Claim::All(range, theirs) => compare(ledger, *range, theirs, &mut answer),
             Claim::Extra(theirs) => want(ledger, theirs, &mut answer),
         }
+        listed += answer.claims.iter().skip(answered).map(keys_in).sum::<usize>();
     }
     answer
+}
+
+fn keys_in(claim: &Claim) -> usize {
+    match claim {
+        Claim::Short(..) => 0,
+        Claim::All(_, keys) | Claim::Extra(keys) => keys.len(),
+    }
 }
 
 /// The parts of a range in short, or all of it where it isn't divided any further.
@@ -123,9 +141,7 @@ pub fn messages(set: Set, claims: Vec<Claim>) -> impl Iterator<Item = PeerMessag
         let mut part = Vec::new();
         while part.len() < MAX_CLAIMS && keys < MAX_KEYS {
             let Some(claim) = claims.next() else { break };
-            if let Claim::All(_, all) | Claim::Extra(all) = &claim {
-                keys += all.len();
-            }
+            keys += keys_in(&claim);
             part.push(claim);
         }
         (!part.is_empty()).then_some(PeerMessage::Reconcile(set, part))
@@ -138,6 +154,8 @@ pub struct Fetch {
     source: Option<LinkId>,
     wishes: VecDeque<(Set, Wanted)>,
     under_way: usize,
+    /// When it began.
+    began: Instant,
     /// When something last came.
     progress: Instant,
     /// Those that have something too; they are compared with anew afterwards.
@@ -168,7 +186,7 @@ impl Fetch {
             return;
         }
         if self.source.is_none() {
-            self.progress = now;
+            (self.began, self.progress) = (now, now);
         }
         self.source = Some(link);
         for wanted in wanted {
@@ -218,9 +236,12 @@ impl Fetch {
         (self.source == Some(link)).then(|| self.end(link))
     }
 
-    /// From whom something is being fetched, and since when nothing has come.
-    pub fn stalled_since(&self) -> Option<(LinkId, Instant)> {
-        self.source.map(|source| (source, self.progress))
+    /// From whom something is being fetched, and when that is given up: when nothing comes for `stalled`, or, since
+    /// others have something too, after a `turn`.
+    pub fn until(&self, stalled: Duration, turn: Duration) -> Option<(LinkId, Instant)> {
+        let stalled = self.progress + stalled;
+        let until = if self.waiting.is_empty() { stalled } else { stalled.min(self.began + turn) };
+        self.source.map(|source| (source, until))
     }
 
     fn end(&mut self, link: LinkId) -> Fetched {

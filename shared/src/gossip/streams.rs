@@ -74,7 +74,8 @@ impl Streams {
             return if first <= last { vec![IdRange { source, first, last }] } else { Vec::new() };
         };
         let mut missing = Vec::new();
-        let mut next = first.max(stream.all_to + 1);
+        let Some(behind) = stream.all_to.checked_add(1) else { return missing };
+        let mut next = first.max(behind);
         for (from, to) in stream.ahead.range(..=last) {
             if *to < next {
                 continue;
@@ -82,7 +83,8 @@ impl Streams {
             if *from > next {
                 missing.push(IdRange { source, first: next, last: from - 1 });
             }
-            next = to.saturating_add(1);
+            let Some(behind) = to.checked_add(1) else { return missing };
+            next = behind;
         }
         if next <= last {
             missing.push(IdRange { source, first: next, last });
@@ -93,7 +95,7 @@ impl Streams {
     /// What is missing before a broadcast that has come.
     pub fn gap_before(&self, id: MessageId) -> Option<IdRange> {
         let stream = self.known.get(&id.source)?;
-        let first = stream.all_to + 1;
+        let first = stream.all_to.checked_add(1)?;
         let range = IdRange { source: id.source, first, last: id.seq.checked_sub(1)? };
         (range.first <= range.last).then_some(range)
     }

@@ -69,7 +69,8 @@ pub struct Tree {
 struct Missing {
     /// All gaps are in here.
     range: IdRange,
-    since: Instant,
+    /// One broadcast of it and when that was announced.
+    timed: Option<(u64, Instant)>,
     /// When it is asked for.
     at: Instant,
     asked: u32,
@@ -102,6 +103,11 @@ impl Tree {
     /// What is to be said next, and to whom.
     pub fn poll_said(&mut self) -> Option<(Vec<LinkId>, PeerMessage)> {
         self.said.pop_front()
+    }
+
+    /// How much is to be said.
+    pub fn unsaid(&self) -> usize {
+        self.said.len()
     }
 
     /// When [`Tree::tick`] has something to do.
@@ -283,12 +289,15 @@ impl Tree {
         // What came before the graft is pushed to nobody there any more: the neighbour learns of it at once.
         branch.announce_at = branch.announce_at.map(|at| at.min(now));
         let mut complete = true;
+        // Ranges that overlap are nobody's honest wish.
+        let mut left = self.config.kept;
         for range in wanted {
             let mut sent = 0;
-            for (id, pushed) in self.recent.of_range(*range) {
+            for (id, pushed) in self.recent.of_range(*range).take(left) {
                 let Pushed { hops, payload } = pushed.clone();
                 self.said.push_back((vec![link], PeerMessage::Broadcast { id, hops, payload }));
                 sent += 1;
+                left -= 1;
             }
             complete &= sent == range.last.saturating_sub(range.first).saturating_add(1);
         }
@@ -335,11 +344,15 @@ impl Tree {
         }
         let missing = self.missing.entry(range.source).or_insert_with(|| Missing {
             range,
-            since: now,
+            timed: None,
             at: now + wait,
             asked: 0,
             holders: VecDeque::new(),
         });
+        if missing.asked == 0 {
+            missing.at = missing.at.min(now + wait);
+        }
+        missing.timed.get_or_insert((range.last, now));
         missing.range.first = missing.range.first.min(range.first);
         missing.range.last = missing.range.last.max(range.last);
         if missing.holders.len() < MAX_HOLDERS && !missing.holders.contains(&holder) {
@@ -358,10 +371,12 @@ impl Tree {
     /// What was announced has come, by itself unless the neighbour that was asked for it sent it (then nobody knows how
     /// long it would have taken: RFC 6298, section 3, Karn's algorithm).
     fn learn_from_what_was_missing(&mut self, link: LinkId, id: MessageId, now: Instant) {
-        let Some(missing) = self.missing.get(&id.source).filter(|missing| missing.range.has(id.seq)) else { return };
+        let Some(missing) = self.missing.get_mut(&id.source) else { return };
         let answered = missing.asked > 0 && missing.holders.back() == Some(&link);
-        if !answered {
-            self.late.sample(now - missing.since);
+        if let Some((_, announced)) = missing.timed.take_if(|(seq, _)| *seq == id.seq)
+            && !answered
+        {
+            self.late.sample(now - announced);
         }
     }
 

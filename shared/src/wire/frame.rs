@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use crate::wire::census::Record;
 use crate::wire::peer::{
     Claim, Hello, MAX_ADDRS, MAX_CLAIMS, MAX_ENTRIES, MAX_KEYS, MAX_RANGES, MAX_REASON_BYTES, MAX_RECORD_NEIGHBOURS,
-    MessageId, Payload, PeerMessage, Wanted,
+    MAX_WANTED, MessageId, Payload, PeerMessage, Wanted,
 };
 use crate::wire::update::{FileUpdate, MAX_NAME_BYTES};
 
@@ -202,7 +202,7 @@ fn check_limits(message: &PeerMessage) -> Result<(), FrameError> {
             })
         }
         PeerMessage::Want(_, wanted) => {
-            limit("a list of wishes", wanted.len(), MAX_CLAIMS)?;
+            limit("a list of wishes", wanted.len(), MAX_WANTED)?;
             wanted.iter().try_for_each(|wanted| match wanted {
                 Wanted::Range(..) => Ok(()),
                 Wanted::Keys(keys) => limit("a wish", keys.len(), MAX_KEYS),

@@ -17,8 +17,10 @@ pub const MINOR: u16 = 0;
 pub const MAX_ADDRS: usize = 16;
 /// The most ranges of ids in one [`PeerMessage::Have`] or [`PeerMessage::Graft`]. A guess: 64 sources at work at once.
 pub const MAX_RANGES: usize = 64;
-/// The most claims in one [`PeerMessage::Reconcile`], and wishes in one [`PeerMessage::Want`].
+/// The most claims in one [`PeerMessage::Reconcile`].
 pub const MAX_CLAIMS: usize = 256;
+/// The most wishes in one [`PeerMessage::Want`]: as many as a peer has under way. Each is answered with a page.
+pub const MAX_WANTED: usize = 4;
 /// The most keys in one claim or wish. The deepest ranges hold about 32; this is what a skewed one may hold.
 pub const MAX_KEYS: usize = 1024;
 /// The most entries in one [`PeerMessage::State`] or [`PeerMessage::Records`]: with names at their longest a frame is

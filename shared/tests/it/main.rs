@@ -2,6 +2,11 @@
 #![cfg(test)]
 
 mod convergence;
+mod corpus;
+mod hostile;
 mod lines;
+mod overlay;
+mod replay;
+mod seeds;
 mod tidy;
 mod wire;

@@ -100,7 +100,8 @@ fn submissions() -> Vec<PeerMessage> {
     ]
 }
 
-fn messages() -> impl Iterator<Item = PeerMessage> {
+/// One message of each kind.
+pub(crate) fn messages() -> impl Iterator<Item = PeerMessage> {
     [links(), broadcasts(), exchanges(), submissions()].into_iter().flatten()
 }
 

@@ -17,6 +17,9 @@ use crate::wire::update::FileUpdate;
 const LASTING: Duration = Duration::from_secs(30);
 /// A fetch from which nothing has come for this long is taken up with somebody else. As long as a hello may take.
 const STALLED: Duration = Duration::from_secs(5);
+/// After this long it's the turn of somebody else who has something, so that nobody is fetched from for ever. A guess:
+/// some 300,000 files on a link of 100 ms.
+const TURN: Duration = Duration::from_secs(30);
 
 impl Node {
     pub(super) fn congested(&mut self, link: LinkId) {
@@ -94,8 +97,11 @@ impl Node {
         for message in reconcile::messages(set, answer.claims) {
             self.send(now, vec![link], message);
         }
-        self.fetch.wish(link, set, answer.wanted, now);
-        self.ask_for_wishes(now);
+        // Only neighbours send what they are asked for.
+        if self.links.get(link).is_some_and(|link| matches!(link.role, Role::Neighbour { .. })) {
+            self.fetch.wish(link, set, answer.wanted, now);
+            self.ask_for_wishes(now);
+        }
     }
 
     pub(super) fn wanted(&mut self, now: Instant, link: LinkId, set: Set, wanted: &[Wanted]) {
@@ -157,10 +163,10 @@ impl Node {
         }
     }
 
-    pub(super) fn give_up_a_stalled_fetch(&mut self, now: Instant) {
-        let Some((link, since)) = self.fetch.stalled_since() else { return };
-        if now - since < STALLED {
-            self.check_at = self.check_at.min(since + STALLED);
+    pub(super) fn give_up_a_long_fetch(&mut self, now: Instant) {
+        let Some((link, until)) = self.fetch.until(STALLED, TURN) else { return };
+        if now < until {
+            self.check_at = self.check_at.min(until);
             return;
         }
         let fetched = self.fetch.gone(link);

@@ -60,7 +60,7 @@ impl Node {
             self.goodbye(now, id, reason, Ended::Broken);
         }
         self.compare_again(now);
-        self.give_up_a_stalled_fetch(now);
+        self.give_up_a_long_fetch(now);
     }
 
     /// The neighbour with which this node watches one another when nothing happens: the one whose id is nearest, so

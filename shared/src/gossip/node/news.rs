@@ -87,7 +87,7 @@ impl Node {
         if update.name.len() > MAX_NAME_BYTES {
             return Err("its name is too long");
         }
-        if update.stamp.wall_ms() > self.wall_ms(now).saturating_add(millis(limits.future)) {
+        if self.is_future(now, update.stamp.wall_ms()) {
             return Err("its stamp is from the future");
         }
         if update.version.0 > known.map_or(0, |known| known.version.0).saturating_add(limits.version_step) {
@@ -97,6 +97,11 @@ impl Node {
             return Err("there are too many files");
         }
         Ok(())
+    }
+
+    /// Whether a moment, in milliseconds since 1970, is further ahead than clocks may differ.
+    pub(super) fn is_future(&self, now: Instant, wall_ms: u64) -> bool {
+        wall_ms > self.wall_ms(now).saturating_add(millis(self.config.limits.future))
     }
 
     /// Wall time, in milliseconds since 1970.

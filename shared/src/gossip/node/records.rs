@@ -61,9 +61,10 @@ impl Node {
         self.tree.publish(Payload::Record(record), now, &mut self.rng);
     }
 
-    /// A record came. Says whether it is news.
+    /// A record came. Says whether it is news. One from the future would never be replaced.
     pub(super) fn take_record(&mut self, now: Instant, record: &Arc<Record>) -> bool {
-        self.census.is_on() && record.peer != self.me.peer && self.census.merge(record.clone(), now)
+        let credible = record.peer != self.me.peer && !self.is_future(now, record.started);
+        self.census.is_on() && credible && self.census.merge(record.clone(), now)
     }
 
     pub(super) fn records(&mut self, now: Instant, link: LinkId, entries: &[Arc<Record>], rest: Option<(Prefix, Key)>) {

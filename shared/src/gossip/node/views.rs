@@ -54,7 +54,7 @@ impl Node {
         let alone = self.links.active() == 0;
         // Alone, it joins anew, through one contact at a time; else it asks several.
         let (wish, wanted) = if alone { (Wish::Join, 1) } else { (Wish::Neighbour, views.active) };
-        let mut under_way = self.links.active() + self.awaited().max(self.book.seeking());
+        let mut under_way = self.under_way();
         while under_way < wanted && !self.leaving {
             let mut standings = [Standing::Passive, Standing::Beyond].into_iter();
             let picked = standings.find_map(|standing| self.book.pick(standing, now, &mut self.rng));
@@ -68,6 +68,11 @@ impl Node {
             Some(due) if self.links.active() < views.active => due.max(now + pause),
             _ => now + views.seek.longest,
         };
+    }
+
+    /// Neighbours that are there, and those that may soon be.
+    fn under_way(&self) -> usize {
+        self.links.active() + self.awaited().max(self.book.seeking())
     }
 
     /// How many that were dialled to become neighbours have still to answer.
@@ -106,6 +111,8 @@ impl Node {
         let views = &self.config.views;
         let mine = addr == self.me.listen || self.links.neighbours().any(|(_, _, other)| other == addr);
         let next = self.rng.pick(self.neighbours_but(from)).filter(|_| ttl > 0);
+        // Some of those that are dialled are full: as many again may be on the way.
+        let room = self.under_way() < 2 * views.active_max;
         if ttl == views.passive_walk {
             self.learn(now, vec![addr]);
         }
@@ -117,7 +124,7 @@ impl Node {
             );
         } else if !mine {
             self.learn(now, vec![addr]);
-            if self.book.wish(&addr).is_none() {
+            if room && self.book.is_idle(&addr) {
                 self.dial(addr, Wish::Neighbour);
             }
         }

@@ -1,0 +1,103 @@
+//! The fuzz targets' corpus: one input for each message of the protocol, and whatever was found worth keeping. Here all of
+//! it goes through the decoder, without a fuzzer.
+
+use std::fs;
+use std::path::PathBuf;
+
+use shared::wire::frame::{Decoder, decode, encode};
+use shared::wire::queue::FileEvent;
+
+use crate::wire::messages;
+
+/// Bytes of a frame's length.
+const LENGTH_BYTES: usize = 4;
+/// The largest input that is checked in.
+const MAX_INPUT_BYTES: usize = 4096;
+
+fn folder(target: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target)
+}
+
+fn inputs(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
+    let paths = fs::read_dir(folder(target)).unwrap().map(|entry| entry.unwrap().path());
+    let all: Vec<_> = paths.map(|path| (path.clone(), fs::read(path).unwrap())).collect();
+    assert!(!all.is_empty());
+    all
+}
+
+#[expect(clippy::disallowed_methods, reason = "a person renews the corpus; the core itself reads nothing")]
+fn renews() -> bool {
+    std::env::var("GRAPEVINE_RENEW").is_ok()
+}
+
+/// Whether the corpus has this input under this name.
+fn check(target: &str, name: &str, input: &[u8]) {
+    let path = folder(target).join(name);
+    if renews() {
+        fs::create_dir_all(folder(target)).unwrap();
+        fs::write(&path, input).unwrap();
+    }
+    let there = fs::read(&path).unwrap_or_default();
+    assert!(there == input, "{} is old: GRAPEVINE_RENEW=1 cargo test -p shared corpus", path.display());
+}
+
+/// A script of the target `node`: two peers join, both say all of this, and time passes.
+fn script(frames: &[Vec<u8>]) -> Vec<u8> {
+    let mut script = vec![1, 0, 1, 1];
+    for link in [0, 1] {
+        for frame in frames {
+            script.extend([13, link]);
+            script.extend(frame);
+        }
+    }
+    script.extend([8, 0, 0, 16, 0, 0, 0, 0, 0, 0]);
+    script
+}
+
+#[test]
+fn corpus_has_every_message_of_the_protocol() {
+    let mut all = Vec::new();
+    for (number, message) in messages().enumerate() {
+        let frame = encode(&message).unwrap();
+        let name = format!("{number:02}-{}", message.kind());
+        let whole: Vec<u8> = [&[255], frame.as_slice()].concat();
+        check("frame", &name, &whole);
+        check("node", &name, &script(std::slice::from_ref(&frame)));
+        all.push(frame);
+    }
+    let in_pieces: Vec<u8> = [vec![6], all.concat()].concat();
+    check("frame", "all-in-pieces", &in_pieces);
+    check("node", "all", &script(&all));
+}
+
+#[test]
+fn corpus_of_frames_goes_through_the_decoder() {
+    for (path, input) in inputs("frame") {
+        assert!(input.len() <= MAX_INPUT_BYTES, "{}", path.display());
+        let (cut, bytes) = input.split_first().unwrap();
+        let mut decoder = Decoder::default();
+        'input: for piece in bytes.chunks(usize::from(*cut) + 1) {
+            decoder.push(piece);
+            loop {
+                match decoder.next_message() {
+                    Ok(Some(message)) => {
+                        let again = decode(&encode(&message).unwrap()[LENGTH_BYTES..]);
+                        assert_eq!(again, Ok(Some(message)), "{}", path.display());
+                    }
+                    Ok(None) => break,
+                    Err(_) => break 'input,
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn corpus_of_broker_messages_goes_through_the_parser() {
+    for (path, body) in inputs("queue") {
+        if let Ok(event) = FileEvent::from_json(&body) {
+            let again = FileEvent::from_json(&serde_json::to_vec(&event).unwrap()).unwrap();
+            assert_eq!(again, event, "{}", path.display());
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! How many may link, how soon they must say who they are, and how much they may say.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use shared::gossip::config::{Config, Limits, Liveness};
+use shared::gossip::io::Input;
+use shared::gossip::node::Node;
+use shared::wire::peer::{Fingerprint, Hello, PeerMessage, Wish};
+
+use super::stage::{Stage, addr, hello, news, offences, peer, sent, update};
+
+/// How many of so many strangers, each from its own address, are taken in.
+fn taken_in(stage: &mut Stage, strangers: u32, from: impl Fn(u32) -> SocketAddr) -> usize {
+    (0..strangers).filter(|number| offences(&stage.open_from(from(*number)).1).is_empty()).count()
+}
+
+#[test]
+fn bounded_memory_links_in_all() {
+    let mut stage = Stage::new(Config::default());
+    let taken = taken_in(&mut stage, 1000, addr);
+    assert_eq!(taken, Limits::default().links - 1, "the honest neighbour has one");
+    stage.check_it_still_works();
+}
+
+#[test]
+fn bounded_memory_links_with_one_address() {
+    let mut stage = Stage::new(Config::default());
+    let port = |number: u32| u16::try_from(1000 + number).unwrap();
+    let taken = taken_in(&mut stage, 60, |number| SocketAddr::from(([20, 0, 0, 7], port(number))));
+    assert_eq!(taken, Limits::default().links_per_ip);
+    let local = taken_in(&mut stage, 20, |number| SocketAddr::from(([127, 0, 0, 1], port(number))));
+    assert_eq!(local, 20, "one machine may run many peers");
+    let mut stage = Stage::new(Config::default());
+    let local = taken_in(&mut stage, 60, |number| SocketAddr::from(([127, 0, 0, 1], port(number))));
+    assert_eq!(local, 60);
+    stage.check_it_still_works();
+}
+
+#[test]
+fn a_link_without_hello_is_closed_in_time() {
+    let mut stage = Stage::new(Config::default());
+    let limit = Liveness::default().hello;
+    let (silent, _) = stage.open_from(addr(5));
+    stage.pass(limit * 9 / 10);
+    assert!(!stage.is_closed(silent));
+    stage.pass(limit / 5);
+    assert!(stage.is_closed(silent));
+    stage.check_it_still_works();
+}
+
+#[test]
+fn a_link_whose_hello_is_never_followed_by_a_welcome_is_closed_in_time() {
+    let mut stage = Stage::new(Config::default());
+    stage.feed(Input::Contact { addr: addr(5) });
+    assert_eq!(stage.dials, [addr(5)]);
+    let link = shared::gossip::io::LinkId(1 << 40);
+    stage.feed(Input::LinkUp { link, remote: addr(5), dialled: Some(addr(5)) });
+    stage.say(link, PeerMessage::Hello(hello(5, Wish::Answer)));
+    stage.pass(Liveness::default().hello + Duration::from_millis(1));
+    assert!(stage.is_closed(link));
+    stage.check_it_still_works();
+}
+
+#[test]
+fn messages_beyond_the_rate_close_the_link() {
+    let mut stage = Stage::new(Config::default());
+    let limits = Limits::default();
+    let hasty = stage.neighbour(5);
+    let at_once = usize::try_from(limits.burst).unwrap();
+    // Hello was the first of them.
+    stage.say_all(hasty, vec![PeerMessage::Prune; at_once - 1]);
+    assert!(!stage.is_closed(hasty), "a burst is allowed");
+    stage.pass(Duration::from_secs(1));
+    stage.say_all(hasty, vec![PeerMessage::Prune; at_once / 2]);
+    assert!(!stage.is_closed(hasty), "and after a while another");
+    let outputs = stage.say_all(hasty, vec![PeerMessage::Prune; at_once]);
+    assert_eq!(offences(&outputs), ["too many messages"]);
+    assert!(stage.is_closed(hasty));
+    stage.check_it_still_works();
+}
+
+#[test]
+fn who_doesnt_keep_to_the_order_of_a_link_is_refused() {
+    let ping = PeerMessage::Ping { nonce: 1, catalogue: Fingerprint::default() };
+    let check = |messages: Vec<PeerMessage>, reason: &str| {
+        let mut stage = Stage::new(Config::default());
+        let (link, _) = stage.open_from(addr(5));
+        let outputs = stage.say_all(link, messages);
+        assert_eq!(offences(&outputs), [reason]);
+        assert!(stage.is_closed(link));
+        stage.check_it_still_works();
+    };
+    let joins = || PeerMessage::Hello(hello(5, Wish::Join));
+    check(vec![ping.clone()], "a message before hello");
+    check(vec![news(1, 1, update("f", 1))], "a message before hello");
+    check(vec![joins(), joins()], "a second hello");
+    check(vec![PeerMessage::Hello(hello(5, Wish::Answer))], "a wish that doesn't fit who dialled");
+    let client = Hello { listen: None, ..hello(5, Wish::Submit) };
+    check(vec![PeerMessage::Hello(client), news(1, 1, update("f", 1))], "a client that speaks as a neighbour");
+}
+
+#[test]
+fn what_comes_behind_the_offence_isnt_heard() {
+    let mut stage = Stage::new(Config::default());
+    let (link, _) = stage.open_from(addr(5));
+    stage.say_all(link, vec![PeerMessage::Prune, PeerMessage::Hello(hello(5, Wish::Join)), news(1, 1, update("f", 1))]);
+    assert!(stage.node.catalogue().is_empty());
+    stage.check_it_still_works();
+}
+
+#[test]
+fn a_crowd_of_joiners_leaves_the_active_view_within_its_bound() {
+    let mut stage = Stage::new(Config::default());
+    for number in 0..50 {
+        stage.neighbour(number + 100);
+    }
+    assert!(stage.node.neighbours().count() <= Config::default().views.active_max);
+    stage.check_it_still_works();
+}
+
+#[test]
+fn who_claims_to_be_this_node_is_sent_away() {
+    let mut stage = Stage::new(Config::default());
+    let (link, outputs) = stage.greet(5, Hello { peer: peer(0), ..hello(5, Wish::Join) });
+    assert!(stage.is_closed(link), "{:?}", sent(&outputs).collect::<Vec<_>>());
+    stage.check_it_still_works();
+}
+
+#[test]
+fn one_peer_has_one_link_however_often_it_dials() {
+    let mut stage = Stage::new(Config::default());
+    for _ in 0..100 {
+        stage.greet(5, hello(5, Wish::Join));
+    }
+    assert_eq!(Node::neighbours(&stage.node).filter(|other| *other == peer(5)).count(), 1);
+    stage.check_it_still_works();
+}

@@ -1,0 +1,206 @@
+//! Changes that no honest peer makes, and numbers of broadcasts that no honest peer uses.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use shared::gossip::config::{Broadcast, Config, Limits};
+use shared::gossip::io::{NodeEvent, Output};
+use shared::ids::Version;
+use shared::stamp::Stamp;
+use shared::wire::peer::{Announced, IdRange, MAX_RANGES, Payload, PeerMessage, Source};
+use shared::wire::update::FileUpdate;
+
+use super::stage::{BEGAN_MS, Stage, broadcast, bytes, news, offences, peer, sent, update};
+
+/// The three ways in which a change comes: as news, as a page of a catalogue, from a client. Says why each was refused.
+fn refusals(stage: &mut Stage, update: &FileUpdate) -> Vec<&'static str> {
+    let (link, client) = (stage.neighbour(5), stage.client(6));
+    let mut outputs = stage.say(link, news(5, 1, update.clone()));
+    outputs.extend(stage.say(link, PeerMessage::State { entries: vec![Arc::new(update.clone())], rest: None }));
+    let answers = stage.say(client, PeerMessage::Submit { request: 3, update: update.clone() });
+    assert!(sent(&answers).any(|(_, message)| matches!(message, PeerMessage::Refused { request: 3, .. })));
+    outputs.extend(answers);
+    assert_eq!(stage.node.catalogue().of_file(&update.file), None);
+    let reason = |output: &Output| match output {
+        Output::Event(NodeEvent::Rejected { reason, .. }) => Some(*reason),
+        _ => None,
+    };
+    outputs.iter().filter_map(reason).collect()
+}
+
+#[test]
+fn a_stamp_from_the_future_is_refused_whichever_way_it_comes() {
+    let ahead = u64::try_from(Limits::default().future.as_millis()).unwrap();
+    for wall_ms in [BEGAN_MS + ahead + 1, u64::MAX >> 16] {
+        let mut stage = Stage::new(Config::default());
+        let stamped = FileUpdate { stamp: Stamp(wall_ms << 16), ..update("f", 1) };
+        assert_eq!(refusals(&mut stage, &stamped), ["its stamp is from the future"; 3]);
+        stage.check_it_still_works();
+    }
+    let mut stage = Stage::new(Config::default());
+    let honest = stage.honest();
+    let just = FileUpdate { stamp: Stamp((BEGAN_MS + ahead) << 16), ..update("f", 1) };
+    stage.say(honest, news(5, 1, just));
+    assert_eq!(stage.node.catalogue().len(), 1);
+}
+
+#[test]
+fn a_version_that_jumps_is_refused_whichever_way_it_comes() {
+    for version in [Limits::default().version_step + 1, Version::MAX.0] {
+        let mut stage = Stage::new(Config::default());
+        assert_eq!(refusals(&mut stage, &update("f", version)), ["its version is too far ahead"; 3]);
+        let honest = stage.honest();
+        stage.say(honest, news(7, 1, update("f", 2)));
+        let known = stage.node.catalogue().of_file(&"f".parse().unwrap()).unwrap().version;
+        assert_eq!(known, Version(2), "the file can still be changed");
+        stage.check_it_still_works();
+    }
+}
+
+#[test]
+fn bounded_memory_files() {
+    let limits = Limits { files: 100, ..Limits::default() };
+    let mut stage = Stage::new(Config { limits, ..Config::default() });
+    stage.check_it_still_works();
+    let link = stage.neighbour(5);
+    for number in 0..1000 {
+        stage.say(link, news(5, number + 1, update(&format!("f{number}"), 1)));
+    }
+    assert_eq!(stage.node.catalogue().len(), 100);
+    stage.say(link, news(5, 2000, update("honest-1", 2)));
+    let known = stage.node.catalogue().of_file(&"honest-1".parse().unwrap()).unwrap().version;
+    assert_eq!(known, Version(2), "files that are known go on being changed");
+}
+
+/// A node that remembers little of broadcasts, an attacker, and whether what it says is passed on: it is, if the node
+/// takes it to be new.
+struct Numbers {
+    stage: Stage,
+    link: shared::gossip::io::LinkId,
+}
+
+impl Numbers {
+    fn new(broadcast: Broadcast) -> Self {
+        let mut stage = Stage::new(Config { broadcast, ..Config::default() });
+        let link = stage.neighbour(5);
+        Self { stage, link }
+    }
+
+    fn is_new(&mut self, source: u64, seq: u64) -> bool {
+        let outputs = self.stage.say(self.link, broadcast(source, seq, Payload::Suspect(peer(77))));
+        sent(&outputs).any(|(to, message)| to != [self.link] && matches!(message, PeerMessage::Broadcast { .. }))
+    }
+}
+
+#[test]
+fn bounded_memory_sources() {
+    let mut numbers = Numbers::new(Broadcast { sources: 8, ..Broadcast::default() });
+    assert!(numbers.is_new(1, 1));
+    assert!(!numbers.is_new(1, 1));
+    for source in 2..100 {
+        numbers.stage.pass(Duration::from_millis(1));
+        assert!(numbers.is_new(source, 1));
+    }
+    assert!(!numbers.is_new(99, 1));
+    assert!(numbers.is_new(1, 1), "a source of long ago is still remembered");
+    numbers.stage.check_it_still_works();
+}
+
+#[test]
+fn bounded_memory_gaps() {
+    let mut numbers = Numbers::new(Broadcast { gaps: 8, ..Broadcast::default() });
+    for seq in 1..=50 {
+        assert!(numbers.is_new(1, 2 * seq));
+    }
+    assert!(!numbers.is_new(1, 1), "an old gap is still remembered");
+    assert!(numbers.is_new(1, 99));
+    numbers.stage.check_it_still_works();
+}
+
+#[test]
+fn bounded_memory_broadcasts_that_are_kept() {
+    let mut numbers = Numbers::new(Broadcast { kept: 8, ..Broadcast::default() });
+    for seq in 1..=50 {
+        assert!(numbers.is_new(1, seq));
+    }
+    let mut pushed = |first, last| {
+        let graft = PeerMessage::Graft(vec![IdRange { source: Source(1), first, last }]);
+        let outputs = numbers.stage.say(numbers.link, graft);
+        sent(&outputs).filter(|(_, message)| matches!(message, PeerMessage::Broadcast { .. })).count()
+    };
+    assert_eq!(pushed(0, u64::MAX), 8);
+    assert_eq!(pushed(1, 42), 0, "an old broadcast is still kept");
+    numbers.stage.check_it_still_works();
+}
+
+#[test]
+fn bounded_output_of_one_graft() {
+    let mut numbers = Numbers::new(Broadcast::default());
+    let kept = u64::try_from(Broadcast::default().kept).unwrap();
+    for seq in 1..=kept {
+        assert!(numbers.is_new(1, seq));
+    }
+    let everything = IdRange { source: Source(1), first: 0, last: u64::MAX };
+    let outputs = numbers.stage.say(numbers.link, PeerMessage::Graft(vec![everything; MAX_RANGES]));
+    let pushed = sent(&outputs).count();
+    assert!(pushed <= Broadcast::default().kept + 8, "{pushed} messages, {} bytes", bytes(&outputs));
+    numbers.stage.check_it_still_works();
+}
+
+#[test]
+fn bounded_output_of_many_grafts_at_once() {
+    let mut numbers = Numbers::new(Broadcast::default());
+    for seq in 1..=1000 {
+        assert!(numbers.is_new(1, seq));
+    }
+    let everything = IdRange { source: Source(1), first: 1, last: 1000 };
+    let outputs = numbers.stage.say_all(numbers.link, vec![PeerMessage::Graft(vec![everything]); 256]);
+    assert_eq!(offences(&outputs), ["too much asked at once"]);
+    assert!(outputs.len() <= 20_000, "{} outputs", outputs.len());
+    numbers.stage.check_it_still_works();
+}
+
+#[test]
+fn numbers_at_the_ends_of_their_range_harm_nothing() {
+    for seqs in [vec![0], vec![u64::MAX], vec![u64::MAX, 1, u64::MAX], vec![1, u64::MAX, u64::MAX - 1, 2]] {
+        let mut numbers = Numbers::new(Broadcast::default());
+        for seq in &seqs {
+            numbers.is_new(1, *seq);
+            numbers.stage.say(numbers.link, news(1, *seq, update("f", 1)));
+        }
+        numbers.stage.pass(Duration::from_secs(10));
+        for (first, last) in [(0, 0), (0, u64::MAX), (5, 1), (u64::MAX, 0), (u64::MAX, u64::MAX)] {
+            let range = IdRange { source: Source(1), first, last };
+            numbers.stage.say(numbers.link, PeerMessage::Have(vec![Announced { range, hops: u16::MAX }]));
+            numbers.stage.say(numbers.link, PeerMessage::Graft(vec![range]));
+            numbers.stage.pass(Duration::from_secs(10));
+        }
+        numbers.stage.check_it_still_works();
+    }
+}
+
+#[test]
+fn hops_at_their_end_harm_nothing() {
+    let mut numbers = Numbers::new(Broadcast::default());
+    for (seq, hops) in [(1, u16::MAX), (2, u16::MAX - 1)] {
+        let id = shared::wire::peer::MessageId { source: Source(1), seq };
+        let payload = Payload::Update(Arc::new(update("f", seq)));
+        numbers.stage.say(numbers.link, PeerMessage::Broadcast { id, hops, payload });
+    }
+    numbers.stage.check_it_still_works();
+}
+
+#[test]
+fn bounded_output_of_announcements_that_are_lies() {
+    let mut numbers = Numbers::new(Broadcast::default());
+    for round in 0..200 {
+        let range = |n| IdRange { source: Source(round * 100 + n), first: 1, last: u64::MAX - n };
+        let all = (0..64).map(|n| Announced { range: range(n), hops: 0 }).collect();
+        numbers.stage.say(numbers.link, PeerMessage::Have(all));
+    }
+    let outputs = numbers.stage.pass(Duration::from_mins(1));
+    let grafts = sent(&outputs).filter(|(_, message)| matches!(message, PeerMessage::Graft(_))).count();
+    // 8 questions for each gap that is remembered.
+    assert!(grafts <= 8 * Broadcast::default().gaps, "{grafts} grafts");
+    numbers.stage.check_it_still_works();
+}

@@ -1,0 +1,39 @@
+//! The same seed gives the same run: twice here, and on every target. The digest is a hash of everything that arrived
+//! anywhere, and when.
+
+use std::time::Duration;
+
+use shared::sim::scenario::{Name, Scenario};
+use shared::sim::world::World;
+
+/// The digest of `Scenario::named(Name::Churn, 32, 1)` after `World::run`, on every target: the browser's test of the
+/// simulator pins the same.
+///
+/// To be renewed with each change of the protocol, of its numbers or of the simulator: run `cargo test -p shared replay`
+/// and put what it prints here (and into the browser's test). A change that was meant to leave the behaviour alone, and
+/// doesn't leave this alone, is wrong.
+const CHURN_32_SEED_1_DIGEST: &str = "56eebb190a6e193f1ddc9b94422ac1a51f2f8b77578a74626ad186ac424c5766";
+
+fn digest(scenario: Scenario) -> String {
+    let mut world = World::new(scenario);
+    world.run(Duration::from_mins(5)).unwrap();
+    world.digest()
+}
+
+#[test]
+fn replay_the_same_seed_gives_the_same_run() {
+    let churn = |seed| digest(Scenario::named(Name::Churn, 16, seed));
+    assert_eq!(churn(7), churn(7));
+    assert_ne!(churn(7), churn(8));
+    let chaos = |seed| digest(Scenario::chaos(seed));
+    assert_eq!(chaos(7), chaos(7));
+}
+
+#[test]
+fn replay_todays_run_is_yesterdays() {
+    let today = digest(Scenario::named(Name::Churn, 32, 1));
+    assert!(
+        today == CHURN_32_SEED_1_DIGEST,
+        "the run has changed. If the protocol was changed on purpose:\nconst CHURN_32_SEED_1_DIGEST: &str = \"{today}\";"
+    );
+}
