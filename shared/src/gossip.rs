@@ -37,6 +37,7 @@ pub mod estimate;
 pub mod io;
 pub mod ledger;
 pub mod links;
+pub mod missing;
 pub mod node;
 pub mod originals;
 pub mod pulse;

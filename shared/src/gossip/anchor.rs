@@ -8,6 +8,8 @@
 
 use std::time::Duration;
 
+use crate::backoff::Backoff;
+use crate::rng::Rng;
 use crate::time::Instant;
 use crate::wire::peer::Source;
 
@@ -18,15 +20,28 @@ const HOLDS: Duration = Duration::from_mins(1);
 const MAJORITY: u32 = 16;
 
 /// A node's opinion of who the anchor is.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Anchor {
+    own: Source,
     chosen: Option<(Source, Instant)>,
     /// The source that has sent most of late, and by how much it leads (Boyer and Moore's majority vote, 1981).
     leader: Option<Source>,
     lead: u32,
+    beacon: Backoff,
+    /// When this node last sent something of its own.
+    spoke: Instant,
+    beacon_at: Option<Instant>,
+    /// Beacons that this node has sent since it became the anchor.
+    beacons: u32,
 }
 
 impl Anchor {
+    /// A node that has heard nothing yet. `beacon`: the pause between two beacons.
+    pub fn new(own: Source, beacon: Backoff) -> Self {
+        let (chosen, leader, lead) = (None, None, 0);
+        Self { own, chosen, leader, lead, beacon, spoke: Instant::START, beacon_at: None, beacons: 0 }
+    }
+
     /// Whether nothing has been heard yet.
     pub fn is_unknown(&self) -> bool {
         self.chosen.is_none()
@@ -38,7 +53,7 @@ impl Anchor {
     }
 
     /// A source has sent something. `beacon`: it takes itself for the anchor.
-    pub fn heard(&mut self, source: Source, beacon: bool, now: Instant) {
+    pub fn heard(&mut self, source: Source, beacon: bool, now: Instant, rng: &mut Rng) {
         if !beacon {
             self.count(source);
         }
@@ -47,6 +62,32 @@ impl Anchor {
         });
         if takes_over {
             self.chosen = Some((source, now));
+        }
+        if source == self.own {
+            (self.spoke, self.beacon_at) = (now, None);
+        } else {
+            self.plan_beacon(now, rng);
+        }
+    }
+
+    /// When [`Anchor::is_to_show_itself`] has an answer.
+    pub fn next_wake(&self) -> Option<Instant> {
+        self.beacon_at
+    }
+
+    /// Whether this node, as the anchor, is to send a beacon now.
+    pub fn is_to_show_itself(&mut self, now: Instant) -> bool {
+        let due = self.beacon_at.take_if(|at| *at <= now).is_some() && self.is(self.own);
+        self.beacons = self.beacons.saturating_add(u32::from(due));
+        due
+    }
+
+    /// Others send: if this node is the anchor, they must hear from it, too.
+    fn plan_beacon(&mut self, now: Instant, rng: &mut Rng) {
+        if !self.is(self.own) {
+            self.beacons = 0;
+        } else if self.beacon_at.is_none() {
+            self.beacon_at = Some(now.max(self.spoke + self.beacon.delay(self.beacons, rng)));
         }
     }
 
@@ -69,16 +110,22 @@ impl Anchor {
 mod tests {
     use super::*;
 
+    const OWN: Source = Source(3);
     const FIRST: Source = Source(5);
     const OTHER: Source = Source(7);
+    const BEACON: Backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(8) };
 
     fn at(seconds: u64) -> Instant {
         Instant::START + Duration::from_secs(seconds)
     }
 
+    fn hear(anchor: &mut Anchor, source: Source, beacon: bool, second: u64) {
+        anchor.heard(source, beacon, at(second), &mut Rng::from_seed(1));
+    }
+
     fn anchored() -> Anchor {
-        let mut anchor = Anchor::default();
-        anchor.heard(FIRST, false, at(0));
+        let mut anchor = Anchor::new(OWN, BEACON);
+        hear(&mut anchor, FIRST, false, 0);
         anchor
     }
 
@@ -86,7 +133,7 @@ mod tests {
     fn the_first_stays_while_others_send_in_turn() {
         let mut anchor = anchored();
         for round in 0..50 {
-            anchor.heard(Source(100 + round % 3), false, at(1));
+            hear(&mut anchor, Source(100 + round % 3), false, 1);
         }
         assert!(anchor.is(FIRST));
     }
@@ -95,7 +142,7 @@ mod tests {
     fn who_sends_most_takes_over() {
         let mut anchor = anchored();
         for _ in 0..=MAJORITY {
-            anchor.heard(OTHER, false, at(1));
+            hear(&mut anchor, OTHER, false, 1);
         }
         assert!(anchor.is(OTHER));
     }
@@ -103,16 +150,27 @@ mod tests {
     #[test]
     fn a_silent_one_is_replaced() {
         let mut anchor = anchored();
-        anchor.heard(OTHER, false, at(61));
+        hear(&mut anchor, OTHER, false, 61);
         assert!(anchor.is(OTHER));
     }
 
     #[test]
     fn of_two_that_send_beacons_the_smaller_stays() {
         let mut anchor = anchored();
-        anchor.heard(OTHER, true, at(1));
+        hear(&mut anchor, OTHER, true, 1);
         assert!(anchor.is(FIRST));
-        anchor.heard(Source(1), true, at(1));
+        hear(&mut anchor, Source(1), true, 1);
         assert!(anchor.is(Source(1)));
+    }
+
+    #[test]
+    fn the_anchor_shows_itself_while_others_send_and_only_then() {
+        let mut anchor = Anchor::new(OWN, BEACON);
+        hear(&mut anchor, OWN, false, 0);
+        assert!(anchor.next_wake().is_none());
+        hear(&mut anchor, OTHER, false, 10);
+        assert!(anchor.is_to_show_itself(at(10)));
+        hear(&mut anchor, OWN, true, 10);
+        assert!(!anchor.is_to_show_itself(at(100)));
     }
 }

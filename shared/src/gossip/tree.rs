@@ -7,10 +7,12 @@
 //! - Names are (source, number), so an announcement is a range of numbers and not a list of hashes, and "have I got
 //!   it?" is answered for good ([`super::streams`]).
 //! - An announcement waits, and isn't made to a neighbour that announces the same: short after a change of the tree,
-//!   when gaps are likely, milliseconds; up to a second when the tree has proved itself. The paper's section 3.4 leaves
-//!   this policy open.
-//! - How long an announced broadcast may take to come by itself follows the link's round trip (the paper's section 3.5
-//!   has one constant for all).
+//!   when gaps are likely, milliseconds; up to seconds when the tree has proved itself and little comes. The paper's
+//!   section 3.4 leaves this policy open.
+//! - How long an announced broadcast may take to come by itself follows the link's round trip, and how long others took
+//!   (the paper's section 3.5 has one constant for all).
+//! - The tree is only improved (section 3.8) for one source, which all peers choose alike ([`super::anchor`]), so that
+//!   it comes to rest whoever sends.
 //! - When a link of the tree is gone, all other links are pushed on until they prove superfluous again (the paper's
 //!   section 3.6 waits for announcements), since more than one neighbour may be gone.
 //! - A link that can't keep up is left out ([`Tree::congested`]), and reconciles when it can again.
@@ -21,21 +23,13 @@ use std::time::Duration;
 use crate::gossip::anchor::Anchor;
 use crate::gossip::branch::{Branch, FIRST_WAIT};
 use crate::gossip::config::Broadcast;
-use crate::gossip::estimate::Estimate;
 use crate::gossip::io::LinkId;
+use crate::gossip::missing::Missing;
 use crate::gossip::recent::{Pushed, Recent};
 use crate::gossip::streams::Streams;
 use crate::rng::Rng;
 use crate::time::Instant;
 use crate::wire::peer::{Announced, IdRange, MAX_RANGES, MessageId, Payload, PeerMessage, Source};
-
-/// How often a missing range is asked for, each time of another neighbour if there is one, before it is left to the
-/// reconciliation.
-const MAX_ASKED: u32 = 8;
-/// The longest wait for something that was announced, on a link whose answers take less. A guess.
-const LONGEST_WAIT: Duration = Duration::from_millis(500);
-/// Neighbours that are remembered to have a missing range.
-const MAX_HOLDERS: usize = 8;
 
 /// A node's part of the tree.
 #[derive(Debug)]
@@ -43,18 +37,10 @@ pub struct Tree {
     config: Broadcast,
     own: Source,
     published: u64,
-    /// When this node last sent something of its own.
-    spoke: Instant,
-    beacon_at: Option<Instant>,
-    /// Beacons sent since others were nearer to being the anchor.
-    beacons: u32,
     streams: Streams,
     anchor: Anchor,
-    /// How long after its announcement a broadcast comes by itself.
-    late: Estimate,
     recent: Recent,
-    /// By source.
-    missing: BTreeMap<Source, Missing>,
+    missing: Missing,
     branches: BTreeMap<LinkId, Branch>,
     /// What is to be said.
     said: VecDeque<(Vec<LinkId>, PeerMessage)>,
@@ -64,34 +50,16 @@ pub struct Tree {
     pub withheld: u64,
 }
 
-/// What neighbours have of a source and this node hasn't.
-#[derive(Debug)]
-struct Missing {
-    /// All gaps are in here.
-    range: IdRange,
-    /// One broadcast of it and when that was announced.
-    timed: Option<(u64, Instant)>,
-    /// When it is asked for.
-    at: Instant,
-    asked: u32,
-    /// Who has it; the last is the one that was asked last.
-    holders: VecDeque<LinkId>,
-}
-
 impl Tree {
     /// A node without neighbours.
     pub fn new(own: Source, config: Broadcast) -> Self {
         Self {
             own,
             published: 0,
-            spoke: Instant::START,
-            beacon_at: None,
-            beacons: 0,
             streams: Streams::new(config.sources, config.gaps),
-            anchor: Anchor::default(),
-            late: Estimate::default(),
+            anchor: Anchor::new(own, config.beacon),
             recent: Recent::default(),
-            missing: BTreeMap::new(),
+            missing: Missing::new(config.gaps),
             branches: BTreeMap::new(),
             said: VecDeque::new(),
             duplicates: 0,
@@ -113,7 +81,7 @@ impl Tree {
     /// When [`Tree::tick`] has something to do.
     pub fn next_wake(&self) -> Option<Instant> {
         let announcements = self.branches.values().filter_map(|branch| branch.announce_at);
-        announcements.chain(self.missing.values().map(|missing| missing.at)).chain(self.beacon_at).min()
+        announcements.chain(self.missing.next_wake()).chain(self.anchor.next_wake()).min()
     }
 
     /// The links on which news is pushed.
@@ -123,7 +91,8 @@ impl Tree {
 
     // --- links ------------------------------------------------------------------------------------------------
 
-    /// A neighbour is there. A new link is part of the tree until it proves superfluous (section 3.6).
+    /// A neighbour is there. Its link is part of the tree until it proves superfluous (section 3.6) where there is no tree
+    /// yet; later (departing from the paper), only where no other link is.
     pub fn linked(&mut self, link: LinkId) {
         let eager = self.anchor.is_unknown() || self.eager().next().is_none();
         self.branches.insert(link, Branch { eager, ..Branch::default() });
@@ -137,9 +106,7 @@ impl Tree {
     /// must be reconciled on them.
     pub fn unlinked(&mut self, link: LinkId, now: Instant) -> Vec<LinkId> {
         let Some(gone) = self.branches.remove(&link) else { return Vec::new() };
-        for missing in self.missing.values_mut().filter(|missing| missing.holders.front() == Some(&link)) {
-            missing.at = now;
-        }
+        self.missing.gone(link, now);
         self.unsettle_all();
         if !gone.eager {
             return Vec::new();
@@ -161,6 +128,7 @@ impl Tree {
             branch.congested = true;
             branch.unannounced.clear();
             branch.announce_at = None;
+            branch.waiting = 0;
         }
     }
 
@@ -196,8 +164,6 @@ impl Tree {
     /// Sends something of this node's own.
     pub fn publish(&mut self, payload: Payload, now: Instant, rng: &mut Rng) {
         self.published += 1;
-        self.spoke = now;
-        self.beacon_at = None;
         let id = MessageId { source: self.own, seq: self.published };
         self.streams.note(id, None, 0, now);
         self.spread(id, Pushed { hops: 0, payload }, None, now, rng);
@@ -216,22 +182,11 @@ impl Tree {
         {
             branch.eager = true;
         }
-        self.learn_from_what_was_missing(link, id, now);
+        self.missing.came(link, id, now);
         if let Some(gap) = self.streams.gap_before(id) {
             self.miss(gap, link, now);
         }
         self.spread(id, pushed, Some(link), now, rng);
-        self.plan_beacon(now, rng);
-    }
-
-    /// Others send: if the tree's distances are counted from here, they must hear from here, too.
-    fn plan_beacon(&mut self, now: Instant, rng: &mut Rng) {
-        if !self.anchor.is(self.own) {
-            self.beacons = 0;
-        } else if self.beacon_at.is_none() {
-            let pause = self.config.beacon.delay(self.beacons, rng);
-            self.beacon_at = Some(now.max(self.spoke + pause));
-        }
     }
 
     /// A broadcast came once too often: the link is none of the tree's (section 3.5).
@@ -253,7 +208,7 @@ impl Tree {
     }
 
     fn spread(&mut self, id: MessageId, pushed: Pushed, from: Option<LinkId>, now: Instant, rng: &mut Rng) {
-        self.anchor.heard(id.source, matches!(pushed.payload, Payload::Beacon), now);
+        self.anchor.heard(id.source, matches!(pushed.payload, Payload::Beacon), now, rng);
         let mut to = Vec::new();
         for (link, branch) in self.branches.iter_mut().filter(|(link, _)| Some(**link) != from) {
             if branch.congested {
@@ -338,54 +293,20 @@ impl Tree {
     }
 
     fn miss(&mut self, range: IdRange, holder: LinkId, now: Instant) {
-        let wait = self.graft_wait(holder);
-        if self.missing.len() >= self.config.gaps && !self.missing.contains_key(&range.source) {
-            return; // the reconciliation finds it
-        }
-        let missing = self.missing.entry(range.source).or_insert_with(|| Missing {
-            range,
-            timed: None,
-            at: now + wait,
-            asked: 0,
-            holders: VecDeque::new(),
-        });
-        if missing.asked == 0 {
-            missing.at = missing.at.min(now + wait);
-        }
-        missing.timed.get_or_insert((range.last, now));
-        missing.range.first = missing.range.first.min(range.first);
-        missing.range.last = missing.range.last.max(range.last);
-        if missing.holders.len() < MAX_HOLDERS && !missing.holders.contains(&holder) {
-            missing.holders.push_back(holder);
-        }
-    }
-
-    /// How long something that was announced by a neighbour may take to come by itself.
-    fn graft_wait(&self, holder: LinkId) -> Duration {
-        let Some(branch) = self.branches.get(&holder) else { return FIRST_WAIT };
-        // A parent announces only what it had before it became one: it doesn't come by itself.
-        let late = self.late.longest().filter(|_| !branch.eager).unwrap_or_default();
-        branch.wait.max(late.min(LONGEST_WAIT))
-    }
-
-    /// What was announced has come, by itself unless the neighbour that was asked for it sent it (then nobody knows how
-    /// long it would have taken: RFC 6298, section 3, Karn's algorithm).
-    fn learn_from_what_was_missing(&mut self, link: LinkId, id: MessageId, now: Instant) {
-        let Some(missing) = self.missing.get_mut(&id.source) else { return };
-        let answered = missing.asked > 0 && missing.holders.back() == Some(&link);
-        if let Some((_, announced)) = missing.timed.take_if(|(seq, _)| *seq == id.seq)
-            && !answered
-        {
-            self.late.sample(now - announced);
-        }
+        let wait = match self.branches.get(&holder) {
+            None => FIRST_WAIT,
+            // A parent announces only what it had before it became one: it doesn't come by itself.
+            Some(branch) if branch.eager => branch.wait,
+            Some(branch) => self.missing.patience(branch.wait),
+        };
+        self.missing.add(range, holder, wait, now);
     }
 
     /// Does what is due.
     pub fn tick(&mut self, now: Instant, rng: &mut Rng) {
         self.announce(now);
         self.graft(now);
-        if self.beacon_at.take_if(|at| *at <= now).is_some() && self.anchor.is(self.own) {
-            self.beacons = self.beacons.saturating_add(1);
+        if self.anchor.is_to_show_itself(now) {
             self.publish(Payload::Beacon, now, rng);
         }
     }
@@ -410,24 +331,21 @@ impl Tree {
     }
 
     fn graft(&mut self, now: Instant) {
-        let due: Vec<Source> =
-            self.missing.iter().filter(|(_, missing)| missing.at <= now).map(|(source, _)| *source).collect();
-        for source in due {
-            let Some(mut missing) = self.missing.remove(&source) else { continue };
-            let rest = self.streams.missing(missing.range);
-            missing.holders.retain(|holder| self.branches.contains_key(holder));
-            let Some(holder) = missing.holders.pop_front() else { continue };
-            if rest.is_empty() || missing.asked >= MAX_ASKED {
+        for mut gap in self.missing.due(now) {
+            let rest = self.streams.missing(gap.range);
+            let Some(first) = rest.first().map(|range| range.first) else { continue };
+            if gap.begins(first) {
+                let holder = gap.holder().and_then(|link| self.branches.get(&link));
+                let patience = self.missing.patience(holder.map_or(FIRST_WAIT, |branch| branch.wait));
+                self.missing.put_back(gap, now + patience);
                 continue;
             }
+            let Some(holder) = gap.next_holder(|link| self.branches.contains_key(&link)) else { continue };
             let Some(branch) = self.branches.get_mut(&holder) else { continue };
             branch.eager = true;
-            missing.at = now + branch.wait * 2;
-            missing.asked += 1;
-            missing.holders.push_back(holder);
-            self.unsettle(holder);
+            branch.settled = 0;
+            self.missing.put_back(gap, now + branch.wait * 2);
             self.said.push_back((vec![holder], PeerMessage::Graft(rest.into_iter().take(MAX_RANGES).collect())));
-            self.missing.insert(source, missing);
         }
     }
 }
