@@ -30,7 +30,7 @@ fuzz: ## look for inputs that break a parser or the protocol: make fuzz SECONDS=
 soak: ## simulate many random faults: make soak SEEDS=5000..9000 (5,000 seeds that the tests don't try, unless told)
 	@GRAPEVINE_SEEDS=$(or $(SEEDS),1000..6000) cargo test --release -p shared --test it convergence_ -- --nocapture
 
-bench: ## measure the core: codec, merge, catalogue pages, a simulated overlay
+bench: ## measure the core: codec, merge, reconciliation, a simulated overlay
 	@cargo bench -p shared --bench core
 
 fix: ## format, and let clippy repair what it can

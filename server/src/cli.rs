@@ -171,7 +171,7 @@ pub struct Watch {
 #[derive(Debug, Args)]
 pub struct Simulate {
     /// What happens: one-sender, random-senders, kill-30, kill-50, kill-80, kill-95, partition, churn, loss, or chaos
-    /// (a bit of everything, with 2 to 15 peers).
+    /// (a bit of everything, with 2 to 14 peers, whatever --peers says).
     #[arg(long, default_value = "one-sender", value_name = "NAME")]
     pub scenario: Name,
     /// How many peers there are.
@@ -192,7 +192,7 @@ pub struct Simulate {
 #[derive(Debug, Subcommand)]
 pub enum Bench {
     /// Updates over real TCP on the loopback, one process a peer, beside a bare TCP tree: latency, throughput, cost, and
-    /// what the stop or the death of processes does. Takes about two minutes.
+    /// what the stop or the death of processes does. Takes minutes.
     Gossip(BenchGossip),
     /// A process of `bench gossip`.
     #[command(hide = true)]

@@ -70,6 +70,8 @@ pub struct Actor {
     journal: Option<Journal>,
     /// What the journal gets at the end of the turn.
     changes: Vec<(Ticket, Arc<FileUpdate>)>,
+    /// The last change of the turn, where there is no journal.
+    unkept: Option<Ticket>,
     /// The addresses that were written last, and when to look whether they are others.
     known: Vec<SocketAddr>,
     keep_known_at: Option<tokio::time::Instant>,
@@ -129,6 +131,7 @@ impl Actor {
             all_said,
             journal: kept.journal,
             changes: Vec::new(),
+            unkept: None,
             known: kept.known,
             keep_known_at: None,
             observer,
@@ -265,7 +268,7 @@ impl Actor {
                         inputs.extend(self.links.write(link));
                         self.links.close(link);
                     }
-                    Output::Store { ticket, update } => inputs.extend(self.store(ticket, update)),
+                    Output::Store { ticket, update } => self.store(ticket, update),
                     Output::Event(event) => self.tell(event),
                 }
             }
@@ -292,13 +295,13 @@ impl Actor {
         self.tasks.spawn(conn::dial(addr, self.wires.events.clone(), self.tasks.token().clone()));
     }
 
-    /// Has a change put on disk at the end of the turn; a peer that keeps nothing has it stored at once.
-    fn store(&mut self, ticket: Ticket, update: Arc<FileUpdate>) -> Option<Input> {
-        if self.journal.is_none() {
-            return Some(Input::Stored { ticket });
+    /// Has a change put on disk at the end of the turn; a peer that keeps nothing says then that it is stored.
+    fn store(&mut self, ticket: Ticket, update: Arc<FileUpdate>) {
+        if self.journal.is_some() {
+            self.changes.push((ticket, update));
+        } else {
+            self.unkept = Some(ticket);
         }
-        self.changes.push((ticket, update));
-        None
     }
 
     fn tell(&mut self, event: NodeEvent) {
@@ -310,6 +313,9 @@ impl Actor {
 
     /// Writes what the turn has brought: to the links first, then to the disk, which may hold the peer up.
     async fn end_turn(&mut self) {
+        if let Some(ticket) = self.unkept.take() {
+            self.feed(Input::Stored { ticket });
+        }
         while let Some(consequence) = self.links.write_all() {
             self.feed(consequence);
         }

@@ -27,14 +27,15 @@ use crate::shutdown::Tasks;
 
 /// Bytes that wait for one neighbour before its link counts as busy.
 const BUSY_BYTES: usize = 128 * 1024;
-/// Bytes that wait for one neighbour before its link counts as congested. What the stopped one of the table in
-/// docs/ARCHITECTURE.md may cost the others is 8 MiB.
+/// Bytes that wait for one neighbour before its link counts as congested. A stopped neighbour
+/// may cost the others 8 MiB each (docs/ARCHITECTURE.md, "The overlay in figures").
 const CONGESTED_BYTES: usize = 4 << 20;
 /// Bytes that may wait for one neighbour at most: what was congested, and the largest answers to what it asked for.
 const FULL_BYTES: usize = 8 << 20;
 /// Bytes that are read at once.
 const READ_BYTES: usize = 16 * 1024;
-/// How long the other end may take to accept a write before the link counts as broken. As long as a silent link lives.
+/// How long the other end may take to accept a write before the link counts as broken: a little
+/// more than what a silent link has.
 const WRITE_LIMIT: Duration = Duration::from_secs(5);
 /// How long a dial may take. The original's, doubled.
 const DIAL_LIMIT: Duration = Duration::from_secs(2);

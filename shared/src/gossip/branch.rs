@@ -36,7 +36,7 @@ pub struct Branch {
 }
 
 impl Default for Branch {
-    /// A new link is part of the tree until it proves superfluous (section 3.6).
+    /// A link of the tree that nothing has gone over yet.
     fn default() -> Self {
         Self {
             eager: true,

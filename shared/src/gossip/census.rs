@@ -2,7 +2,7 @@
 //! with the same code, so that any peer can answer for all of it.
 //!
 //! A peer sends a record when its neighbours have changed, at most once in `shortest + n * per_peer` of
-//! [`CensusRate`], and when only its counters have, at most once in 100 times that; n is the number of peers it knows.
+//! [`CensusRate`], and when only the count of changes it applied has, at most once in 100 times that; n is the number of peers it knows.
 //! So at most `1 / per_peer` records arrive at a peer in a second however large the overlay is, 1/100 of that while
 //! nobody comes or goes, and none while nothing happens at all.
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::PeerId;
 use crate::wire::peer::Source;
 
-/// A peer's state at one moment. The record with the larger `(started, serial)` replaces the other.
+/// A peer's state at one moment. The record with the larger `(started, source, serial)` replaces the other.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     /// Who.
@@ -16,7 +16,7 @@ pub struct Record {
     pub source: Source,
     /// When that life began, in milliseconds since 1970 by its own clock.
     pub started: u64,
-    /// How many records of this life came before.
+    /// Its place among the records of this life, from 1.
     pub serial: u64,
     /// Where it listens.
     pub addr: SocketAddr,

@@ -205,7 +205,7 @@ fn check_limits(message: &PeerMessage) -> Result<(), FrameError> {
             limit("a list of wishes", wanted.len(), MAX_WANTED)?;
             wanted.iter().try_for_each(|wanted| match wanted {
                 Wanted::Range(..) => Ok(()),
-                Wanted::Keys(keys) => limit("a wish", keys.len(), MAX_KEYS),
+                Wanted::Keys(keys) => limit("a wish", keys.len(), MAX_ENTRIES),
             })
         }
         PeerMessage::State { entries, .. } => {

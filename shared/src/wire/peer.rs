@@ -13,7 +13,7 @@ use crate::wire::update::FileUpdate;
 pub const MAJOR: u16 = 2;
 /// The protocol's minor version: a newer minor only adds kinds of messages, which older peers ignore.
 pub const MINOR: u16 = 0;
-/// The most addresses in one message. Twice what a shuffle carries.
+/// The most addresses in one message: what a shuffle carries.
 pub const MAX_ADDRS: usize = 16;
 /// The most ranges of ids in one [`PeerMessage::Have`] or [`PeerMessage::Graft`]. A guess: 64 sources at work at once.
 pub const MAX_RANGES: usize = 64;

@@ -102,7 +102,8 @@ fn submissions() -> Vec<PeerMessage> {
 
 /// One message of each kind.
 pub(crate) fn messages() -> impl Iterator<Item = PeerMessage> {
-    [links(), broadcasts(), exchanges(), submissions()].into_iter().flatten()
+    let beacon = PeerMessage::Broadcast { id: MessageId { source: SOURCE, seq: 8 }, hops: 4, payload: Payload::Beacon };
+    [links(), broadcasts(), exchanges(), submissions(), vec![beacon]].into_iter().flatten()
 }
 
 #[test]

@@ -22,7 +22,7 @@ impl Node {
             Payload::Suspect(peer) => first_time && self.doubt(now, *peer),
             Payload::Beacon => first_time,
         };
-        // What is known but no duplicate is passed on, too: those behind would miss its number.
+        // What is known or not taken, but no duplicate, is passed on, too: those behind would miss its number.
         if first_time || news {
             self.tree.pass_on(link, id, Pushed { hops, ..pushed }, now, &mut self.rng);
         } else {

@@ -101,7 +101,7 @@ fn pages_and_claims_have_a_limit() {
     check(14, MAX_KEYS, |len| (Set::Catalogue, vec![Claim::Extra(keys(len))]));
     check(14, MAX_KEYS, |len| (Set::Catalogue, vec![Claim::All(PREFIX, keys(len))]));
     check(15, MAX_WANTED, |len| (Set::Catalogue, vec![Wanted::Range(PREFIX, Key(0)); len]));
-    check(15, MAX_KEYS, |len| (Set::Catalogue, vec![Wanted::Keys(vec![Key(1); len])]));
+    check(15, MAX_ENTRIES, |len| (Set::Catalogue, vec![Wanted::Keys(vec![Key(1); len])]));
     let rest: Option<(Prefix, Key)> = None;
     check(16, MAX_ENTRIES, |len| (vec![named(1); len], rest));
     check(16, MAX_NAME_BYTES, |len| (vec![named(len)], rest));

@@ -9,7 +9,7 @@ use shared::gossip::io::{LinkId, Output};
 use shared::gossip::ledger::EVERYTHING;
 use shared::gossip::reconcile::opening;
 use shared::wire::peer::{
-    Claim, Fingerprint, Key, MAX_CLAIMS, MAX_ENTRIES, MAX_KEYS, MAX_WANTED, PeerMessage, Prefix, Set, Wanted,
+    Claim, Fingerprint, Key, MAX_CLAIMS, MAX_ENTRIES, MAX_WANTED, PeerMessage, Prefix, Set, Wanted,
 };
 
 use super::stage::{Stage, bytes, sent, update};
@@ -56,7 +56,7 @@ fn bounded_output_of_wishes_for_everything() {
 fn bounded_output_of_wishes_for_one_entry_many_times() {
     let (mut stage, link) = stage(2000);
     let key = shared::gossip::ledger::key_of(b"file-000001");
-    let wishes = vec![Wanted::Keys(vec![key; MAX_KEYS]); MAX_WANTED];
+    let wishes = vec![Wanted::Keys(vec![key; MAX_ENTRIES]); MAX_WANTED];
     let outputs = stage.say(link, PeerMessage::Want(Set::Catalogue, wishes));
     assert!(bytes(&outputs) <= OUTPUT_MAX, "{} entries", entries_sent(&outputs));
     stage.check_it_still_works();
