@@ -12,6 +12,9 @@ use crate::wire::update::FileUpdate;
 /// [`FileUpdate::rank`] stays.
 pub type Catalogue = Ledger<Arc<FileUpdate>>;
 
+/// What the fields of most changes take together.
+const USUAL_BYTES: usize = 256;
+
 impl Entry for FileUpdate {
     fn key(&self) -> Key {
         key_of(self.file.as_str().as_bytes())
@@ -19,20 +22,21 @@ impl Entry for FileUpdate {
 
     /// Over all that [`FileUpdate::rank`] compares.
     fn hash(&self) -> u64 {
-        let mut hasher = blake3::Hasher::new();
-        let mut field = |bytes: &[u8]| {
-            // The same on every peer: `usize` isn't.
-            hasher.update(&u64::try_from(bytes.len()).unwrap_or(u64::MAX).to_be_bytes()).update(bytes);
+        // Gathered first: hashing one piece is much quicker than feeding many.
+        let mut bytes = Vec::with_capacity(USUAL_BYTES);
+        let mut field = |field: &[u8]| {
+            bytes.extend_from_slice(&u64::try_from(field.len()).unwrap_or(u64::MAX).to_be_bytes());
+            bytes.extend_from_slice(field);
         };
         field(self.file.as_str().as_bytes());
         field(self.name.as_bytes());
         field(self.owner.as_ref().map(|owner| owner.as_str().as_bytes()).unwrap_or_default());
         field(self.content.as_ref().map(|content| content.0.as_slice()).unwrap_or_default());
         for number in [self.version.0, self.stamp.0, self.size_bytes, u64::from(self.deleted)] {
-            hasher.update(&number.to_be_bytes());
+            bytes.extend_from_slice(&number.to_be_bytes());
         }
-        hasher.update(&self.origin.0);
-        hasher.finalize().as_bytes().first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
+        bytes.extend_from_slice(&self.origin.0);
+        blake3::hash(&bytes).as_bytes().first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
     }
 
     fn replaces(&self, other: &Self) -> bool {

@@ -19,6 +19,8 @@ pub const MAX_FRAME_BYTES: usize = 1 << 20;
 pub const MAX_CLUSTER_BYTES: usize = 64;
 /// The longest name of a software version, in bytes.
 pub const MAX_VERSION_BYTES: usize = 64;
+/// What most frames take; only a wrong guess costs something.
+const USUAL_FRAME_BYTES: usize = 256;
 /// Bytes of the length field.
 const LENGTH_BYTES: usize = 4;
 
@@ -58,7 +60,8 @@ pub enum FrameError {
 /// When a field of the message is beyond its limit.
 pub fn encode(message: &PeerMessage) -> Result<Vec<u8>, FrameError> {
     check_limits(message)?;
-    let mut frame = vec![0; LENGTH_BYTES];
+    let mut frame = Vec::with_capacity(USUAL_FRAME_BYTES);
+    frame.resize(LENGTH_BYTES, 0);
     let kind = kind(message);
     frame.push(kind);
     let encoded = match message {
