@@ -27,12 +27,11 @@ impl Recent {
     pub fn keep(&mut self, id: MessageId, pushed: Pushed, limit: usize) {
         let kept = self.kept.entry(id.source).or_default();
         let place = place(kept, id.seq);
-        match kept.get_mut(place).filter(|(seq, _)| *seq == id.seq) {
-            Some((_, former)) => *former = pushed,
-            None => {
-                kept.insert(place, (id.seq, pushed));
-                self.order.push_back(id);
-            }
+        if let Some((_, former)) = kept.get_mut(place).filter(|(seq, _)| *seq == id.seq) {
+            *former = pushed;
+        } else {
+            kept.insert(place, (id.seq, pushed));
+            self.order.push_back(id);
         }
         while self.order.len() > limit {
             self.forget_oldest();
