@@ -21,7 +21,8 @@ impl Entry for FileUpdate {
     fn hash(&self) -> u64 {
         let mut hasher = blake3::Hasher::new();
         let mut field = |bytes: &[u8]| {
-            hasher.update(&bytes.len().to_be_bytes()).update(bytes);
+            let len = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+            hasher.update(&len.to_be_bytes()).update(bytes);
         };
         field(self.file.as_str().as_bytes());
         field(self.name.as_bytes());
