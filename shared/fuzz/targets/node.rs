@@ -124,6 +124,10 @@ impl Run {
             }
             (11, _) => self.feed(Input::Wake),
             (12, _) if place == 7 => self.feed(Input::Leave),
+            (14, Some(link)) => {
+                self.links[usize::from(place)] = None;
+                self.feed(Input::Unreadable { link, reason: "bad frame".to_owned() });
+            }
             (_, Some(link)) => {
                 let message = script.message()?;
                 // Once, or many times at once.
