@@ -3,8 +3,9 @@
 //!
 //! ```text
 //! queued bytes   0 ──────────── BUSY ──────────────── CONGESTED ──────────── FULL
-//!                written as     if all links are:     told to the node,      cut off: it didn't take even
-//!                it comes       publishers wait       which says no more     what the node can't hold back
+//!                written as     if the last update    told to the node,      cut off: it didn't take even
+//!                it comes       went to such links    which says no more     what the node can't hold back
+//!                               only: publishers wait
 //! ```
 
 use std::cell::RefCell;
