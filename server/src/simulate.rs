@@ -2,17 +2,11 @@
 //! the same run.
 
 use std::io::{self, Write};
-use std::time::Duration;
 
-use serde::Serialize;
 use shared::sim::check::Violation;
+use shared::sim::outcome::{self, Outcome};
 use shared::sim::report::Report;
-use shared::sim::scenario::{Name, Scenario};
-use shared::sim::world::World;
-
-/// How long, in virtual time after the last fault, all must agree. The longest pause between two looks at somebody
-/// beyond the active view is 2 minutes.
-const CONVERGE_LIMIT: Duration = Duration::from_mins(5);
+use shared::sim::scenario::Name;
 
 /// What to simulate.
 #[derive(Debug, Clone, Copy)]
@@ -52,26 +46,19 @@ pub enum SimulateError {
     Json(#[from] serde_json::Error),
 }
 
-/// A run's outcome, as `--json` prints it.
-#[derive(Debug, Serialize)]
-struct Outcome {
-    scenario: String,
-    seed: u64,
-    /// After the last fault until all who can reach each other knew the same.
-    converged_ms: u64,
-    #[serde(flatten)]
-    report: Report,
-    /// A hash of everything that arrived anywhere, and when.
-    digest: String,
-}
-
 /// Runs what is ordered, and prints what it was like.
 ///
 /// # Errors
 /// When a promise is broken, or nothing can be printed.
 pub fn run(order: Order, out: &mut impl Write) -> Result<(), SimulateError> {
     for seed in order.seed..order.seed.saturating_add(order.runs) {
-        let outcome = simulate(order, seed)?;
+        let Order { scenario, peers, .. } = order;
+        let outcome = outcome::simulate(scenario, peers, seed).map_err(|violation| SimulateError::Broken {
+            violation,
+            scenario,
+            peers,
+            seed,
+        })?;
         if order.json {
             serde_json::to_writer(&mut *out, &outcome)?;
             writeln!(out)?;
@@ -80,20 +67,6 @@ pub fn run(order: Order, out: &mut impl Write) -> Result<(), SimulateError> {
         }
     }
     Ok(())
-}
-
-fn simulate(order: Order, seed: u64) -> Result<Outcome, SimulateError> {
-    let Order { scenario, peers, .. } = order;
-    let mut world = World::new(Scenario::named(scenario, peers, seed));
-    let converged =
-        world.run(CONVERGE_LIMIT).map_err(|violation| SimulateError::Broken { violation, scenario, peers, seed })?;
-    Ok(Outcome {
-        scenario: scenario.to_string(),
-        seed,
-        converged_ms: u64::try_from(converged.as_millis()).unwrap_or(u64::MAX),
-        report: world.report(),
-        digest: world.digest(),
-    })
 }
 
 fn print(outcome: &Outcome, out: &mut impl Write) -> io::Result<()> {

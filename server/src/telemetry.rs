@@ -1,4 +1,4 @@
-//! Log output. Field names in use: `peer.id`, `peer.addr`, `file.id`, `error`, `duration_ms`.
+//! Log output. Field names in use: `peer.id`, `peer.addr`, `file.id`, `error`, `duration_ms`, `offences`.
 
 use std::io::IsTerminal;
 

@@ -7,6 +7,7 @@
 pub mod check;
 pub mod host;
 pub mod network;
+pub mod outcome;
 pub mod queue;
 pub mod report;
 pub mod scenario;

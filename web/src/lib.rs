@@ -1,7 +1,8 @@
 //! Grapevine's dashboard: what the event stream tells, drawn; what the REST API can do, as buttons.
 //!
 //! Read in this order: [`model`] (what happened, without a browser), [`socket`] and [`rest`] (the server),
-//! [`session`] (what the whole page shares), [`pages`] (its sections), [`components`] (what they draw with).
+//! [`session`] (what the whole page shares), [`pages`] (its sections), [`components`] (what they draw with). [`simulate`]
+//! is for the console.
 
 pub mod app;
 pub mod components;
@@ -11,4 +12,5 @@ pub mod model;
 pub mod pages;
 pub mod rest;
 pub mod session;
+pub mod simulate;
 pub mod socket;

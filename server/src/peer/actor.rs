@@ -242,6 +242,10 @@ impl Actor {
                 self.links.close(link);
                 self.feed(Input::LinkDown { link, reason });
             }
+            ConnEvent::Unreadable { link, reason } => {
+                self.links.close(link);
+                self.feed(Input::Unreadable { link, reason });
+            }
         }
         1
     }

@@ -3,8 +3,9 @@
 //!
 //! ```text
 //! queued bytes   0 ──────────── BUSY ──────────────── CONGESTED ──────────── FULL
-//!                written as     if all links are:     told to the node,      cut off: it didn't take even
-//!                it comes       publishers wait       which says no more     what the node can't hold back
+//!                written as     if the last update    told to the node,      cut off: it didn't take even
+//!                it comes       went to such links    which says no more     what the node can't hold back
+//!                               only: publishers wait
 //! ```
 
 use std::cell::RefCell;
@@ -89,6 +90,13 @@ pub enum ConnEvent {
         /// The link.
         link: LinkId,
         /// Why.
+        reason: String,
+    },
+    /// The connection is over because what came breaks the format.
+    Unreadable {
+        /// The link.
+        link: LinkId,
+        /// What is wrong.
         reason: String,
     },
 }
@@ -311,14 +319,18 @@ struct Reader {
 
 impl Reader {
     async fn run(mut self, cut: CancellationToken, finished: CancellationToken) {
-        let reason = tokio::select! {
-            () = cut.cancelled() => "cut off".to_owned(),
+        let over = tokio::select! {
+            () = cut.cancelled() => self.closed(&"cut off"),
             // Nobody waits for a report on a link that was closed from here.
             () = finished.cancelled() => return self.linger(cut).await,
-            reason = self.read() => reason,
+            over = self.read() => over,
         };
         cut.cancel();
-        drop(self.events.send(ConnEvent::Closed { link: self.link, reason }).await);
+        drop(self.events.send(over).await);
+    }
+
+    fn closed(&self, reason: &impl ToString) -> ConnEvent {
+        ConnEvent::Closed { link: self.link, reason: reason.to_string() }
     }
 
     async fn linger(&mut self, cut: CancellationToken) {
@@ -327,25 +339,25 @@ impl Reader {
         drop(timeout(LINGER, cut.run_until_cancelled(tokio::io::copy(&mut self.input, &mut ignored))).await);
     }
 
-    /// Says why it ended.
-    async fn read(&mut self) -> String {
+    /// Says how it ended.
+    async fn read(&mut self) -> ConnEvent {
+        let link = self.link;
         loop {
             if let Err(error) = self.input.readable().await {
-                return error.to_string();
+                return self.closed(&error);
             }
             match take(&self.input, &mut self.speech) {
-                Ok(0) => return "closed by the other side".to_owned(),
+                Ok(0) => return self.closed(&"closed by the other side"),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-                Err(error) => return error.to_string(),
+                Err(error) => return self.closed(&error),
             }
             let (said, failure) = self.speech.take();
-            let heard = ConnEvent::Heard { link: self.link, said };
-            if self.events.send(heard).await.is_err() {
-                return "the peer has stopped".to_owned();
+            if self.events.send(ConnEvent::Heard { link, said }).await.is_err() {
+                return self.closed(&"the peer has stopped");
             }
-            if let Some(failure) = failure {
-                return failure;
+            if let Some(reason) = failure {
+                return ConnEvent::Unreadable { link, reason };
             }
         }
     }

@@ -77,6 +77,8 @@ fn log(me: SocketAddr, event: &NodeEvent) {
         NodeEvent::Rejected { file, reason } => {
             warn!(peer.addr = %me, "[P2P] rejected a change of {file}: {reason}");
         }
-        NodeEvent::Misbehaved { remote, reason } => warn!(peer.addr = %me, "[P2P] refused {remote}: {reason}"),
+        NodeEvent::Misbehaved { remote, reason, offences } => {
+            warn!(peer.addr = %me, offences, "[P2P] refused {remote}: {reason}");
+        }
     }
 }

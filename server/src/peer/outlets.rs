@@ -22,6 +22,8 @@ pub struct Outlets {
     open: BTreeMap<LinkId, Outlet>,
     /// Those with something to write.
     spoken: BTreeSet<LinkId>,
+    /// Those that the last update went to.
+    pushed: Vec<LinkId>,
     traffic: Arc<Traffic>,
 }
 
@@ -34,7 +36,7 @@ struct Outlet {
 impl Outlets {
     /// No links yet. What is said on them is counted in `traffic`.
     pub fn new(traffic: Arc<Traffic>) -> Self {
-        Self { open: BTreeMap::new(), spoken: BTreeSet::new(), traffic }
+        Self { open: BTreeMap::new(), spoken: BTreeSet::new(), pushed: Vec::new(), traffic }
     }
 
     /// A link is open.
@@ -52,9 +54,11 @@ impl Outlets {
         self.open.clear();
     }
 
-    /// Whether every neighbour has much to take already: then nothing is gained by publishing more.
+    /// Whether everybody whom the last update was pushed to has much to take already: then nothing is gained by publishing
+    /// more. All other links tell nothing of that: a client's, or one outside of the tree, is idle whatever goes on.
     pub fn are_busy(&self) -> bool {
-        !self.open.is_empty() && self.open.values().all(|outlet| outlet.conn.is_busy())
+        let mut pushed = self.pushed.iter().filter_map(|link| self.open.get(link)).peekable();
+        pushed.peek().is_some() && pushed.all(|outlet| outlet.conn.is_busy())
     }
 
     /// Puts one message down for several links. Gives what follows from it for them.
@@ -63,7 +67,10 @@ impl Outlets {
     /// When no link can carry it.
     pub fn say(&mut self, to: &[LinkId], message: &PeerMessage) -> Result<Vec<Input>, FrameError> {
         let frame = frame::encode(message)?;
-        if !matches!(message, PeerMessage::Broadcast { payload: Payload::Update(_), .. }) {
+        if matches!(message, PeerMessage::Broadcast { payload: Payload::Update(_), .. }) {
+            self.pushed.clear();
+            self.pushed.extend_from_slice(to);
+        } else {
             self.traffic.control.fetch_add(u64::try_from(to.len()).unwrap_or(0), Ordering::Relaxed);
         }
         Ok(self.put_down(to, &frame))
@@ -119,5 +126,64 @@ impl Outlets {
             }
         }
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::ids::{PeerId, Version};
+    use shared::stamp::Stamp;
+    use shared::wire::peer::{Fingerprint, MessageId, Source};
+    use shared::wire::update::{FileUpdate, MAX_NAME_BYTES};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::peer::conn::Wires;
+    use crate::shutdown::Tasks;
+
+    /// More than a link takes before it is busy, at once.
+    const MANY: usize = 10_000;
+
+    fn update() -> PeerMessage {
+        let update = FileUpdate::injected("f".parse().unwrap(), Version(1), Stamp(0), PeerId([1; 32]));
+        let update = FileUpdate { name: "x".repeat(MAX_NAME_BYTES), ..update };
+        let id = MessageId { source: Source(1), seq: 1 };
+        PeerMessage::Broadcast { id, hops: 0, payload: Payload::Update(update.into()) }
+    }
+
+    #[tokio::test]
+    async fn publishers_wait_for_the_links_in_use_whatever_others_are_open() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let (events, _inbox) = mpsc::channel(1);
+        let (open, _all_said) = mpsc::channel(1);
+        let wires = Wires { events, open, tasks: Tasks::default(), traffic: Arc::default(), original: true };
+        let mut outlets = Outlets::new(Arc::default());
+        let [pushed, idle, other] = [1, 2, 3].map(LinkId);
+        let mut far_ends = Vec::new();
+        for link in [pushed, idle, other] {
+            outlets.open(link, Conn::open(link, TcpStream::connect(addr).await.unwrap(), &wires));
+            far_ends.push(listener.accept().await.unwrap());
+        }
+        assert!(!outlets.are_busy(), "nothing was pushed");
+
+        // Nobody reads, and the task that writes what is queued has no turn before the next await.
+        let mut said = 0;
+        while !outlets.are_busy() {
+            said += 1;
+            assert!(said < MANY, "never busy");
+            outlets.say(&[pushed], &update()).unwrap();
+            assert!(outlets.write_all().is_none());
+        }
+        let ping = PeerMessage::Ping { nonce: 1, catalogue: Fingerprint::default() };
+        outlets.say(&[idle], &ping).unwrap();
+        assert!(outlets.are_busy(), "a ping is no update");
+        outlets.say(&[pushed, other], &update()).unwrap();
+        assert!(!outlets.are_busy(), "the other has room");
+        outlets.close(other);
+        assert!(outlets.are_busy());
+        outlets.close(pushed);
+        assert!(!outlets.are_busy(), "nobody is left to wait for");
     }
 }

@@ -2,9 +2,15 @@
 
 use std::io::Write;
 
+use shared::sim::outcome::simulate;
+use shared::sim::scenario::Name;
+
 use crate::support::browser::Browser;
 use crate::support::ports::free_ports;
 use crate::support::process::Process;
+
+/// What `shared`'s own tests pin, too.
+const CHURN_32_SEED_1: &str = include_str!("../../../shared/tests/it/snapshots/churn-32-seed-1.digest");
 
 fn serve(port: u16, dir: &std::path::Path) -> Process {
     let (port, dir) = (port.to_string(), dir.to_str().unwrap());
@@ -60,4 +66,19 @@ async fn the_page_survives_a_restart_of_the_server() {
     let _again = serve(port, dir.path());
     browser.sees("connection", "Connected").await;
     browser.counts("[data-testid='peer-row'][data-state='up']", 5).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_simulator_in_the_page_gives_the_same_run_as_here() {
+    let (dir, [port]) = (tempfile::tempdir().unwrap(), free_ports());
+    let _server = serve(port, dir.path());
+    let browser = Browser::open(&format!("http://127.0.0.1:{port}/ui/")).await;
+    browser.sees("connection", "Connected").await;
+    let there = browser.runs("return (await import('/ui/web.js')).simulate('churn', 32, 1);").await.unwrap();
+    let here = simulate(Name::Churn, 32, 1).unwrap();
+    assert_eq!(there, serde_json::to_string(&here).unwrap(), "the same, byte for byte");
+    assert_eq!(here.digest, CHURN_32_SEED_1.trim_end());
+    let refused = browser.runs("return (await import('/ui/web.js')).simulate('chrun', 32, 1);").await.unwrap_err();
+    assert!(refused.contains("no such scenario; there are one-sender"), "{refused}");
+    browser.sees("connection", "Connected").await;
 }

@@ -1,6 +1,5 @@
 //! Peers on real TCP: the few things that the simulator can't show.
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,11 +8,11 @@ use server::hub::Hub;
 use server::peer::{self, PeerConfig, PeerHandle};
 use server::shutdown::Tasks;
 use shared::ids::{FileId, Version};
-use shared::wire::frame::{self, Decoder};
 use shared::wire::overview::Overview;
-use shared::wire::peer::{Fingerprint, Hello, MAJOR, MINOR, PeerMessage, Wish};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use shared::wire::peer::{Fingerprint, MAJOR, PeerMessage};
+use tokio::net::TcpListener;
+
+use crate::support::stranger::{Stranger, hello};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -98,60 +97,6 @@ async fn a_peer_that_comes_back_is_found_by_the_others_and_catches_up() {
     cluster.known_by(3, &"before".parse().unwrap(), 1).await;
 }
 
-/// A hand-made other end of a link.
-struct Stranger {
-    stream: TcpStream,
-    decoder: Decoder,
-}
-
-impl Stranger {
-    async fn connect(addr: SocketAddr) -> Self {
-        Self { stream: TcpStream::connect(addr).await.unwrap(), decoder: Decoder::default() }
-    }
-
-    async fn say(&mut self, message: &PeerMessage) {
-        self.stream.write_all(&frame::encode(message).unwrap()).await.unwrap();
-    }
-
-    /// What the peer says until it closes the link, at most until `enough`.
-    async fn hear(&mut self, enough: impl Fn(&PeerMessage) -> bool) -> Option<PeerMessage> {
-        let hearing = async {
-            let mut bytes = [0; 4096];
-            loop {
-                while let Some(message) = self.decoder.next_message().unwrap() {
-                    if enough(&message) {
-                        return Some(message);
-                    }
-                }
-                match self.stream.read(&mut bytes).await {
-                    Ok(0) | Err(_) => return None,
-                    Ok(count) => self.decoder.push(&bytes[..count]),
-                }
-            }
-        };
-        tokio::time::timeout(PATIENCE, hearing).await.expect("the peer answers or closes the link")
-    }
-
-    async fn hears_goodbye(&mut self) -> String {
-        match self.hear(|message| matches!(message, PeerMessage::Goodbye { .. })).await {
-            Some(PeerMessage::Goodbye { reason, .. }) => reason,
-            _ => panic!("closed without a reason"),
-        }
-    }
-}
-
-fn hello(major: u16, cluster: &str) -> PeerMessage {
-    PeerMessage::Hello(Hello {
-        major,
-        minor: MINOR,
-        cluster: cluster.to_owned(),
-        peer: shared::ids::PeerId([7; 32]),
-        listen: None,
-        wish: Wish::Submit,
-        durable: false,
-    })
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_input_closes_the_link_with_a_reason_and_harms_nobody_else() {
     let cluster = Cluster::new();
@@ -166,7 +111,7 @@ async fn bad_input_closes_the_link_with_a_reason_and_harms_nobody_else() {
     rude.say(&PeerMessage::Ping { nonce: 1, catalogue: Fingerprint::default() }).await;
     assert!(rude.hears_goodbye().await.contains("before hello"));
     let mut oversized = Stranger::connect(peer.addr()).await;
-    oversized.stream.write_all(&[0xff; 64]).await.unwrap();
+    oversized.write(&[0xff; 64]).await;
     assert_eq!(oversized.hear(|message| matches!(message, PeerMessage::Goodbye { .. })).await, None);
     let mut good = Stranger::connect(peer.addr()).await;
     good.say(&hello(MAJOR, "grapevine")).await;

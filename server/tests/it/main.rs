@@ -12,6 +12,7 @@ mod openapi;
 mod original;
 mod peers;
 mod pipeline;
+mod processes;
 mod shares;
 mod stream;
 mod support;

@@ -5,3 +5,4 @@ pub(crate) mod browser;
 pub(crate) mod ports;
 pub(crate) mod process;
 pub(crate) mod rabbit;
+pub(crate) mod stranger;

@@ -16,6 +16,7 @@ use shared::gossip::node::{Identity, Node};
 use shared::ids::PeerId;
 use shared::time::Instant;
 use shared::wire::frame::{decode, encode};
+use shared::wire::lines;
 use shared::wire::peer::{Hello, MAJOR, MINOR, PeerMessage, Wish};
 
 /// Links that a script may use.
@@ -124,6 +125,10 @@ impl Run {
             }
             (11, _) => self.feed(Input::Wake),
             (12, _) if place == 7 => self.feed(Input::Leave),
+            (14, Some(link)) => {
+                self.links[usize::from(place)] = None;
+                self.feed(Input::Unreadable { link, reason: "bad frame".to_owned() });
+            }
             (_, Some(link)) => {
                 let message = script.message()?;
                 // Once, or many times at once.
@@ -190,6 +195,11 @@ impl Run {
             Output::Dial { addr } => self.dials.push(addr),
             Output::Send { message, .. } => {
                 encode(&message).expect("what a node says is within the limits");
+            }
+            Output::SendLines { lines, .. } => {
+                for line in lines {
+                    lines::encode(&line).expect("what a node says is within the limits");
+                }
             }
             Output::Close { link } => {
                 for place in self.links.iter_mut().filter(|place| **place == Some(link)) {

@@ -42,6 +42,13 @@ pub enum Input {
         /// Why.
         reason: String,
     },
+    /// What came on a connection breaks the format, so that no more of it can be read. The driver has closed it.
+    Unreadable {
+        /// Its name.
+        link: LinkId,
+        /// What is wrong.
+        reason: String,
+    },
     /// The other side of a link said something.
     Messages {
         /// The link.
@@ -193,5 +200,7 @@ pub enum NodeEvent {
         remote: SocketAddr,
         /// What it did.
         reason: String,
+        /// How often anybody did since this node started, this time included.
+        offences: u64,
     },
 }

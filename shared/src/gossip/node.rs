@@ -91,6 +91,8 @@ pub struct Node {
     walks: VecDeque<(u64, Option<LinkId>)>,
     /// Whether the neighbours have changed since the last record.
     neighbours_changed: bool,
+    /// Links that were closed because of what the other side did.
+    offences: u64,
 }
 
 impl Node {
@@ -124,6 +126,7 @@ impl Node {
             shuffles: 0,
             walks: VecDeque::new(),
             neighbours_changed: true,
+            offences: 0,
             me,
             config,
             rng,
@@ -140,6 +143,7 @@ impl Node {
             Input::LinkUp { link, remote, dialled } => self.link_up(now, link, remote, dialled),
             Input::DialFailed { addr } => self.dial_failed(now, addr),
             Input::LinkDown { link, reason } => self.drop_link(now, link, &reason, Ended::Broken),
+            Input::Unreadable { link, reason } => self.unreadable(now, link, &reason),
             Input::Messages { link, messages } => {
                 for message in messages {
                     self.heard(now, link, message);
@@ -194,6 +198,11 @@ impl Node {
     /// The addresses that this node knows.
     pub fn known(&self) -> impl Iterator<Item = SocketAddr> {
         self.book.addrs()
+    }
+
+    /// How many links were closed because of what the other side did.
+    pub fn offences(&self) -> u64 {
+        self.offences
     }
 
     // --- time -------------------------------------------------------------------------------------------------
@@ -276,16 +285,6 @@ impl Node {
         }
         let fetched = self.fetch.gone(id);
         self.after_fetch(now, fetched);
-    }
-
-    fn leave(&mut self, now: Instant) {
-        self.leaving = true;
-        self.tell_that_i_leave(now);
-        self.say_what_the_tree_says(now);
-        let all: Vec<LinkId> = self.links.iter().map(|(id, _)| id).collect();
-        for id in all {
-            self.goodbye(now, id, "leaving", Ended::Left);
-        }
     }
 
     // --- messages ---------------------------------------------------------------------------------------------

@@ -1,12 +1,14 @@
-//! The fuzz targets' corpus: one input for each message of the protocol, and whatever was found worth keeping. Here all of
-//! it goes through the decoder, without a fuzzer.
+//! The fuzz targets' corpus: one input for each message of the protocol, recorded lines, and whatever was found worth
+//! keeping. Here all of it goes through the decoders, without a fuzzer.
 
 use std::fs;
 use std::path::PathBuf;
 
 use shared::wire::frame::{Decoder, decode, encode};
+use shared::wire::lines;
 use shared::wire::queue::FileEvent;
 
+use crate::lines::RECORDED;
 use crate::wire::messages;
 
 /// Bytes of a frame's length.
@@ -83,6 +85,39 @@ fn corpus_of_frames_goes_through_the_decoder() {
                     Ok(Some(message)) => {
                         let again = decode(&encode(&message).unwrap()[LENGTH_BYTES..]);
                         assert_eq!(again, Ok(Some(message)), "{}", path.display());
+                    }
+                    Ok(None) => break,
+                    Err(_) => break 'input,
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn corpus_has_the_lines_that_an_original_said() {
+    let mut all = String::new();
+    for (name, line) in ["hello", "state", "event"].into_iter().zip(RECORDED) {
+        let line = format!("{line}\n");
+        check("lines", name, &[&[255], line.as_bytes()].concat());
+        all += &line;
+    }
+    check("lines", "all-in-pieces", &[&[6], all.as_bytes()].concat());
+}
+
+#[test]
+fn corpus_of_lines_goes_through_the_decoder() {
+    for (path, input) in inputs("lines") {
+        assert!(input.len() <= MAX_INPUT_BYTES, "{}", path.display());
+        let (cut, bytes) = input.split_first().unwrap();
+        let mut decoder = lines::Decoder::default();
+        'input: for piece in bytes.chunks(usize::from(*cut) + 1) {
+            decoder.push(piece);
+            loop {
+                match decoder.next_line() {
+                    Ok(Some(line)) => {
+                        let written = lines::encode(&line).unwrap();
+                        assert_eq!(lines::decode(&written).unwrap(), Some(line), "{}", path.display());
                     }
                     Ok(None) => break,
                     Err(_) => break 'input,

@@ -17,7 +17,7 @@ use shared::wire::lines::{self, Decoder, Line};
 use shared::wire::peer::{Hello, MAJOR, MINOR, PeerMessage, Wish};
 use shared::wire::update::FileUpdate;
 
-const RECORDED: [&str; 3] = [
+pub(super) const RECORDED: [&str; 3] = [
     r#"{"type": "hello", "from": "127.0.0.1:29021", "ts": 1}"#,
     r#"{"type": "state", "from": "127.0.0.1:29021", "files": {"a": 3, "f1": 2}, "peers": ["127.0.0.1:29022"], "ts": 3}"#,
     r#"{"type": "event", "file_id": "f1", "version": 2, "ts": 0}"#,

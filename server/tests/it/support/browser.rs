@@ -98,6 +98,21 @@ impl Browser {
         }
     }
 
+    /// What `body`, the body of an async function, returns in the page, as in its console.
+    pub(crate) async fn runs(&self, body: &str) -> Result<serde_json::Value, String> {
+        let script = format!(
+            "const done = arguments[0];
+             (async () => {{ {body} }})().then(value => done({{value}}), error => done({{error: String(error)}}));"
+        );
+        self.driver.set_script_timeout(PATIENCE).await.unwrap();
+        let answer: Result<serde_json::Value, _> = self.driver.execute_async(script, []).await.unwrap().convert();
+        let mut answer = answer.unwrap();
+        match answer.get("error").and_then(serde_json::Value::as_str) {
+            Some(error) => Err(error.to_owned()),
+            None => Ok(answer["value"].take()),
+        }
+    }
+
     /// What went wrong in the page, by the browser's own console.
     pub(crate) async fn console_errors(&self) -> Vec<String> {
         let address = format!("{}/session/{}/se/log", self.url, self.driver.session_id());

@@ -1,9 +1,12 @@
-//! The real binary as a process of its own: started, listened to, killed.
+//! The real binary as a process of its own: started, listened to, stopped, killed.
 
+use std::fmt::Debug;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
 
 /// How long a process may take to say what is expected of it. Generous: the tests share two cores.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
@@ -50,23 +53,48 @@ impl Process {
 
     /// Waits until it has said each of these.
     pub(crate) fn says_all(&self, texts: &[impl AsRef<str>]) -> Vec<String> {
-        let end = Instant::now() + PATIENCE;
+        let lines = self.hear(PATIENCE, |lines| {
+            let texts = texts.iter().map(AsRef::as_ref);
+            let missing: Vec<&str> = texts.filter(|text| !lines.iter().any(|line| line.contains(text))).collect();
+            (!missing.is_empty()).then_some(missing)
+        });
+        let first = |text: &str| lines.iter().find(|line| line.contains(text)).cloned();
+        texts.iter().filter_map(|text| first(text.as_ref())).collect()
+    }
+
+    /// Waits until it has said so many lines with this text.
+    pub(crate) fn says_times(&self, text: &str, times: usize, limit: Duration) {
+        drop(self.hear(limit, |lines| {
+            let said = lines.iter().filter(|line| line.contains(text)).count();
+            (said < times).then_some((text, times))
+        }));
+    }
+
+    /// Listens until nothing is missing.
+    fn hear<T: Debug>(&self, limit: Duration, missing: impl Fn(&[String]) -> Option<T>) -> MutexGuard<'_, Vec<String>> {
+        let end = Instant::now() + limit;
         let mut lines = self.said.lines.lock().unwrap();
-        loop {
-            let first = |text: &str| lines.iter().find(|line| line.contains(text)).cloned();
-            let missing: Vec<&str> = texts.iter().map(AsRef::as_ref).filter(|text| first(text).is_none()).collect();
-            if missing.is_empty() {
-                return texts.iter().filter_map(|text| first(text.as_ref())).collect();
-            }
+        while let Some(missing) = missing(&lines) {
             let left = end.saturating_duration_since(Instant::now());
             assert!(!left.is_zero(), "`{}` didn't say {missing:?}; it said:\n{}", self.name, lines.join("\n"));
             lines = self.said.more.wait_timeout(lines, left).unwrap().0;
         }
+        lines
     }
 
     /// How many lines have this text so far.
     pub(crate) fn count(&self, text: &str) -> usize {
         self.said.lines.lock().unwrap().iter().filter(|line| line.contains(text)).count()
+    }
+
+    /// SIGSTOP: it hangs, its connections stay.
+    pub(crate) fn freeze(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::STOP).unwrap();
+    }
+
+    /// SIGCONT.
+    pub(crate) fn thaw(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::CONT).unwrap();
     }
 
     /// SIGKILL, and waits until it is gone.

@@ -191,6 +191,16 @@ impl Node {
 
     // --- parting ----------------------------------------------------------------------------------------------
 
+    pub(super) fn leave(&mut self, now: Instant) {
+        self.leaving = true;
+        self.tell_that_i_leave(now);
+        self.say_what_the_tree_says(now);
+        let all: Vec<LinkId> = self.links.iter().map(|(id, _)| id).collect();
+        for id in all {
+            self.goodbye(now, id, "leaving", Ended::Left);
+        }
+    }
+
     /// Closes a link after saying why.
     pub(super) fn goodbye(&mut self, now: Instant, id: LinkId, reason: &str, ended: Ended) {
         let others =
@@ -217,9 +227,20 @@ impl Node {
 
     /// The same, because of what the other side did.
     pub(super) fn refuse(&mut self, now: Instant, id: LinkId, reason: &str) {
-        if let Some(remote) = self.links.get(id).map(|link| link.remote) {
-            self.event(NodeEvent::Misbehaved { remote, reason: reason.to_owned() });
-        }
+        self.misbehaved(id, reason);
         self.goodbye_with(now, id, reason, Ended::Broken, Vec::new());
+    }
+
+    /// The same where the driver has closed it already.
+    pub(super) fn unreadable(&mut self, now: Instant, id: LinkId, reason: &str) {
+        self.misbehaved(id, reason);
+        self.drop_link(now, id, reason, Ended::Broken);
+    }
+
+    fn misbehaved(&mut self, id: LinkId, reason: &str) {
+        if let Some(remote) = self.links.get(id).map(|link| link.remote) {
+            self.offences += 1;
+            self.event(NodeEvent::Misbehaved { remote, reason: reason.to_owned(), offences: self.offences });
+        }
     }
 }

@@ -101,6 +101,21 @@ fn who_doesnt_keep_to_the_order_of_a_link_is_refused() {
 }
 
 #[test]
+fn bytes_that_break_the_format_are_told_and_counted_whoever_they_come_from() {
+    let mut stage = Stage::new(Config::default());
+    let (stranger, _) = stage.open_from(addr(5));
+    let links = [stranger, stage.client(6), stage.neighbour(7)];
+    for (before, link) in (0..).zip(links) {
+        let unreadable = || Input::Unreadable { link, reason: "bad frame: too large".to_owned() };
+        assert_eq!(stage.node.offences(), before);
+        assert_eq!(offences(&stage.feed(unreadable())), ["bad frame: too large"]);
+        assert_eq!(offences(&stage.feed(unreadable())), [""; 0], "a link ends once");
+    }
+    assert_eq!(stage.node.offences(), 3);
+    stage.check_it_still_works();
+}
+
+#[test]
 fn what_comes_behind_the_offence_isnt_heard() {
     let mut stage = Stage::new(Config::default());
     let (link, _) = stage.open_from(addr(5));
