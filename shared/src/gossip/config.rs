@@ -54,10 +54,10 @@ pub struct Views {
     pub join_patience: Duration,
     /// The pause between attempts to dial one address. The original's 0.5 to 2 s, with a quicker first try.
     pub redial: Backoff,
-    /// The pause between attempts to find another neighbour when all those asked were full.
-    pub seek: Backoff,
     /// The same for an address that didn't answer the last time.
     pub redial_lost: Backoff,
+    /// The pause between attempts to find another neighbour when all those asked were full.
+    pub seek: Backoff,
     /// Addresses beyond the passive view that are remembered: those that were lost or gave way. Of 256, 13 live when 95
     /// of 100 have died.
     pub beyond: usize,
@@ -174,8 +174,8 @@ impl Default for Views {
             shuffle_every: Backoff { first: Duration::from_secs(1), longest: Duration::from_mins(5) },
             join_patience: Duration::from_millis(500),
             redial: Backoff { first: Duration::from_millis(250), longest: Duration::from_secs(2) },
-            seek: Backoff { first: Duration::from_millis(250), longest: Duration::from_mins(1) },
             redial_lost: Backoff { first: Duration::from_millis(250), longest: Duration::from_mins(2) },
+            seek: Backoff { first: Duration::from_millis(250), longest: Duration::from_mins(1) },
             beyond: 256,
             probe_every: (Duration::from_secs(1), Duration::from_mins(2)),
         }
