@@ -9,9 +9,10 @@
 use std::time::Duration;
 
 use crate::backoff::Backoff;
+use crate::gossip::io::LinkId;
 use crate::rng::Rng;
 use crate::time::Instant;
-use crate::wire::peer::Source;
+use crate::wire::peer::{MessageId, Source};
 
 /// How long an anchor may be silent while others send. A guess: some of the longest pauses between two beacons.
 const HOLDS: Duration = Duration::from_mins(1);
@@ -19,11 +20,23 @@ const HOLDS: Duration = Duration::from_mins(1);
 /// doesn't bring this about where only three send in turn.
 const MAJORITY: u32 = 16;
 
+/// How a broadcast came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Came {
+    /// Which.
+    pub id: MessageId,
+    /// Over which link; absent for this node's own.
+    pub link: Option<LinkId>,
+    /// Over how many links in all.
+    pub hops: u16,
+}
+
 /// A node's opinion of who the anchor is.
 #[derive(Debug)]
 pub struct Anchor {
     own: Source,
-    chosen: Option<(Source, Instant)>,
+    /// The anchor's newest broadcast, and when it was last heard of.
+    chosen: Option<(Came, Instant)>,
     /// The source that has sent most of late, and by how much it leads (Boyer and Moore's majority vote, 1981).
     leader: Option<Source>,
     lead: u32,
@@ -49,25 +62,37 @@ impl Anchor {
 
     /// Whether it is this one.
     pub fn is(&self, source: Source) -> bool {
-        self.chosen.is_some_and(|(chosen, _)| chosen == source)
+        self.chosen.is_some_and(|(newest, _)| newest.id.source == source)
+    }
+
+    /// How its newest broadcast came.
+    pub fn newest(&self) -> Option<Came> {
+        self.chosen.map(|(newest, _)| newest)
     }
 
     /// A source has sent something. `beacon`: it takes itself for the anchor.
-    pub fn heard(&mut self, source: Source, beacon: bool, now: Instant, rng: &mut Rng) {
+    pub fn heard(&mut self, came: Came, beacon: bool, now: Instant, rng: &mut Rng) {
+        let source = came.id.source;
         if !beacon {
             self.count(source);
         }
-        let takes_over = self.chosen.is_none_or(|(chosen, heard)| {
-            source == chosen || (beacon && source < chosen) || now - heard > HOLDS || self.is_ahead(source)
-        });
-        if takes_over {
-            self.chosen = Some((source, now));
+        match self.chosen.filter(|(newest, _)| newest.id.source == source) {
+            Some((newest, _)) => self.chosen = Some((if came.id > newest.id { came } else { newest }, now)),
+            None if self.gives_way_to(source, beacon, now) => self.chosen = Some((came, now)),
+            None => {}
         }
         if source == self.own {
             (self.spoke, self.beacon_at) = (now, None);
         } else {
             self.plan_beacon(now, rng);
         }
+    }
+
+    /// Whether another source takes its place.
+    fn gives_way_to(&self, source: Source, beacon: bool, now: Instant) -> bool {
+        self.chosen.is_none_or(|(newest, heard)| {
+            (beacon && source < newest.id.source) || now - heard > HOLDS || self.is_ahead(source)
+        })
     }
 
     /// When [`Anchor::is_to_show_itself`] has an answer.
@@ -120,7 +145,8 @@ mod tests {
     }
 
     fn hear(anchor: &mut Anchor, source: Source, beacon: bool, second: u64) {
-        anchor.heard(source, beacon, at(second), &mut Rng::from_seed(1));
+        let came = Came { id: MessageId { source, seq: 1 }, link: None, hops: 0 };
+        anchor.heard(came, beacon, at(second), &mut Rng::from_seed(1));
     }
 
     fn anchored() -> Anchor {

@@ -84,8 +84,9 @@ pub struct Broadcast {
     /// By how many hops another neighbour must be nearer to the source to become the parent (section 3.8). The paper
     /// has 7 for its size; a shared tree with few hops needs less.
     pub optimise_hops: u16,
-    /// Broadcasts that are kept to answer grafts with.
-    pub kept: usize,
+    /// How many broadcasts are kept to answer grafts with, and for how long: three times the longest pause between two
+    /// announcements, since what is missed is asked for soon after it was announced.
+    pub kept: (usize, Duration),
     /// Sources that are remembered; beyond that the one that has been silent the longest is forgotten. What it sends
     /// then is still merged, and dropped where it is old.
     pub sources: usize,
@@ -189,7 +190,7 @@ impl Default for Broadcast {
             announce_batch: (32, Duration::from_millis(100)),
             beacon: Backoff { first: Duration::from_millis(500), longest: Duration::from_secs(10) },
             optimise_hops: 2,
-            kept: 8192,
+            kept: (8192, Duration::from_secs(10)),
             sources: 16_384,
             gaps: 256,
         }

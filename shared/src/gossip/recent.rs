@@ -1,7 +1,9 @@
 //! The last broadcasts, to answer grafts with.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
+use crate::time::Instant;
 use crate::wire::peer::{IdRange, MessageId, Payload, Source};
 
 /// Something on its way.
@@ -14,27 +16,44 @@ pub struct Pushed {
 }
 
 /// Broadcasts to answer grafts with.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Recent {
     /// By source, in the order of their numbers; they come nearly in that order.
     kept: BTreeMap<Source, VecDeque<(u64, Pushed)>>,
-    /// In the order in which they came.
-    order: VecDeque<MessageId>,
+    /// When they came, in that order.
+    order: VecDeque<(MessageId, Instant)>,
+    /// How many and how long they are kept at most.
+    limits: (usize, Duration),
 }
 
 impl Recent {
-    /// Keeps one more; the oldest gives way where there are more than `limit`.
-    pub fn keep(&mut self, id: MessageId, pushed: Pushed, limit: usize) {
+    /// Nothing yet; how many and how long they are to be kept at most.
+    pub fn new(limits: (usize, Duration)) -> Self {
+        Self { kept: BTreeMap::new(), order: VecDeque::new(), limits }
+    }
+
+    /// Keeps one more; the oldest gives way where there are as many as there may be.
+    pub fn keep(&mut self, id: MessageId, pushed: Pushed, now: Instant) {
+        while self.order.len() >= self.limits.0 {
+            self.forget_oldest();
+        }
         let kept = self.kept.entry(id.source).or_default();
         let place = place(kept, id.seq);
         if let Some((_, former)) = kept.get_mut(place).filter(|(seq, _)| *seq == id.seq) {
             *former = pushed;
         } else {
             kept.insert(place, (id.seq, pushed));
-            self.order.push_back(id);
+            self.order.push_back((id, now));
         }
-        while self.order.len() > limit {
+    }
+
+    /// Forgets those that came too long ago.
+    pub fn forget_the_old(&mut self, now: Instant) {
+        while self.order.front().is_some_and(|(_, came)| now - *came > self.limits.1) {
             self.forget_oldest();
+        }
+        if self.order.is_empty() {
+            self.order = VecDeque::new();
         }
     }
 
@@ -47,7 +66,7 @@ impl Recent {
     }
 
     fn forget_oldest(&mut self) {
-        let Some(id) = self.order.pop_front() else { return };
+        let Some((id, _)) = self.order.pop_front() else { return };
         let Some(kept) = self.kept.get_mut(&id.source) else { return };
         kept.remove(place(kept, id.seq));
         if kept.is_empty() {
@@ -66,35 +85,41 @@ fn place(kept: &VecDeque<(u64, Pushed)>, seq: u64) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use proptest::prelude::{prop_assert_eq, proptest};
 
     use super::*;
 
+    const LONG: Duration = Duration::from_secs(10);
+
+    fn kept(recent: &Recent) -> Vec<(u64, u64)> {
+        let everything =
+            (0..3).flat_map(|source| recent.of_range(IdRange { source: Source(source), first: 0, last: u64::MAX }));
+        everything.map(|(id, _)| (id.source.0, id.seq)).collect()
+    }
+
     proptest! {
         #[test]
         fn bounded_memory_the_last_ones_are_kept_whatever_their_order(
-            ids in proptest::collection::vec((0..3_u64, 1..20_u64), 0..60),
+            ids in proptest::collection::vec((0..3_u64, 1..20_u64, 0..4_u64), 0..60),
             limit in 1..30_usize,
         ) {
-            let mut recent = Recent::default();
-            let mut expected: Vec<(u64, u64)> = Vec::new();
-            for (source, seq) in ids {
+            let mut recent = Recent::new((limit, LONG));
+            let mut expected: Vec<(u64, u64, Instant)> = Vec::new();
+            let mut now = Instant::START;
+            for (source, seq, pause) in ids {
+                now = now + Duration::from_secs(pause);
+                recent.forget_the_old(now);
+                expected.retain(|(_, _, came)| now - *came <= LONG);
                 let id = MessageId { source: Source(source), seq };
-                recent.keep(id, Pushed { hops: 0, payload: Payload::Beacon }, limit);
-                if !expected.contains(&(source, seq)) {
-                    expected.push((source, seq));
-                }
-                if expected.len() > limit {
-                    expected.remove(0);
+                recent.keep(id, Pushed { hops: 0, payload: Payload::Beacon }, now);
+                expected.drain(..(expected.len() + 1).saturating_sub(limit));
+                if !expected.iter().any(|(a, b, _)| (*a, *b) == (source, seq)) {
+                    expected.push((source, seq, now));
                 }
             }
-            let everything = (0..3).flat_map(|source| {
-                recent.of_range(IdRange { source: Source(source), first: 0, last: u64::MAX })
-            });
-            let kept: Vec<(u64, u64)> = everything.map(|(id, _)| (id.source.0, id.seq)).collect();
-            prop_assert_eq!(kept, BTreeSet::from_iter(expected).into_iter().collect::<Vec<_>>());
+            let mut expected: Vec<(u64, u64)> = expected.into_iter().map(|(source, seq, _)| (source, seq)).collect();
+            expected.sort_unstable();
+            prop_assert_eq!(kept(&recent), expected);
         }
     }
 }

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 
-use crate::gossip::io::LinkId;
 use crate::time::Instant;
 use crate::wire::peer::{IdRange, MessageId, Source};
 
@@ -19,27 +18,18 @@ pub struct Streams {
     gaps_max: usize,
 }
 
-/// One source.
+/// One source. There are as many of them as peers: each is to be small.
 #[derive(Debug)]
 struct Stream {
     /// All up to this have come.
     all_to: u64,
-    /// What came beyond: first and last of each run.
-    ahead: BTreeMap<u64, u64>,
+    /// What came beyond, if something did.
+    ahead: Option<Box<Runs>>,
     heard: Instant,
-    latest: Latest,
 }
 
-/// How the newest broadcast of a source came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Latest {
-    /// Its number.
-    pub seq: u64,
-    /// Over which link; absent for this node's own.
-    pub link: Option<LinkId>,
-    /// Over how many links in all.
-    pub hops: u16,
-}
+/// First and last of each run of numbers.
+type Runs = BTreeMap<u64, u64>;
 
 impl Streams {
     /// Knows no source.
@@ -47,23 +37,28 @@ impl Streams {
         Self { known: BTreeMap::new(), sources_max, gaps_max }
     }
 
-    /// A broadcast has come. Says whether for the first time.
-    pub fn note(&mut self, id: MessageId, link: Option<LinkId>, hops: u16, now: Instant) -> bool {
+    /// A broadcast has come. Says whether for the first time. `has_past`: if it is the first of its source that is heard
+    /// of, those before it may be missing.
+    pub fn note(&mut self, id: MessageId, has_past: bool, now: Instant) -> bool {
         if !self.known.contains_key(&id.source) {
             self.make_room();
-            let all_to = if id.seq <= MISSED_PAST { 0 } else { id.seq - 1 };
-            let latest = Latest { seq: 0, link, hops };
-            self.known.insert(id.source, Stream { all_to, ahead: BTreeMap::new(), heard: now, latest });
+            let all_to = if has_past && id.seq <= MISSED_PAST { 0 } else { id.seq.saturating_sub(1) };
+            self.known.insert(id.source, Stream { all_to, ahead: None, heard: now });
         }
         let Some(stream) = self.known.get_mut(&id.source) else { return false };
         let fresh = stream.take(id.seq, self.gaps_max);
         if fresh {
             stream.heard = now;
-            if id.seq > stream.latest.seq {
-                stream.latest = Latest { seq: id.seq, link, hops };
-            }
         }
         fresh
+    }
+
+    /// What is missing up to the end of `range` isn't asked for any more: it is left to the reconciliation.
+    pub fn give_up(&mut self, range: IdRange) {
+        if let Some(stream) = self.known.get_mut(&range.source) {
+            stream.all_to = stream.all_to.max(range.last);
+            stream.join_first();
+        }
     }
 
     /// The parts of `range` that haven't come.
@@ -76,7 +71,7 @@ impl Streams {
         let mut missing = Vec::new();
         let Some(behind) = stream.all_to.checked_add(1) else { return missing };
         let mut next = first.max(behind);
-        for (from, to) in stream.ahead.range(..=last) {
+        for (from, to) in stream.ahead.iter().flat_map(|ahead| ahead.range(..=last)) {
             if *to < next {
                 continue;
             }
@@ -100,11 +95,6 @@ impl Streams {
         (range.first <= range.last).then_some(range)
     }
 
-    /// How the newest broadcast of a source came.
-    pub fn latest(&self, source: Source) -> Option<Latest> {
-        self.known.get(&source).map(|stream| stream.latest)
-    }
-
     /// The one that has been silent the longest gives way where there are as many as there may be.
     fn make_room(&mut self) {
         if self.known.len() < self.sources_max {
@@ -119,36 +109,42 @@ impl Streams {
 
 impl Stream {
     fn take(&mut self, seq: u64, gaps_max: usize) -> bool {
-        if seq <= self.all_to || self.ahead.range(..=seq).next_back().is_some_and(|(_, last)| *last >= seq) {
+        if seq <= self.all_to {
             return false;
         }
         if seq == self.all_to + 1 {
             self.all_to = seq;
-        } else {
-            let before = self.ahead.range(..seq).next_back().map(|(first, last)| (*first, *last));
-            match before.filter(|(_, last)| last + 1 == seq) {
-                Some((first, _)) => self.ahead.insert(first, seq),
-                None => self.ahead.insert(seq, seq),
-            };
-            self.join_after(seq);
-            if self.ahead.len() > gaps_max {
-                // The oldest gap is left to the reconciliation.
-                self.all_to = self.ahead.first_key_value().map_or(self.all_to, |(first, _)| first - 1);
-            }
+        } else if !self.take_ahead(seq, gaps_max) {
+            return false;
         }
-        while let Some(run) = self.ahead.first_entry().filter(|run| *run.key() <= self.all_to.saturating_add(1)) {
-            self.all_to = self.all_to.max(run.remove());
+        self.join_first();
+        true
+    }
+
+    fn take_ahead(&mut self, seq: u64, gaps_max: usize) -> bool {
+        let ahead = self.ahead.get_or_insert_default();
+        let before = ahead.range(..=seq).next_back().map(|(first, last)| (*first, *last));
+        if before.is_some_and(|(_, last)| last >= seq) {
+            return false;
+        }
+        let first = before.filter(|(_, last)| last + 1 == seq).map_or(seq, |(first, _)| first);
+        let last = seq.checked_add(1).and_then(|after| ahead.remove(&after)).unwrap_or(seq);
+        ahead.insert(first, last);
+        if ahead.len() > gaps_max {
+            // The oldest gap is left to the reconciliation.
+            self.all_to = ahead.first_key_value().map_or(self.all_to, |(first, _)| first - 1);
         }
         true
     }
 
-    /// Joins the run that ends at `seq` with the one that begins behind it.
-    fn join_after(&mut self, seq: u64) {
-        let Some(after) = seq.checked_add(1) else { return };
-        if let Some(end) = self.ahead.remove(&after)
-            && let Some((_, last)) = self.ahead.range_mut(..=seq).next_back()
-        {
-            *last = end;
+    /// Joins what has come ahead with the rest where no gap is left between them.
+    fn join_first(&mut self) {
+        let Some(ahead) = &mut self.ahead else { return };
+        while let Some(run) = ahead.first_entry().filter(|run| *run.key() <= self.all_to.saturating_add(1)) {
+            self.all_to = self.all_to.max(run.remove());
+        }
+        if ahead.is_empty() {
+            self.ahead = None;
         }
     }
 }
@@ -169,7 +165,7 @@ mod tests {
             let mut streams = Streams::new(8, 64);
             let mut seen = BTreeSet::new();
             for seq in seqs {
-                let fresh = streams.note(MessageId { source: SOURCE, seq }, None, 0, Instant::START);
+                let fresh = streams.note(MessageId { source: SOURCE, seq }, true, Instant::START);
                 prop_assert_eq!(fresh, seen.insert(seq));
                 let missing: Vec<u64> = streams.missing(IdRange { source: SOURCE, first: 1, last: 64 })
                     .into_iter().flat_map(|range| range.first..=range.last).collect();
@@ -182,10 +178,24 @@ mod tests {
         fn bounded_memory_no_order_makes_more_runs_than_allowed(seqs in proptest::collection::vec(1..u64::MAX, 1..200)) {
             let mut streams = Streams::new(8, 16);
             for seq in seqs {
-                streams.note(MessageId { source: SOURCE, seq }, None, 0, Instant::START);
-                prop_assert_eq!(streams.known[&SOURCE].ahead.len() <= 16, true);
+                streams.note(MessageId { source: SOURCE, seq }, true, Instant::START);
+                prop_assert_eq!(streams.known[&SOURCE].ahead.as_ref().is_none_or(|ahead| ahead.len() <= 16), true);
             }
         }
+    }
+
+    #[test]
+    fn what_is_given_up_is_missing_no_more() {
+        let mut streams = Streams::new(8, 64);
+        for seq in [1, 4, 5, 9] {
+            streams.note(MessageId { source: SOURCE, seq }, true, Instant::START);
+        }
+        let everything = IdRange { source: SOURCE, first: 1, last: 9 };
+        assert_eq!(streams.missing(everything).len(), 2);
+        streams.give_up(IdRange { last: 3, ..everything });
+        assert_eq!(streams.missing(everything), [IdRange { first: 6, last: 8, ..everything }]);
+        streams.give_up(everything);
+        assert_eq!(streams.missing(everything), []);
     }
 
     #[test]
@@ -193,7 +203,7 @@ mod tests {
         let mut streams = Streams::new(4, 16);
         for number in 0..100 {
             let id = MessageId { source: Source(number), seq: 1 };
-            assert!(streams.note(id, None, 0, Instant::from_micros(number)));
+            assert!(streams.note(id, true, Instant::from_micros(number)));
         }
         assert_eq!(streams.known.keys().map(|source| source.0).collect::<Vec<_>>(), [96, 97, 98, 99]);
     }

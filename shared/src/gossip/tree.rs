@@ -20,7 +20,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use crate::gossip::anchor::Anchor;
+use crate::gossip::anchor::{Anchor, Came};
 use crate::gossip::branch::{Branch, FIRST_WAIT};
 use crate::gossip::config::Broadcast;
 use crate::gossip::io::LinkId;
@@ -58,7 +58,7 @@ impl Tree {
             published: 0,
             streams: Streams::new(config.sources, config.gaps),
             anchor: Anchor::new(own, config.beacon),
-            recent: Recent::default(),
+            recent: Recent::new(config.kept),
             missing: Missing::new(config.gaps),
             branches: BTreeMap::new(),
             said: VecDeque::new(),
@@ -165,13 +165,14 @@ impl Tree {
     pub fn publish(&mut self, payload: Payload, now: Instant, rng: &mut Rng) {
         self.published += 1;
         let id = MessageId { source: self.own, seq: self.published };
-        self.streams.note(id, None, 0, now);
+        self.streams.note(id, true, now);
         self.spread(id, Pushed { hops: 0, payload }, None, now, rng);
     }
 
-    /// A broadcast came from a neighbour, over `hops` links in all. Says whether for the first time.
-    pub fn note(&mut self, link: LinkId, id: MessageId, hops: u16, now: Instant) -> bool {
-        self.streams.note(id, Some(link), hops, now)
+    /// A broadcast came. Says whether for the first time. Who is first heard of by a record may have sent others for
+    /// long, which have come by reconciliation.
+    pub fn note(&mut self, id: MessageId, payload: &Payload, now: Instant) -> bool {
+        self.streams.note(id, !matches!(payload, Payload::Record(_)), now)
     }
 
     /// Passes a noted broadcast on.
@@ -208,7 +209,8 @@ impl Tree {
     }
 
     fn spread(&mut self, id: MessageId, pushed: Pushed, from: Option<LinkId>, now: Instant, rng: &mut Rng) {
-        self.anchor.heard(id.source, matches!(pushed.payload, Payload::Beacon), now, rng);
+        let came = Came { id, link: from, hops: pushed.hops };
+        self.anchor.heard(came, matches!(pushed.payload, Payload::Beacon), now, rng);
         let mut to = Vec::new();
         for (link, branch) in self.branches.iter_mut().filter(|(link, _)| Some(**link) != from) {
             if branch.congested {
@@ -223,7 +225,7 @@ impl Tree {
         if !to.is_empty() {
             self.said.push_back((to, PeerMessage::Broadcast { id, hops, payload }));
         }
-        self.recent.keep(id, pushed, self.config.kept);
+        self.recent.keep(id, pushed, now);
     }
 
     // --- repair -----------------------------------------------------------------------------------------------
@@ -245,7 +247,7 @@ impl Tree {
         branch.announce_at = branch.announce_at.map(|at| at.min(now));
         let mut complete = true;
         // Ranges that overlap are nobody's honest wish.
-        let mut left = self.config.kept;
+        let mut left = self.config.kept.0;
         for range in wanted {
             let mut sent = 0;
             for (id, pushed) in self.recent.of_range(*range).take(left) {
@@ -280,9 +282,9 @@ impl Tree {
 
     /// Section 3.8: a neighbour that is nearer to the source than the present parent becomes the parent.
     fn optimise(&mut self, link: LinkId, range: IdRange, hops: u16, now: Instant) {
-        let Some(latest) = self.streams.latest(range.source).filter(|latest| latest.seq == range.last) else { return };
-        let Some(parent) = latest.link.filter(|parent| *parent != link) else { return };
-        let nearer = hops.saturating_add(1).saturating_add(self.config.optimise_hops) <= latest.hops;
+        let Some(newest) = self.anchor.newest().filter(|newest| newest.id.seq == range.last) else { return };
+        let Some(parent) = newest.link.filter(|parent| *parent != link) else { return };
+        let nearer = hops.saturating_add(1).saturating_add(self.config.optimise_hops) <= newest.hops;
         let old_is_eager = self.branches.get(&parent).is_some_and(|old| old.eager);
         let Some(branch) = self.branches.get_mut(&link) else { return };
         if nearer && old_is_eager && !branch.eager && !branch.congested {
@@ -305,6 +307,7 @@ impl Tree {
     /// Does what is due.
     pub fn tick(&mut self, now: Instant, rng: &mut Rng) {
         self.announce(now);
+        self.recent.forget_the_old(now);
         self.graft(now);
         if self.anchor.is_to_show_itself(now) {
             self.publish(Payload::Beacon, now, rng);
@@ -340,7 +343,10 @@ impl Tree {
                 self.missing.put_back(gap, now + patience);
                 continue;
             }
-            let Some(holder) = gap.next_holder(|link| self.branches.contains_key(&link)) else { continue };
+            let Some(holder) = gap.next_holder(|link| self.branches.contains_key(&link)) else {
+                self.streams.give_up(gap.range);
+                continue;
+            };
             let Some(branch) = self.branches.get_mut(&holder) else { continue };
             branch.eager = true;
             branch.settled = 0;

@@ -151,7 +151,7 @@ pub fn decode(payload: &[u8]) -> Result<Option<PeerMessage>, FrameError> {
         7 => read(fields).map(|(nonce, catalogue)| PeerMessage::Pong { nonce, catalogue }),
         8 => broadcast(fields, |update| Payload::Update(Arc::new(update))),
         9 => broadcast(fields, |record| Payload::Record(Arc::new(record))),
-        10 => broadcast(fields, Payload::Suspect),
+        10 => broadcast(fields, |peer| Payload::Suspect(Box::new(peer))),
         11 => read(fields).map(PeerMessage::Have),
         12 => read(fields).map(PeerMessage::Graft),
         13 => Ok(PeerMessage::Prune),

@@ -112,8 +112,9 @@ pub enum Payload {
     Update(Arc<FileUpdate>),
     /// What a peer tells of itself.
     Record(Arc<Record>),
-    /// A peer is silent on a link of the sender; whoever has another link with it looks at once.
-    Suspect(PeerId),
+    /// A peer is silent on a link of the sender; whoever has another link with it looks at once. Boxed, since many
+    /// payloads are kept and hardly any is this.
+    Suspect(Box<PeerId>),
     /// Nothing: the source from which the tree's distances are counted shows how far it is.
     Beacon,
 }

@@ -70,8 +70,11 @@ fn links() -> Vec<PeerMessage> {
 fn broadcasts() -> Vec<PeerMessage> {
     let id = MessageId { source: SOURCE, seq: 8 };
     let range = IdRange { source: SOURCE, first: 2, last: 8 };
-    let carried =
-        [Payload::Update(Arc::new(update())), Payload::Record(Arc::new(record())), Payload::Suspect(PeerId([2; 32]))];
+    let carried = [
+        Payload::Update(Arc::new(update())),
+        Payload::Record(Arc::new(record())),
+        Payload::Suspect(PeerId([2; 32]).into()),
+    ];
     let pushed = carried.map(|payload| PeerMessage::Broadcast { id, hops: 4, payload });
     let rest =
         [PeerMessage::Have(vec![Announced { range, hops: 5 }]), PeerMessage::Graft(vec![range]), PeerMessage::Prune];

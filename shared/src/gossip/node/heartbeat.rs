@@ -53,7 +53,7 @@ impl Node {
             self.send(now, vec![id], PeerMessage::Ping { nonce, catalogue });
             if let Some((peer, _)) = role.peer() {
                 self.event(NodeEvent::Suspected { peer });
-                self.tree.publish(Payload::Suspect(peer), now, &mut self.rng);
+                self.tree.publish(Payload::Suspect(peer.into()), now, &mut self.rng);
             }
         }
         for (id, reason) in dead {

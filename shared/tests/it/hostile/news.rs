@@ -87,7 +87,7 @@ impl Numbers {
     }
 
     fn is_new(&mut self, source: u64, seq: u64) -> bool {
-        let outputs = self.stage.say(self.link, broadcast(source, seq, Payload::Suspect(peer(77))));
+        let outputs = self.stage.say(self.link, broadcast(source, seq, Payload::Suspect(peer(77).into())));
         sent(&outputs).any(|(to, message)| to != [self.link] && matches!(message, PeerMessage::Broadcast { .. }))
     }
 }
@@ -119,7 +119,7 @@ fn bounded_memory_gaps() {
 
 #[test]
 fn bounded_memory_broadcasts_that_are_kept() {
-    let mut numbers = Numbers::new(Broadcast { kept: 8, ..Broadcast::default() });
+    let mut numbers = Numbers::new(Broadcast { kept: (8, Broadcast::default().kept.1), ..Broadcast::default() });
     for seq in 1..=50 {
         assert!(numbers.is_new(1, seq));
     }
@@ -136,14 +136,14 @@ fn bounded_memory_broadcasts_that_are_kept() {
 #[test]
 fn bounded_output_of_one_graft() {
     let mut numbers = Numbers::new(Broadcast::default());
-    let kept = u64::try_from(Broadcast::default().kept).unwrap();
+    let kept = u64::try_from(Broadcast::default().kept.0).unwrap();
     for seq in 1..=kept {
         assert!(numbers.is_new(1, seq));
     }
     let everything = IdRange { source: Source(1), first: 0, last: u64::MAX };
     let outputs = numbers.stage.say(numbers.link, PeerMessage::Graft(vec![everything; MAX_RANGES]));
     let pushed = sent(&outputs).count();
-    assert!(pushed <= Broadcast::default().kept + 8, "{pushed} messages, {} bytes", bytes(&outputs));
+    assert!(pushed <= Broadcast::default().kept.0 + 8, "{pushed} messages, {} bytes", bytes(&outputs));
     numbers.stage.check_it_still_works();
 }
 
