@@ -10,6 +10,7 @@
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use shared::ids::PeerId;
@@ -96,7 +97,7 @@ struct Pending {
     message: Uuid,
     /// The deliveries of this message: more than one when it was published twice.
     tags: Vec<u64>,
-    update: FileUpdate,
+    update: Arc<FileUpdate>,
     /// Until when the entry peer must have answered.
     deadline: Instant,
 }
@@ -194,7 +195,7 @@ impl<B: Broker> Bridge<B> {
             return Ok(());
         }
         match FileEvent::from_json(&body).map(|event| event.to_update()) {
-            Ok(Some(update)) => self.submit(link, id, tag, update).await,
+            Ok(Some(update)) => self.submit(link, id, tag, update.into()).await,
             Ok(None) => {
                 debug!(message.id = %id, "nothing to forward");
                 self.ack(vec![tag]).await;
@@ -207,7 +208,7 @@ impl<B: Broker> Bridge<B> {
         }
     }
 
-    async fn submit(&mut self, link: &mut Link, id: Uuid, tag: u64, update: FileUpdate) -> Result<(), LinkError> {
+    async fn submit(&mut self, link: &mut Link, id: Uuid, tag: u64, update: Arc<FileUpdate>) -> Result<(), LinkError> {
         self.last_request += 1;
         let request = self.last_request;
         let pending =
@@ -243,7 +244,7 @@ impl<B: Broker> Bridge<B> {
         let Some(Pending { message, tags, update, deadline: _ }) = self.pending.remove(&request) else { return };
         self.forwarded.remember(message);
         info!("[Bridge] forwarded event: {} -> v{}", update.file, update.version);
-        self.emit(Event::FileForwarded { file: update.file, version: update.version, entry });
+        self.emit(Event::FileForwarded { file: update.file.clone(), version: update.version, entry });
         self.ack(tags).await;
     }
 

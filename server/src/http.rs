@@ -117,5 +117,5 @@ fn api() -> OpenApiRouter<AppState> {
 /// The file that a path names. The API's ids are UUIDs; what isn't one names no file.
 fn file_id(text: &str) -> Result<FileId, ApiError> {
     let id = Uuid::parse_str(text).map_err(|_not_an_id| ApiError::NotFound)?;
-    id.to_string().try_into().map_err(|_too_long| ApiError::NotFound)
+    id.to_string().parse().map_err(|_too_long| ApiError::NotFound)
 }

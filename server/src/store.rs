@@ -362,7 +362,7 @@ fn owned(
 impl Keeper {
     fn create(&self, connection: &Connection, owner: UserId, new: NewContent) -> Result<FileRecord, StoreError> {
         let now = wall::now_ms();
-        let id = FileId::try_from(Uuid::now_v7().to_string()).map_err(|_invalid| StoreError::Interrupted)?;
+        let id = Uuid::now_v7().to_string().parse().map_err(|_invalid| StoreError::Interrupted)?;
         let file = FileRecord {
             id,
             owner,

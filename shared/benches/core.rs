@@ -1,21 +1,30 @@
-//! What the core costs: one message through the codec, one change into a catalogue, one comparison of two, and a whole
-//! simulated overlay.
+//! What the core costs: one message through the codec, one change into a catalogue, one comparison of two, one delivery
+//! through a node, and a whole simulated overlay.
 #![expect(clippy::unwrap_used, reason = "a benchmark is no part of the program")]
 
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
 
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use shared::gossip::catalogue::Catalogue;
+use shared::gossip::config::Config;
+use shared::gossip::io::{Input, LinkId, Output};
+use shared::gossip::node::{Identity, Node};
 use shared::gossip::reconcile;
 use shared::ids::{PeerId, Version};
 use shared::sim::scenario::Scenario;
 use shared::sim::world::World;
 use shared::stamp::Stamp;
+use shared::time::Instant;
 use shared::wire::frame::{Decoder, encode};
-use shared::wire::peer::{MessageId, Payload, PeerMessage, Source};
+use shared::wire::peer::{Hello, MAJOR, MINOR, MessageId, Payload, PeerMessage, Source, Wish};
 use shared::wire::update::FileUpdate;
+
+/// Updates of a burst.
+const BURST: u64 = 10_000;
+/// What a driver reads at once.
+const READ_BYTES: usize = 16 * 1024;
 
 fn update(n: u64, version: u64) -> FileUpdate {
     FileUpdate::injected(format!("file-{n:08}").parse().unwrap(), Version(version), Stamp(version), PeerId([1; 32]))
@@ -51,6 +60,74 @@ fn catalogue(c: &mut Criterion) {
     });
 }
 
+/// A node with four neighbours, the first of which pushes to it.
+fn relay() -> Node {
+    let me = Identity {
+        peer: PeerId([9; 32]),
+        listen: "10.0.0.9:1".parse().unwrap(),
+        durable: false,
+        began_ms: 1_700_000_000_000,
+        version: String::new(),
+    };
+    let mut node = Node::new(me, Config::default(), Catalogue::default(), 1, Instant::START);
+    for number in 1..=4_u8 {
+        let (link, addr) = (LinkId(number.into()), format!("10.0.0.{number}:1").parse().unwrap());
+        let hello = PeerMessage::Hello(Hello {
+            major: MAJOR,
+            minor: MINOR,
+            cluster: Config::default().cluster,
+            peer: PeerId([number; 32]),
+            listen: Some(addr),
+            wish: Wish::Neighbour,
+            durable: false,
+        });
+        node.handle(Instant::START, Input::LinkUp { link, remote: addr, dialled: None });
+        while node.poll_output().is_some() {}
+        node.handle(Instant::START, Input::Messages { link, messages: vec![hello] });
+        while node.poll_output().is_some() {}
+    }
+    node
+}
+
+/// Frames of `BURST` new files by one source, as they come from a neighbour.
+fn burst() -> Vec<u8> {
+    let frames = (1..=BURST).flat_map(|seq| {
+        let id = MessageId { source: Source(1 << 55), seq };
+        let file = format!("{:032x}", seq.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let update = FileUpdate::injected(file.parse().unwrap(), Version(1), Stamp(seq), PeerId([1; 32]));
+        encode(&PeerMessage::Broadcast { id, hops: 3, payload: Payload::Update(Arc::new(update)) }).unwrap()
+    });
+    frames.collect()
+}
+
+/// What one delivery costs a node, sockets apart: decoded, merged, kept, encoded for the others.
+fn delivery(c: &mut Criterion) {
+    let bytes = burst();
+    let mut group = c.benchmark_group("node");
+    group.throughput(Throughput::Elements(BURST)).sample_size(20);
+    group.bench_function("relay a burst of new files", |b| {
+        b.iter_batched(
+            || (relay(), Decoder::default()),
+            |(mut node, mut decoder)| {
+                let mut said = 0;
+                for read in bytes.chunks(READ_BYTES) {
+                    decoder.push(read);
+                    let messages = std::iter::from_fn(|| decoder.next_message().unwrap()).collect();
+                    node.handle(Instant::START, Input::Messages { link: LinkId(1), messages });
+                    while let Some(output) = node.poll_output() {
+                        if let Output::Send { to, message } = output {
+                            said += to.len() * encode(&message).unwrap().len();
+                        }
+                    }
+                }
+                (node, said)
+            },
+            BatchSize::LargeInput,
+        );
+    });
+    group.finish();
+}
+
 fn overlay(c: &mut Criterion) {
     let mut group = c.benchmark_group("simulator");
     group.sample_size(10).measurement_time(Duration::from_secs(5));
@@ -60,5 +137,5 @@ fn overlay(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(core, codec, catalogue, overlay);
+criterion_group!(core, codec, catalogue, delivery, overlay);
 criterion_main!(core);

@@ -1,8 +1,11 @@
 //! Names of things: peers, files, users, versions, contents. Each is parsed and printed here and nowhere else.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::str::FromStr;
+use std::sync::Arc;
 
+use serde::de::Visitor;
 use serde::{Deserialize, Serialize};
 
 /// Why a text is not a valid name.
@@ -50,18 +53,33 @@ fn check(what: &'static str, text: &str, max: usize) -> Result<(), IdError> {
     if text.len() > max {
         return Err(IdError::TooLong { what, len: text.len(), max });
     }
-    match text.chars().find(|c| c.is_control()) {
+    let is_plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    match text.chars().find(|c| !is_plain && c.is_control()) {
         Some(found) => Err(IdError::BadCharacter { what, found }),
         None => Ok(()),
+    }
+}
+
+/// Reads a text without a copy of its own.
+struct TextId<T>(PhantomData<T>);
+
+impl<T: FromStr<Err = IdError>> Visitor<'_> for TextId<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
+        text.parse().map_err(E::custom)
     }
 }
 
 macro_rules! text_id {
     ($(#[$doc:meta])* $name:ident, $what:literal, $max:literal) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// The longest accepted text, in bytes.
@@ -78,22 +96,19 @@ macro_rules! text_id {
 
             fn from_str(text: &str) -> Result<Self, IdError> {
                 check($what, text, Self::MAX_BYTES)?;
-                Ok(Self(text.to_owned()))
+                Ok(Self(text.into()))
             }
         }
 
-        impl TryFrom<String> for $name {
-            type Error = IdError;
-
-            fn try_from(text: String) -> Result<Self, IdError> {
-                check($what, &text, Self::MAX_BYTES)?;
-                Ok(Self(text))
+        impl Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
             }
         }
 
-        impl From<$name> for String {
-            fn from(id: $name) -> Self {
-                id.0
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_str(TextId(PhantomData))
             }
         }
 
@@ -173,6 +188,21 @@ fn from_hex(what: &'static str, text: &str) -> Result<[u8; 32], IdError> {
     Ok(bytes)
 }
 
+/// Reads a hash as one piece: byte by byte it would cost more than all else of a message.
+struct HashBytes;
+
+impl Visitor<'_> for HashBytes {
+    type Value = [u8; 32];
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("32 bytes")
+    }
+
+    fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<[u8; 32], E> {
+        bytes.try_into().map_err(|_length| E::invalid_length(bytes.len(), &self))
+    }
+}
+
 macro_rules! hash_id {
     ($(#[$doc:meta])* $name:ident, $what:literal) => {
         $(#[$doc])*
@@ -208,7 +238,11 @@ macro_rules! hash_id {
 
         impl Serialize for $name {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                if serializer.is_human_readable() { serializer.collect_str(self) } else { self.0.serialize(serializer) }
+                if serializer.is_human_readable() {
+                    serializer.collect_str(self)
+                } else {
+                    serializer.serialize_bytes(&self.0)
+                }
             }
         }
 
@@ -217,7 +251,7 @@ macro_rules! hash_id {
                 if deserializer.is_human_readable() {
                     String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
                 } else {
-                    <[u8; 32]>::deserialize(deserializer).map(Self)
+                    deserializer.deserialize_bytes(HashBytes).map(Self)
                 }
             }
         }

@@ -24,18 +24,17 @@ impl Entry for FileUpdate {
     fn hash(&self) -> u64 {
         // Gathered first: hashing one piece is much quicker than feeding many.
         let mut bytes = Vec::with_capacity(USUAL_BYTES);
-        let mut field = |field: &[u8]| {
-            bytes.extend_from_slice(&u64::try_from(field.len()).unwrap_or(u64::MAX).to_be_bytes());
-            bytes.extend_from_slice(field);
-        };
-        field(self.file.as_str().as_bytes());
-        field(self.name.as_bytes());
-        field(self.owner.as_ref().map(|owner| owner.as_str().as_bytes()).unwrap_or_default());
-        field(self.content.as_ref().map(|content| content.0.as_slice()).unwrap_or_default());
-        for number in [self.version.0, self.stamp.0, self.size_bytes, u64::from(self.deleted)] {
+        for number in [self.version.0, self.stamp.0, self.size_bytes] {
             bytes.extend_from_slice(&number.to_be_bytes());
         }
+        bytes.push(u8::from(self.deleted));
         bytes.extend_from_slice(&self.origin.0);
+        let owner = self.owner.as_ref().map(|owner| owner.as_str().as_bytes()).unwrap_or_default();
+        let content = self.content.as_ref().map(|content| content.0.as_slice()).unwrap_or_default();
+        for field in [self.file.as_str().as_bytes(), self.name.as_bytes(), owner, content] {
+            bytes.extend_from_slice(&u16::try_from(field.len()).unwrap_or(u16::MAX).to_be_bytes());
+            bytes.extend_from_slice(field);
+        }
         blake3::hash(&bytes).as_bytes().first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
     }
 

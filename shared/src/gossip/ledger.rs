@@ -1,13 +1,12 @@
 //! A set of entries of which the larger replaces the smaller, with sums over its ranges for reconciliation.
 //!
 //! Entries lie in the order of a hash of their names, so that ranges are prefixes of hexadecimal digits and all about
-//! equally full. The sums of the upper levels are kept up to date with each merge; reading one is O(1).
+//! equally full. The sums of the upper levels are kept up to date with each merge; reading one is O(1), and one of the
+//! deepest O([`ENTRIES_PER_RANGE`]).
 //!
 //! Why not the `negentropy` crate: its storage is sealed before a session and built anew for the next, O(n) for each
 //! link, while this set changes all the time and is reconciled with several neighbours at once.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry as Place;
 use std::sync::Arc;
 
 use crate::wire::peer::{Fingerprint, Key, Prefix};
@@ -19,7 +18,7 @@ const DIGIT_BITS: u32 = 4;
 /// Entries that the deepest ranges hold on average before they are divided. Listing 32 costs a kilobyte; dividing costs
 /// a round trip and 16 sums.
 const ENTRIES_PER_RANGE: u64 = 32;
-/// The deepest level with sums: its 16^5 serve 33 million entries.
+/// The greatest depth: its 16^5 ranges serve 33 million entries.
 const MAX_DEPTH: u32 = 5;
 
 /// What a [`Ledger`] holds.
@@ -89,29 +88,34 @@ impl Fingerprint {
 
 #[derive(Debug, Clone)]
 struct Slot<T> {
-    entry: T,
+    key: Key,
     hash: u64,
+    entry: T,
 }
 
 /// The set.
 #[derive(Debug, Clone)]
 pub struct Ledger<T> {
-    entries: BTreeMap<Key, Slot<T>>,
-    total: Fingerprint,
-    /// The sums of depth 1, 2, ...
+    /// The deepest ranges, all of them, each in the order of keys. An array of short ones is reached with fewer cache
+    /// misses than the nodes of a tree, and that is most of what a merge costs.
+    ranges: Vec<Vec<Slot<T>>>,
+    /// How many digits name one of them.
+    depth: u32,
+    /// The sums of the ranges above, of depth 1, 2, ...
     levels: Vec<Vec<Fingerprint>>,
+    total: Fingerprint,
 }
 
 impl<T> Default for Ledger<T> {
     fn default() -> Self {
-        Self { entries: BTreeMap::new(), total: Fingerprint::default(), levels: Vec::new() }
+        Self { ranges: vec![Vec::new()], depth: 0, levels: Vec::new(), total: Fingerprint::default() }
     }
 }
 
 impl<T: PartialEq> PartialEq for Ledger<T> {
     fn eq(&self, other: &Self) -> bool {
-        self.total == other.total
-            && self.entries.values().map(|slot| &slot.entry).eq(other.entries.values().map(|slot| &slot.entry))
+        let [ours, theirs] = [self, other].map(|ledger| ledger.ranges.iter().flatten().map(|slot| &slot.entry));
+        self.total == other.total && ours.eq(theirs)
     }
 }
 
@@ -131,52 +135,56 @@ impl<T: Entry> Ledger<T> {
     /// Puts `entry` at its key, whatever is there.
     pub fn put(&mut self, key: Key, entry: T) {
         let hash = entry.hash();
-        match self.entries.entry(key) {
-            Place::Vacant(place) => {
-                place.insert(Slot { entry, hash });
-                self.change_sums(key, |sum| sum.add(hash));
-                self.divide();
+        let slot = Slot { key, hash, entry };
+        let Some(range) = self.ranges.get_mut(place(key, self.depth)) else { return };
+        let former = match range.binary_search_by_key(&key, |slot| slot.key) {
+            Ok(found) => range.get_mut(found).map(|known| std::mem::replace(known, slot).hash),
+            Err(here) => {
+                range.insert(here, slot);
+                None
             }
-            Place::Occupied(mut place) => {
-                let old = place.insert(Slot { entry, hash }).hash;
-                self.change_sums(key, |sum| {
-                    sum.remove(old);
-                    sum.add(hash);
-                });
+        };
+        self.change_sums(key, |sum| {
+            if let Some(former) = former {
+                sum.remove(former);
             }
-        }
+            sum.add(hash);
+        });
+        self.divide();
     }
 
     /// Takes an entry out.
     pub fn remove(&mut self, key: Key) -> Option<T> {
-        let slot = self.entries.remove(&key)?;
+        let range = self.ranges.get_mut(place(key, self.depth))?;
+        let found = range.binary_search_by_key(&key, |slot| slot.key).ok()?;
+        let slot = range.remove(found);
         self.change_sums(key, |sum| sum.remove(slot.hash));
         Some(slot.entry)
     }
 
     /// One entry.
     pub fn get(&self, key: Key) -> Option<&T> {
-        self.entries.get(&key).map(|slot| &slot.entry)
+        self.slot(key).map(|slot| &slot.entry)
     }
 
     /// One entry's hash.
     pub fn hash_of(&self, key: Key) -> Option<u64> {
-        self.entries.get(&key).map(|slot| slot.hash)
+        self.slot(key).map(|slot| slot.hash)
     }
 
     /// Everything, in the order of keys.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
-        self.entries.values().map(|slot| &slot.entry)
+        self.ranges.iter().flatten().map(|slot| &slot.entry)
     }
 
     /// How many entries there are.
     pub fn len(&self) -> usize {
-        self.entries.len()
+        usize::try_from(self.total.count).unwrap_or(usize::MAX)
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.total.count == 0
     }
 
     /// All of it in short.
@@ -184,18 +192,29 @@ impl<T: Entry> Ledger<T> {
         self.total
     }
 
-    /// A range in short; `None` where it is deeper than the sums, and so small enough to be listed.
+    /// A range in short; `None` where it is deeper than the ranges here, and so small enough to be listed.
     pub fn short(&self, range: Prefix) -> Option<Fingerprint> {
         let Some(level) = usize::from(range.depth).checked_sub(1) else { return Some(self.total) };
-        self.levels.get(level)?.get(usize::try_from(range.digits).ok()?).copied()
+        let digits = usize::try_from(range.digits).ok()?;
+        if u32::from(range.depth) == self.depth {
+            return self.ranges.get(digits).map(|slots| sum_of(slots));
+        }
+        self.levels.get(level)?.get(digits).copied()
     }
 
     /// The entries of a range from a key on, each with its key and hash.
     pub fn range(&self, range: Prefix, from: Key) -> impl Iterator<Item = (Key, u64, &T)> {
         let (first, last) = range.bounds().unwrap_or((Key(u128::MAX), Key(0)));
         let first = first.max(from);
-        let slots = (first <= last).then(|| self.entries.range(first..=last));
-        slots.into_iter().flatten().map(|(key, slot)| (*key, slot.hash, &slot.entry))
+        let ranges = self.ranges.get(place(first, self.depth)..=place(last, self.depth)).unwrap_or_default();
+        let slots =
+            ranges.iter().flat_map(move |slots| slots.iter().skip(slots.partition_point(|slot| slot.key < first)));
+        slots.take_while(move |slot| slot.key <= last).map(|slot| (slot.key, slot.hash, &slot.entry))
+    }
+
+    fn slot(&self, key: Key) -> Option<&Slot<T>> {
+        let range = self.ranges.get(place(key, self.depth))?;
+        range.get(range.binary_search_by_key(&key, |slot| slot.key).ok()?)
     }
 
     fn change_sums(&mut self, key: Key, change: impl Fn(&mut Fingerprint)) {
@@ -207,26 +226,35 @@ impl<T: Entry> Ledger<T> {
         }
     }
 
-    /// Adds a level of sums once the ranges of the last are too full.
+    /// Divides the ranges once they are too full.
     fn divide(&mut self) {
-        let depth = u32::try_from(self.levels.len()).unwrap_or(u32::MAX);
-        let ranges = FANOUT.saturating_pow(depth);
-        if depth >= MAX_DEPTH || u64::from(self.total.count) <= ENTRIES_PER_RANGE * ranges {
+        let ranges = FANOUT.saturating_pow(self.depth);
+        if self.depth >= MAX_DEPTH || u64::from(self.total.count) <= ENTRIES_PER_RANGE * ranges {
             return;
         }
-        let mut level = vec![Fingerprint::default(); usize::try_from(ranges * FANOUT).unwrap_or(0)];
-        for (key, slot) in &self.entries {
-            if let Some(sum) = level.get_mut(place(*key, depth + 1)) {
-                sum.add(slot.hash);
-            }
+        if self.depth > 0 {
+            self.levels.push(self.ranges.iter().map(|slots| sum_of(slots)).collect());
         }
-        self.levels.push(level);
+        self.depth += 1;
+        let depth = self.depth;
+        let mut slots = std::mem::take(&mut self.ranges).into_iter().flatten().peekable();
+        let children = 0..usize::try_from(ranges * FANOUT).unwrap_or(0);
+        let child = |number| std::iter::from_fn(|| slots.next_if(|slot| place(slot.key, depth) == number)).collect();
+        self.ranges = children.map(child).collect();
     }
 }
 
-/// Which range of a level a key is in.
+fn sum_of<T>(slots: &[Slot<T>]) -> Fingerprint {
+    let mut sum = Fingerprint::default();
+    for slot in slots {
+        sum.add(slot.hash);
+    }
+    sum
+}
+
+/// Which range of a depth a key is in.
 fn place(key: Key, depth: u32) -> usize {
-    usize::try_from(key.0 >> (u128::BITS - DIGIT_BITS * depth)).unwrap_or(usize::MAX)
+    usize::try_from(key.0.checked_shr(u128::BITS - DIGIT_BITS * depth).unwrap_or(0)).unwrap_or(usize::MAX)
 }
 
 impl<T: Entry> FromIterator<T> for Ledger<T> {

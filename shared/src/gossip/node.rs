@@ -153,7 +153,7 @@ impl Node {
             Input::Recall { addrs } => self.recall(now, &addrs),
             Input::Contact { addr } => self.named(now, addr),
             Input::Publish { update } => {
-                let _told_as_an_event = self.publish(now, update);
+                let _told_as_an_event = self.publish(now, update.into());
             }
             Input::Stored { ticket } => self.on_disk(ticket),
             Input::Congested { link } => self.congested(link),

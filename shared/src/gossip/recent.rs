@@ -75,10 +75,11 @@ impl Recent {
     }
 }
 
-/// Where a number is, or belongs.
+/// Where a number is, or belongs: mostly at one of the ends.
 fn place(kept: &VecDeque<(u64, Pushed)>, seq: u64) -> usize {
-    match kept.back() {
-        Some((last, _)) if *last >= seq => kept.partition_point(|(other, _)| *other < seq),
+    match (kept.front(), kept.back()) {
+        (Some((first, _)), _) if *first >= seq => 0,
+        (_, Some((last, _))) if *last >= seq => kept.partition_point(|(other, _)| *other < seq),
         _ => kept.len(),
     }
 }

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use postcard::ser_flavors::Flavor;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -61,37 +62,10 @@ pub enum FrameError {
 pub fn encode(message: &PeerMessage) -> Result<Vec<u8>, FrameError> {
     check_limits(message)?;
     let mut frame = Vec::with_capacity(USUAL_FRAME_BYTES);
-    frame.resize(LENGTH_BYTES, 0);
+    frame.extend_from_slice(&[0; LENGTH_BYTES]);
     let kind = kind(message);
     frame.push(kind);
-    let encoded = match message {
-        PeerMessage::Hello(hello) => write(frame, hello),
-        PeerMessage::Prune => Ok(frame),
-        PeerMessage::Welcome { others } => write(frame, others),
-        PeerMessage::Goodbye { reason, leaving, others } => write(frame, &(reason, leaving, others)),
-        PeerMessage::ForwardJoin { addr, ttl } => write(frame, &(addr, ttl)),
-        PeerMessage::Shuffle { walk, ttl, addrs } => write(frame, &(walk, ttl, addrs)),
-        PeerMessage::ShuffleReply { walk, addrs } => write(frame, &(walk, addrs)),
-        PeerMessage::Ping { nonce, catalogue } | PeerMessage::Pong { nonce, catalogue } => {
-            write(frame, &(nonce, catalogue))
-        }
-        PeerMessage::Broadcast { id, hops, payload } => match payload {
-            Payload::Update(update) => write(frame, &(id, hops, &**update)),
-            Payload::Record(record) => write(frame, &(id, hops, &**record)),
-            Payload::Suspect(peer) => write(frame, &(id, hops, peer)),
-            Payload::Beacon => write(frame, &(id, hops)),
-        },
-        PeerMessage::Have(announced) => write(frame, announced),
-        PeerMessage::Graft(ranges) => write(frame, ranges),
-        PeerMessage::Reconcile(set, claims) => write(frame, &(set, claims)),
-        PeerMessage::Want(set, wanted) => write(frame, &(set, wanted)),
-        PeerMessage::State { entries, rest } => write(frame, &(entries, rest)),
-        PeerMessage::Records { entries, rest } => write(frame, &(entries, rest)),
-        PeerMessage::Submit { request, update } => write(frame, &(request, update)),
-        PeerMessage::Accepted { request } => write(frame, request),
-        PeerMessage::Refused { request, reason } => write(frame, &(request, reason)),
-    };
-    let mut frame = encoded.map_err(|source| FrameError::Malformed { kind, source })?;
+    write_fields(message, &mut frame).map_err(|source| FrameError::Malformed { kind, source })?;
     let len = frame.len() - LENGTH_BYTES;
     if len > MAX_FRAME_BYTES {
         return Err(FrameError::TooLarge(len));
@@ -103,8 +77,59 @@ pub fn encode(message: &PeerMessage) -> Result<Vec<u8>, FrameError> {
     Ok(frame)
 }
 
-fn write(frame: Vec<u8>, fields: &impl Serialize) -> Result<Vec<u8>, postcard::Error> {
-    postcard::to_extend(fields, frame)
+fn write_fields(message: &PeerMessage, buffer: &mut Vec<u8>) -> Result<(), postcard::Error> {
+    match message {
+        PeerMessage::Hello(hello) => write(buffer, hello),
+        PeerMessage::Prune => Ok(()),
+        PeerMessage::Welcome { others } => write(buffer, others),
+        PeerMessage::Goodbye { reason, leaving, others } => write(buffer, &(reason, leaving, others)),
+        PeerMessage::ForwardJoin { addr, ttl } => write(buffer, &(addr, ttl)),
+        PeerMessage::Shuffle { walk, ttl, addrs } => write(buffer, &(walk, ttl, addrs)),
+        PeerMessage::ShuffleReply { walk, addrs } => write(buffer, &(walk, addrs)),
+        PeerMessage::Ping { nonce, catalogue } | PeerMessage::Pong { nonce, catalogue } => {
+            write(buffer, &(nonce, catalogue))
+        }
+        PeerMessage::Broadcast { id, hops, payload } => match payload {
+            Payload::Update(update) => write(buffer, &(id, hops, &**update)),
+            Payload::Record(record) => write(buffer, &(id, hops, &**record)),
+            Payload::Suspect(peer) => write(buffer, &(id, hops, peer)),
+            Payload::Beacon => write(buffer, &(id, hops)),
+        },
+        PeerMessage::Have(announced) => write(buffer, announced),
+        PeerMessage::Graft(ranges) => write(buffer, ranges),
+        PeerMessage::Reconcile(set, claims) => write(buffer, &(set, claims)),
+        PeerMessage::Want(set, wanted) => write(buffer, &(set, wanted)),
+        PeerMessage::State { entries, rest } => write(buffer, &(entries, rest)),
+        PeerMessage::Records { entries, rest } => write(buffer, &(entries, rest)),
+        PeerMessage::Submit { request, update } => write(buffer, &(request, update)),
+        PeerMessage::Accepted { request } => write(buffer, request),
+        PeerMessage::Refused { request, reason } => write(buffer, &(request, reason)),
+    }
+}
+
+fn write(buffer: &mut Vec<u8>, fields: &impl Serialize) -> Result<(), postcard::Error> {
+    postcard::serialize_with_flavor(fields, Behind(buffer))
+}
+
+/// Writes behind what a buffer has; postcard's own flavours want to own it, or copy byte by byte.
+struct Behind<'a>(&'a mut Vec<u8>);
+
+impl Flavor for Behind<'_> {
+    type Output = ();
+
+    fn try_push(&mut self, byte: u8) -> Result<(), postcard::Error> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> Result<(), postcard::Error> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> Result<(), postcard::Error> {
+        Ok(())
+    }
 }
 
 fn kind(message: &PeerMessage) -> u8 {
@@ -193,7 +218,9 @@ fn check_limits(message: &PeerMessage) -> Result<(), FrameError> {
         PeerMessage::Shuffle { addrs, .. } | PeerMessage::ShuffleReply { addrs, .. } => {
             limit("a list of peers", addrs.len(), MAX_ADDRS)
         }
-        PeerMessage::Broadcast { payload: Payload::Update(update), .. } => check_update(update),
+        PeerMessage::Broadcast { payload: Payload::Update(update), .. } | PeerMessage::Submit { update, .. } => {
+            check_update(update)
+        }
         PeerMessage::Broadcast { payload: Payload::Record(record), .. } => check_record(record),
         PeerMessage::Have(announced) => limit("an announcement", announced.len(), MAX_RANGES),
         PeerMessage::Graft(ranges) => limit("a graft", ranges.len(), MAX_RANGES),
@@ -219,7 +246,6 @@ fn check_limits(message: &PeerMessage) -> Result<(), FrameError> {
             limit("a page of peers", entries.len(), MAX_ENTRIES)?;
             entries.iter().try_for_each(|record| check_record(record))
         }
-        PeerMessage::Submit { update, .. } => check_update(update),
         PeerMessage::Refused { reason, .. } => limit("a reason", reason.len(), MAX_REASON_BYTES),
         PeerMessage::ForwardJoin { .. }
         | PeerMessage::Ping { .. }

@@ -264,7 +264,7 @@ pub enum PeerMessage {
         /// The client's number for it, which comes back in the answer.
         request: u64,
         /// The change.
-        update: FileUpdate,
+        update: Arc<FileUpdate>,
     },
     /// The submitted change is accepted, and on disk if the peer said that it is durable.
     Accepted {

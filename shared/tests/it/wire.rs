@@ -97,7 +97,7 @@ fn exchanges() -> Vec<PeerMessage> {
 
 fn submissions() -> Vec<PeerMessage> {
     vec![
-        PeerMessage::Submit { request: 7, update: update() },
+        PeerMessage::Submit { request: 7, update: Arc::new(update()) },
         PeerMessage::Accepted { request: 7 },
         PeerMessage::Refused { request: 7, reason: "no".to_owned() },
     ]

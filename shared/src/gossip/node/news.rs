@@ -45,8 +45,7 @@ impl Node {
     ///
     /// # Errors
     /// Why it can't be taken.
-    pub(super) fn publish(&mut self, now: Instant, update: FileUpdate) -> Result<(), &'static str> {
-        let update = Arc::new(update);
+    pub(super) fn publish(&mut self, now: Instant, update: Arc<FileUpdate>) -> Result<(), &'static str> {
         let key = update.key();
         let known = self.catalogue.get(key);
         if known.is_some_and(|known| !update.replaces(known)) {
@@ -124,7 +123,7 @@ impl Node {
         self.outputs.push_back(Output::Store { ticket: self.issued, update: update.clone() });
     }
 
-    pub(super) fn submitted(&mut self, now: Instant, id: LinkId, request: u64, update: FileUpdate) {
+    pub(super) fn submitted(&mut self, now: Instant, id: LinkId, request: u64, update: Arc<FileUpdate>) {
         let answer = match self.publish(now, update) {
             Err(reason) => PeerMessage::Refused { request, reason: reason.to_owned() },
             Ok(()) if self.stored >= self.issued => PeerMessage::Accepted { request },

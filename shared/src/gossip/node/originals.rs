@@ -135,7 +135,7 @@ impl Node {
         self.tell_changes(None);
         for (file, version) in files {
             if self.catalogue.of_file(&file).is_none_or(|known| known.version < version) {
-                let _told_as_an_event = self.publish(now, FileUpdate::injected(file, version, STAMP, ORIGIN));
+                let _told_as_an_event = self.publish(now, FileUpdate::injected(file, version, STAMP, ORIGIN).into());
             }
         }
         self.tell_changes(teller);

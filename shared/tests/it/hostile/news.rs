@@ -17,7 +17,7 @@ fn refusals(stage: &mut Stage, update: &FileUpdate) -> Vec<&'static str> {
     let (link, client) = (stage.neighbour(5), stage.client(6));
     let mut outputs = stage.say(link, news(5, 1, update.clone()));
     outputs.extend(stage.say(link, PeerMessage::State { entries: vec![Arc::new(update.clone())], rest: None }));
-    let answers = stage.say(client, PeerMessage::Submit { request: 3, update: update.clone() });
+    let answers = stage.say(client, PeerMessage::Submit { request: 3, update: Arc::new(update.clone()) });
     assert!(sent(&answers).any(|(_, message)| matches!(message, PeerMessage::Refused { request: 3, .. })));
     outputs.extend(answers);
     assert_eq!(stage.node.catalogue().of_file(&update.file), None);
