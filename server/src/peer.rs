@@ -17,6 +17,7 @@ use crate::db::DbError;
 use crate::peer::actor::{Actor, Command};
 use crate::peer::conn::Traffic;
 use crate::peer::observer::{Observer, Place};
+use crate::peer::state::Kept;
 use crate::shutdown::Tasks;
 
 pub mod actor;
@@ -131,6 +132,20 @@ pub async fn spawn(
 ) -> Result<PeerHandle, PeerError> {
     let tasks = tasks.child();
     let kept = state::load(config.data_dir.as_deref(), &tasks).await?;
+    start(listener, config, kept, observer, tasks)
+}
+
+/// Starts a peer that knows what it is given, whatever its directory holds. It ends with `tasks`.
+///
+/// # Errors
+/// When the system has no random numbers, or the listener no address.
+pub fn start(
+    listener: TcpListener,
+    config: PeerConfig,
+    kept: Kept,
+    observer: Arc<dyn Observer>,
+    tasks: Tasks,
+) -> Result<PeerHandle, PeerError> {
     let (commands, inbox) = mpsc::channel(COMMAND_QUEUE);
     let actor = Actor::new(listener, config, kept, observer, tasks.clone())?;
     let Place { peer: id, addr } = actor.place();
