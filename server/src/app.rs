@@ -18,7 +18,8 @@ use crate::bridge::{self, BridgeConfig};
 use crate::broker::Broker;
 use crate::broker::amqp::Amqp;
 use crate::broker::embedded::Embedded;
-use crate::cli::{Bench, BenchChild, BenchGossip, Bridge, Command, Overlay, Peer, Serve, Simulate, Watch};
+use crate::cli::bench::Bench;
+use crate::cli::{Bridge, Command, Overlay, Peer, Serve, Simulate, Watch};
 use crate::concurrency::{self, Lab};
 use crate::http::{self, AppState, HttpConfig};
 use crate::hub::Hub;
@@ -203,16 +204,8 @@ async fn run_watch(flags: Watch) -> anyhow::Result<()> {
 
 async fn run_bench(flags: Bench) -> anyhow::Result<()> {
     match flags {
-        Bench::Gossip(flags) => {
-            let BenchGossip { nodes, procs, payload, rounds, burst, seed, json } = flags;
-            let procs = procs.unwrap_or(nodes).min(nodes);
-            bench::run(bench::Overlay { nodes, procs, payload, rounds, burst, seed }, json, &mut std::io::stdout())
-                .await?;
-        }
-        Bench::Child(flags) => {
-            let BenchChild { system, nodes, from, to, updates, payload, progress } = flags;
-            bench::child::run(bench::child::Charge { system, nodes, from, to, updates, payload, progress }).await?;
-        }
+        Bench::Gossip(order) => bench::run(&order, &mut std::io::stdout()).await?,
+        Bench::Child(charge) => bench::child::run(charge).await?,
     }
     Ok(())
 }

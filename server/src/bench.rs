@@ -7,33 +7,26 @@ use serde::Serialize;
 
 use crate::bench::family::Family;
 use crate::bench::report::Figures;
-use crate::cli::System;
+use crate::cli::bench::{BenchGossip, Phase, System};
 
+pub mod busy;
 pub mod child;
 mod family;
+pub mod flow;
 mod kernel;
+pub mod kill;
 mod marks;
+mod naming;
+mod orders;
 mod overlay;
 mod phases;
+pub mod rejoin;
 pub mod report;
+pub mod split;
+pub mod stop;
+mod times;
 mod tree;
-
-/// What to measure.
-#[derive(Debug, Clone, Copy)]
-pub struct Overlay {
-    /// How many nodes there are.
-    pub nodes: usize,
-    /// In how many processes.
-    pub procs: usize,
-    /// Bytes of an update.
-    pub payload: usize,
-    /// Updates that go alone.
-    pub rounds: usize,
-    /// Updates in a burst.
-    pub burst: usize,
-    /// What all chance follows from.
-    pub seed: u64,
-}
+pub mod versions;
 
 /// Why nothing could be measured.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +57,9 @@ pub enum BenchError {
     /// A number is wrong.
     #[error("there is no node {0}")]
     NoSuchNode(usize),
+    /// The network can't be cut in two, or mustn't be.
+    #[error("the network can't be split: {0}")]
+    Uncut(String),
     /// Somebody found no neighbour.
     #[error("not every node found a neighbour")]
     NeverJoined,
@@ -78,62 +74,83 @@ pub struct Comparison {
     pub procs: usize,
     /// Bytes of an update.
     pub payload: usize,
-    /// The bare tree.
-    pub floor: Figures,
+    /// The bare tree, if a phase that it has was asked for.
+    pub floor: Option<Figures>,
     /// Ours.
     pub grapevine: Figures,
     /// Ours by the floor's.
     pub ratio: Ratio,
 }
 
-/// Ours by the floor's.
-#[derive(Debug, Clone, Copy, Serialize)]
+/// Ours by the floor's, where that was measured.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
 pub struct Ratio {
     /// Of the median time to the last delivery, one sender: small is good.
-    pub last_delivery_p50: f64,
+    pub last_delivery_p50: Option<f64>,
     /// Of the updates a second in a burst: large is good.
-    pub saturation: f64,
+    pub saturation: Option<f64>,
     /// Of the CPU time of a delivery in a burst: small is good.
-    pub cpu_per_delivery: f64,
+    pub cpu_per_delivery: Option<f64>,
 }
 
-/// Measures both, and prints line by line, or one JSON object.
+impl Ratio {
+    fn of(ours: &Figures, floor: &Figures) -> Self {
+        let alone = ours.one_sender.as_ref().zip(floor.one_sender.as_ref());
+        let burst = ours.burst.as_ref().zip(floor.burst.as_ref());
+        Self {
+            last_delivery_p50: alone.map(|(ours, floor)| ours.last_delivery_ms.p50 / floor.last_delivery_ms.p50),
+            saturation: burst.map(|(ours, floor)| ours.updates_per_second / floor.updates_per_second),
+            cpu_per_delivery: burst.map(|(ours, floor)| ours.cost.cpu_us / floor.cost.cpu_us),
+        }
+    }
+
+    fn line(&self) -> String {
+        let [last, saturation, cpu] = [self.last_delivery_p50, self.saturation, self.cpu_per_delivery]
+            .map(|ratio| ratio.map_or("-".to_owned(), |ratio| format!("{ratio:.2}")));
+        format!(
+            "ratio           last delivery p50 {last}, updates/s in a burst {saturation}, CPU per delivery in a burst {cpu}"
+        )
+    }
+}
+
+/// Measures ours, and the floor where a phase has one, and prints line by line, or one JSON object.
 ///
 /// # Errors
 /// When something can't be measured.
-pub async fn run(order: Overlay, json: bool, out: &mut impl Write) -> Result<(), BenchError> {
+pub async fn run(order: &BenchGossip, out: &mut impl Write) -> Result<(), BenchError> {
+    if order.phases.contains(&Phase::Split) {
+        split::check()?;
+    }
     let mut lines = |line: String| {
-        if !json {
+        if !order.json {
             // A closed terminal is no reason not to finish.
             drop(writeln!(out, "{line}").and_then(|()| out.flush()));
         }
     };
-    lines(format!("{} nodes in {} processes, updates of {} bytes", order.nodes, order.procs, order.payload));
+    let (nodes, procs, payload) = (order.nodes, order.processes(), order.payload);
+    lines(format!("{nodes} nodes in {procs} processes, updates of {payload} bytes"));
     lines(phases::load());
-    lines("--- floor: a bare TCP tree of fan-out 4, no protocol ---".to_owned());
-    let floor = measure(System::Tree, order, &mut lines).await?;
+    let floor = if order.phases.iter().any(|phase| phase.has_floor()) {
+        lines("--- floor: a bare TCP tree of fan-out 4, no protocol ---".to_owned());
+        Some(measure(System::Tree, order, &mut lines).await?)
+    } else {
+        None
+    };
     lines("--- grapevine ---".to_owned());
     let grapevine = measure(System::Grapevine, order, &mut lines).await?;
     lines(phases::load());
-    let ratio = Ratio {
-        last_delivery_p50: grapevine.one_sender.last_delivery_ms.p50 / floor.one_sender.last_delivery_ms.p50,
-        saturation: grapevine.burst.updates_per_second / floor.burst.updates_per_second,
-        cpu_per_delivery: grapevine.burst.cost.cpu_us / floor.burst.cost.cpu_us,
-    };
-    lines(format!(
-        "ratio           last delivery p50 {:.2}, updates/s in a burst {:.2}, CPU per delivery in a burst {:.2}",
-        ratio.last_delivery_p50, ratio.saturation, ratio.cpu_per_delivery
-    ));
-    let Overlay { nodes, procs, payload, .. } = order;
-    if json {
+    let ratio = floor.as_ref().map(|floor| Ratio::of(&grapevine, floor)).unwrap_or_default();
+    if floor.is_some() {
+        lines(ratio.line());
+    }
+    if order.json {
         serde_json::to_writer(&mut *out, &Comparison { nodes, procs, payload, floor, grapevine, ratio })?;
         writeln!(out)?;
     }
     Ok(())
 }
 
-async fn measure(system: System, order: Overlay, say: &mut dyn FnMut(String)) -> Result<Figures, BenchError> {
-    let updates = phases::updates(order);
-    let mut family = Family::start(system, order, updates).await?;
+async fn measure(system: System, order: &BenchGossip, say: &mut dyn FnMut(String)) -> Result<Figures, BenchError> {
+    let mut family = Family::start(system, order, phases::updates(order)).await?;
     phases::run(&mut family, system, say).await
 }

@@ -5,11 +5,14 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use clap::builder::{RangedU64ValueParser, TypedValueParser};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use shared::ids::{FileId, Version};
 use shared::sim::scenario::Name;
 
+use crate::cli::bench::Bench;
 use crate::telemetry::LogFormat;
+
+pub mod bench;
 
 /// Take a file once and bring the news of it to every machine.
 #[derive(Debug, Parser)]
@@ -186,78 +189,6 @@ pub struct Simulate {
     /// Print each run as one JSON object.
     #[arg(long)]
     pub json: bool,
-}
-
-/// `grapevine bench`.
-#[derive(Debug, Subcommand)]
-pub enum Bench {
-    /// Updates over real TCP on the loopback, one process a peer, beside a bare TCP tree: latency, throughput, cost, and
-    /// what the stop or the death of processes does. Takes minutes.
-    Gossip(BenchGossip),
-    /// A process of `bench gossip`.
-    #[command(hide = true)]
-    Child(BenchChild),
-}
-
-/// `grapevine bench gossip`.
-#[derive(Debug, Args)]
-pub struct BenchGossip {
-    /// How many peers there are.
-    #[arg(long, default_value_t = 16, value_name = "N", value_parser = count(2..=4096))]
-    pub nodes: usize,
-    /// In how many processes; one for each peer unless given.
-    #[arg(long, value_name = "N", value_parser = count(1..=4096))]
-    pub procs: Option<usize>,
-    /// Bytes of an update.
-    #[arg(long, default_value_t = 100, value_name = "BYTES", value_parser = count(64..=1000))]
-    pub payload: usize,
-    /// Updates that go alone, by one sender and by random ones.
-    #[arg(long, default_value_t = 40, value_name = "N", value_parser = count(1..=100_000))]
-    pub rounds: usize,
-    /// Updates in a burst.
-    #[arg(long, default_value_t = 10_000, value_name = "N", value_parser = count(1..=1_000_000))]
-    pub burst: usize,
-    /// What all chance follows from.
-    #[arg(long, default_value_t = 1, value_name = "S")]
-    pub seed: u64,
-    /// Print one JSON object.
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// What is measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum System {
-    /// A bare tree of TCP connections: the floor.
-    Tree,
-    /// Grapevine's peers.
-    Grapevine,
-}
-
-/// `grapevine bench child`.
-#[derive(Debug, Args)]
-pub struct BenchChild {
-    /// What it runs.
-    #[arg(long)]
-    pub system: System,
-    /// How many nodes there are in all.
-    #[arg(long)]
-    pub nodes: usize,
-    /// Its first node.
-    #[arg(long)]
-    pub from: usize,
-    /// The one after its last.
-    #[arg(long)]
-    pub to: usize,
-    /// How many updates there may be.
-    #[arg(long)]
-    pub updates: usize,
-    /// Bytes of an update.
-    #[arg(long)]
-    pub payload: usize,
-    /// Where all processes count.
-    #[arg(long)]
-    pub progress: PathBuf,
 }
 
 /// A count within limits.

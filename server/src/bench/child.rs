@@ -1,20 +1,20 @@
 //! A process that runs some of the nodes, and does what its parent tells it: one JSON object a line, in and out.
 
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 use crate::bench::BenchError;
 use crate::bench::marks::{Marks, Progress};
+use crate::bench::orders::{Answer, Order, Publication, Status, Written};
 use crate::bench::{overlay, tree};
-use crate::cli::System;
+use crate::cli::bench::{BenchChild, System};
 use crate::peer::conn::Traffic;
 use crate::shutdown::Tasks;
 
@@ -22,60 +22,6 @@ use crate::shutdown::Tasks;
 const TIMER_GRAIN: Duration = Duration::from_micros(800);
 /// A publisher that has to wait for the slowest node gives up after this long without any progress.
 const STUCK_AFTER: Duration = Duration::from_secs(10);
-
-/// What a child process is started with.
-#[derive(Debug, Clone)]
-pub struct Charge {
-    /// What it runs.
-    pub system: System,
-    /// How many nodes there are in all.
-    pub nodes: usize,
-    /// Its first node.
-    pub from: usize,
-    /// The one after its last.
-    pub to: usize,
-    /// How many updates there may be.
-    pub updates: usize,
-    /// Bytes of an update.
-    pub payload: usize,
-    /// Where all processes count.
-    pub progress: PathBuf,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Order {
-    /// The node connects to another.
-    Join { node: usize, contact: Option<SocketAddr> },
-    /// How many neighbours has the node that has the fewest?
-    Neighbours,
-    /// The node publishes, this far apart, at most `window` (if not 0) of them not yet everywhere among `alive`.
-    Publish { node: usize, first: usize, count: usize, gap_us: u64, window: u64, alive: Vec<usize> },
-    /// When did the nodes get these?
-    Times { first: usize, count: usize },
-    /// What was written?
-    Traffic,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Answer {
-    /// Where the nodes listen, in order.
-    Listening(Vec<SocketAddr>),
-    Joined,
-    Neighbours(usize),
-    /// So many were published.
-    Published(usize),
-    Times(Vec<Vec<u64>>),
-    Traffic(Written),
-    Failed(String),
-}
-
-/// What was written to sockets.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
-pub(super) struct Written {
-    pub(super) writes: u64,
-    pub(super) bytes: u64,
-    pub(super) control: u64,
-}
 
 #[derive(Debug)]
 enum Node {
@@ -85,7 +31,7 @@ enum Node {
 
 #[derive(Debug)]
 struct Child {
-    charge: Charge,
+    charge: BenchChild,
     nodes: Vec<Node>,
     marks: Vec<Arc<Marks>>,
     progress: Arc<Progress>,
@@ -96,7 +42,7 @@ struct Child {
 ///
 /// # Errors
 /// When a node can't be started, or the parent is gone.
-pub async fn run(charge: Charge) -> Result<(), BenchError> {
+pub async fn run(charge: BenchChild) -> Result<(), BenchError> {
     let tasks = Tasks::default();
     let (mut child, addrs) = Child::start(charge, &tasks).await?;
     let mut out = tokio::io::stdout();
@@ -118,19 +64,22 @@ pub async fn run(charge: Charge) -> Result<(), BenchError> {
 }
 
 impl Child {
-    async fn start(charge: Charge, tasks: &Tasks) -> Result<(Self, Vec<SocketAddr>), BenchError> {
+    async fn start(charge: BenchChild, tasks: &Tasks) -> Result<(Self, Vec<SocketAddr>), BenchError> {
         let progress = Arc::new(Progress::open(&charge.progress, charge.nodes)?);
         let traffic = Arc::new(Traffic::default());
         let (mut nodes, mut marks, mut addrs) = (Vec::new(), Vec::new(), Vec::new());
+        let mut ports = charge.ports.iter().copied();
         for node in charge.from..charge.to {
-            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+            let listener = listen(ports.next()).await?;
             addrs.push(listener.local_addr()?);
             let noted = Arc::new(Marks::new(node, charge.updates, progress.clone()));
             marks.push(noted.clone());
             nodes.push(match charge.system {
                 System::Tree => Node::Tree(tree::Node::start(listener, noted, traffic.clone(), tasks)),
                 System::Grapevine => {
-                    Node::Overlay(Box::new(overlay::Node::new(listener, noted, traffic.clone(), tasks)))
+                    let kept = overlay::kept(charge.files, charge.payload)?;
+                    let node = overlay::Node::new(listener, kept, noted, traffic.clone(), tasks);
+                    Node::Overlay(Box::new(node))
                 }
             });
         }
@@ -150,14 +99,12 @@ impl Child {
                 }
                 Answer::Joined
             }
-            Order::Neighbours => Answer::Neighbours(self.fewest_neighbours().await),
-            Order::Publish { node, first, count, gap_us, window, alive } => {
-                let window = Window { size: window, alive };
-                Answer::Published(self.publish(node, first..first + count, gap_us, &window).await?)
-            }
+            Order::Status => Answer::Status(self.status().await),
+            Order::Publish(publication) => Answer::Published(self.publish(publication).await?),
             Order::Times { first, count } => {
                 Answer::Times(self.marks.iter().map(|marks| marks.times(first, count)).collect())
             }
+            Order::Behind { updates } => Answer::Behind(self.marks.iter().map(|marks| marks.behind(updates)).sum()),
             Order::Traffic => Answer::Traffic(Written {
                 writes: self.traffic.writes.load(Ordering::Relaxed),
                 bytes: self.traffic.bytes.load(Ordering::Relaxed),
@@ -171,43 +118,47 @@ impl Child {
         place.ok_or(BenchError::NoSuchNode(node))
     }
 
-    async fn fewest_neighbours(&self) -> usize {
-        let mut fewest = usize::MAX;
+    async fn status(&self) -> Status {
+        let mut status = Status::none();
         for node in &self.nodes {
-            fewest = fewest.min(match node {
-                Node::Tree(tree) => tree.neighbours().await,
-                Node::Overlay(peer) => peer.neighbours(),
+            status = status.and(match node {
+                Node::Tree(tree) => Status { neighbours: tree.neighbours().await, ..Status::none() },
+                Node::Overlay(peer) => peer.status(),
             });
         }
-        fewest
+        status
     }
 
     /// Says how many it could publish before it gave up waiting.
-    async fn publish(
-        &mut self,
-        node: usize,
-        updates: std::ops::Range<usize>,
-        gap_us: u64,
-        window: &Window,
-    ) -> Result<usize, BenchError> {
+    async fn publish(&mut self, publication: Publication) -> Result<usize, BenchError> {
+        let Publication { node, first, stream, alive } = publication;
+        let window = Window { size: stream.window, alive };
         let before = self.progress.read()?;
         let begin = Instant::now();
-        let (first, count, payload) = (updates.start, updates.len(), self.charge.payload);
-        for update in updates {
-            let done = update - first;
-            if !window.opens(u64::try_from(done).unwrap_or(u64::MAX), &self.progress, &before).await? {
-                return Ok(done);
+        let payload = self.charge.payload;
+        for place in 0..stream.count {
+            let done = u64::try_from(place).unwrap_or(u64::MAX);
+            if !window.opens(done, &self.progress, &before).await? {
+                return Ok(place);
             }
-            let due = begin + Duration::from_micros(gap_us.saturating_mul(u64::try_from(done).unwrap_or(u64::MAX)));
+            let due = begin + Duration::from_micros(stream.gap_us.saturating_mul(done));
             if due > Instant::now() + TIMER_GRAIN {
                 tokio::time::sleep_until(due).await;
             }
             match self.node(node)? {
-                Node::Tree(tree) => tree.publish(update, payload).await,
-                Node::Overlay(peer) => peer.publish(update, payload).await?,
+                Node::Tree(tree) => tree.publish(first + place, payload).await,
+                Node::Overlay(peer) => peer.publish(stream.files, first, place, payload).await?,
             }
         }
-        Ok(count)
+        Ok(stream.count)
+    }
+}
+
+/// On this port, or on any if it is taken.
+async fn listen(port: Option<u16>) -> io::Result<TcpListener> {
+    match TcpListener::bind((Ipv4Addr::LOCALHOST, port.unwrap_or(0))).await {
+        Err(_taken) if port.is_some() => TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await,
+        listening => listening,
     }
 }
 

@@ -11,27 +11,34 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::bench::child::{Answer, Order, Written};
 use crate::bench::kernel::{self, Memory};
 use crate::bench::marks::Progress;
-use crate::bench::{BenchError, Overlay, tree};
-use crate::cli::System;
+use crate::bench::naming::Files;
+use crate::bench::orders::{Answer, Order, Publication, Status, Stream, Written};
+use crate::bench::times::Times;
+use crate::bench::{BenchError, split, tree};
+use crate::cli::bench::{BenchGossip, Phase, System};
 
 /// How long any answer may take that isn't the end of a publication.
 const ANSWER_LIMIT: Duration = Duration::from_mins(1);
 /// How long the nodes may take to find neighbours.
 const JOIN_LIMIT: Duration = Duration::from_mins(2);
+/// The file of the processes' counters.
+const PROGRESS: &str = "progress";
 /// When no counter has moved for this long, the nodes themselves are asked.
 const QUIET: Duration = Duration::from_millis(50);
 
 /// The processes of one run.
 #[derive(Debug)]
 pub(super) struct Family {
-    pub(super) order: Overlay,
+    pub(super) order: BenchGossip,
+    system: System,
     kids: Vec<Kid>,
     addrs: Vec<SocketAddr>,
     progress: Progress,
-    _dir: TempDir,
+    dir: TempDir,
+    /// How many updates there may be.
+    updates: usize,
     next_update: usize,
 }
 
@@ -55,13 +62,6 @@ pub(super) struct Usage {
     pub(super) written: Written,
 }
 
-/// When the living nodes got some updates.
-#[derive(Debug)]
-pub(super) struct Times {
-    /// By node: its number, and its times by update.
-    pub(super) nodes: Vec<(usize, Vec<u64>)>,
-}
-
 impl Kid {
     async fn send(&mut self, order: &Order) -> Result<(), BenchError> {
         let mut line = serde_json::to_vec(order)?;
@@ -78,6 +78,13 @@ impl Kid {
         }
     }
 
+    async fn listening(&mut self) -> Result<Vec<SocketAddr>, BenchError> {
+        match self.hear(ANSWER_LIMIT).await? {
+            Answer::Listening(addrs) => Ok(addrs),
+            _ => Err(BenchError::Ended(self.from)),
+        }
+    }
+
     async fn ask(&mut self, order: &Order) -> Result<Answer, BenchError> {
         self.send(order).await?;
         self.hear(ANSWER_LIMIT).await
@@ -86,58 +93,86 @@ impl Kid {
 
 impl Family {
     /// Starts the processes; all listen, and nobody knows anybody.
-    pub(super) async fn start(system: System, order: Overlay, updates: usize) -> Result<Self, BenchError> {
+    pub(super) async fn start(system: System, order: &BenchGossip, updates: usize) -> Result<Self, BenchError> {
         let dir = tempfile::Builder::new().prefix("grapevine-bench").tempdir_in(shared_memory())?;
-        let path = dir.path().join("progress");
-        let progress = Progress::open(&path, order.nodes)?;
-        let program = std::env::current_exe()?;
-        let mut kids = Vec::new();
-        for number in 0..order.procs {
-            let (from, to) = (number * order.nodes / order.procs, (number + 1) * order.nodes / order.procs);
-            let flags = [
-                ("--nodes", order.nodes),
-                ("--from", from),
-                ("--to", to),
-                ("--updates", updates),
-                ("--payload", order.payload),
-            ];
-            let mut command = Command::new(&program);
-            command.args(["bench", "child", "--progress"]).arg(&path);
-            command.arg("--system").arg(if system == System::Tree { "tree" } else { "grapevine" });
-            for (flag, value) in flags {
-                command.arg(flag).arg(value.to_string());
-            }
-            let spawned = command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn();
-            let mut process = spawned?;
-            let (Some(orders), Some(answers), Some(pid)) = (process.stdin.take(), process.stdout.take(), process.id())
-            else {
-                return Err(BenchError::Ended(from));
-            };
-            let answers = BufReader::new(answers).lines();
-            kids.push(Kid { process, pid, orders, answers, from, to, alive: true });
+        let progress = Progress::open(&dir.path().join(PROGRESS), order.nodes)?;
+        let (kids, addrs) = (Vec::new(), Vec::new());
+        let mut family = Self { order: order.clone(), system, kids, addrs, progress, dir, updates, next_update: 0 };
+        for number in 0..order.processes() {
+            let kid = family.spawn(number, order.files)?;
+            family.kids.push(kid);
         }
-        let mut addrs = Vec::new();
-        for kid in &mut kids {
-            if let Answer::Listening(listening) = kid.hear(ANSWER_LIMIT).await? {
-                addrs.extend(listening);
-            }
+        for kid in &mut family.kids {
+            family.addrs.extend(kid.listening().await?);
         }
-        Ok(Self { order, kids, addrs, progress, _dir: dir, next_update: 0 })
+        Ok(family)
     }
 
-    /// All join, one after the other: in the tree below their parents, else through the first. Says how long it took
-    /// until everybody had a neighbour.
-    pub(super) async fn join(&mut self, system: System) -> Result<Duration, BenchError> {
+    /// Starts the process of that number, on the ports that it had if it was there before.
+    fn spawn(&self, number: usize, files: usize) -> Result<Kid, BenchError> {
+        let BenchGossip { nodes, payload, .. } = self.order;
+        let processes = self.order.processes();
+        let (from, to) = (number * nodes / processes, (number + 1) * nodes / processes);
+        let numbers = [nodes, from, to, files, self.updates, payload];
+        let flags = ["--nodes", "--from", "--to", "--files", "--updates", "--payload"];
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["bench", "child", "--progress"]).arg(self.dir.path().join(PROGRESS));
+        command.arg("--system").arg(if self.system == System::Tree { "tree" } else { "grapevine" });
+        for (flag, value) in flags.into_iter().zip(numbers) {
+            command.arg(flag).arg(value.to_string());
+        }
+        for addr in self.addrs.iter().take(to).skip(from) {
+            command.arg("--ports").arg(addr.port().to_string());
+        }
+        if self.order.phases.contains(&Phase::Split) && number >= processes / 2 {
+            command.gid(split::UPPER_GROUP);
+        }
+        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
+        let (Some(orders), Some(answers), Some(pid)) = (process.stdin.take(), process.stdout.take(), process.id())
+        else {
+            return Err(BenchError::Ended(from));
+        };
+        Ok(Kid { process, pid, orders, answers: BufReader::new(answers).lines(), from, to, alive: true })
+    }
+
+    /// Starts a dead process again: it listens where it did, has forgotten everything but so many files, and hasn't
+    /// joined.
+    pub(super) async fn restart(&mut self, process: usize, files: usize) -> Result<(), BenchError> {
+        let old = self.kids.get_mut(process).ok_or(BenchError::NoSuchNode(process))?;
+        old.process.wait().await?;
+        let mut kid = self.spawn(process, files)?;
+        let listening = kid.listening().await?;
+        for (slot, addr) in self.addrs.iter_mut().skip(kid.from).zip(listening) {
+            *slot = addr;
+        }
+        if let Some(slot) = self.kids.get_mut(process) {
+            *slot = kid;
+        }
+        Ok(())
+    }
+
+    /// All join, one after the other. Says how long it took until everybody had a neighbour.
+    pub(super) async fn join(&mut self) -> Result<Duration, BenchError> {
         let began = Instant::now();
         for node in 0..self.order.nodes {
-            let contact = match (system, node.checked_sub(1)) {
-                (_, None) => None,
-                (System::Tree, Some(before)) => self.addrs.get(before / tree::FAN_OUT).copied(),
-                (System::Grapevine, Some(_)) => self.addrs.first().copied(),
-            };
-            self.kid_of(node)?.ask(&Order::Join { node, contact }).await?;
+            self.join_node(node).await?;
         }
-        while self.order.nodes > 1 && self.fewest_neighbours().await? == 0 {
+        self.all_joined(began).await
+    }
+
+    /// A node joins: in the tree below its parent, else through the first.
+    pub(super) async fn join_node(&mut self, node: usize) -> Result<(), BenchError> {
+        let contact = match (self.system, node.checked_sub(1)) {
+            (_, None) => None,
+            (System::Tree, Some(before)) => self.addrs.get(before / tree::FAN_OUT).copied(),
+            (System::Grapevine, Some(_)) => self.addrs.first().copied(),
+        };
+        self.kid_of(node)?.ask(&Order::Join { node, contact }).await.map(drop)
+    }
+
+    /// Waits until everybody has a neighbour. Says how long that was after `began`.
+    pub(super) async fn all_joined(&mut self, began: Instant) -> Result<Duration, BenchError> {
+        while self.order.nodes > 1 && self.status(None).await?.neighbours == 0 {
             if began.elapsed() > JOIN_LIMIT {
                 return Err(BenchError::NeverJoined);
             }
@@ -146,14 +181,24 @@ impl Family {
         Ok(began.elapsed())
     }
 
-    async fn fewest_neighbours(&mut self) -> Result<usize, BenchError> {
-        let mut fewest = usize::MAX;
-        for kid in &mut self.kids {
-            if let Answer::Neighbours(count) = kid.ask(&Order::Neighbours).await? {
-                fewest = fewest.min(count);
+    /// How the living nodes fare, but for those of a process that can't answer.
+    pub(super) async fn status(&mut self, but: Option<usize>) -> Result<Status, BenchError> {
+        let mut status = Status::none();
+        for (_, kid) in self.kids.iter_mut().enumerate().filter(|(number, kid)| kid.alive && Some(*number) != but) {
+            if let Answer::Status(more) = kid.ask(&Order::Status).await? {
+                status = status.and(more);
             }
         }
-        Ok(fewest)
+        Ok(status)
+    }
+
+    /// How the nodes of one process fare.
+    pub(super) async fn status_of(&mut self, process: usize) -> Result<Status, BenchError> {
+        let kid = self.kids.get_mut(process).ok_or(BenchError::NoSuchNode(process))?;
+        match kid.ask(&Order::Status).await? {
+            Answer::Status(status) => Ok(status),
+            _ => Err(BenchError::Ended(kid.from)),
+        }
     }
 
     /// The nodes whose processes live.
@@ -171,18 +216,18 @@ impl Family {
         self.kids.get(process).map(|kid| (kid.from..kid.to).collect()).unwrap_or_default()
     }
 
+    /// Where the nodes listen.
+    pub(super) fn addrs(&self) -> &[SocketAddr] {
+        &self.addrs
+    }
+
     /// Begins a publication, and says which update is its first.
-    pub(super) async fn publish(
-        &mut self,
-        node: usize,
-        count: usize,
-        gap: Duration,
-        window: u64,
-    ) -> Result<usize, BenchError> {
+    pub(super) async fn publish(&mut self, node: usize, stream: Stream) -> Result<usize, BenchError> {
         let (first, alive) = (self.next_update, self.alive());
-        self.next_update += count;
-        let gap_us = u64::try_from(gap.as_micros()).unwrap_or(u64::MAX);
-        self.kid_of(node)?.send(&Order::Publish { node, first, count, gap_us, window, alive }).await?;
+        if !matches!(stream.files, Files::Untimed) {
+            self.next_update += stream.count;
+        }
+        self.kid_of(node)?.send(&Order::Publish(Publication { node, first, stream, alive })).await?;
         Ok(first)
     }
 
@@ -229,6 +274,27 @@ impl Family {
         Ok(Times { nodes })
     }
 
+    /// Waits until every living node knows all files in the last of so many untimed versions, or nothing has moved for
+    /// `limit`. Says how many they don't.
+    pub(super) async fn settle_untimed(&mut self, updates: usize, limit: Duration) -> Result<usize, BenchError> {
+        let (mut seen, mut moved) = (usize::MAX, Instant::now());
+        loop {
+            let mut behind = 0;
+            for kid in self.kids.iter_mut().filter(|kid| kid.alive) {
+                if let Answer::Behind(files) = kid.ask(&Order::Behind { updates }).await? {
+                    behind += files;
+                }
+            }
+            if behind < seen {
+                (seen, moved) = (behind, Instant::now());
+            }
+            if behind == 0 || moved.elapsed() > limit {
+                return Ok(behind);
+            }
+            sleep(QUIET).await;
+        }
+    }
+
     /// What has been used so far.
     pub(super) async fn usage(&mut self) -> Result<Usage, BenchError> {
         let mut written = Written::default();
@@ -244,13 +310,9 @@ impl Family {
         Ok(Usage { at: Instant::now(), cpu_us, wire_bytes: kernel::loopback_bytes(), written })
     }
 
-    /// All living processes' memory together.
-    pub(super) fn memory(&self) -> Memory {
-        let each = self.kids.iter().filter(|kid| kid.alive).map(|kid| kernel::memory(kid.pid));
-        each.fold(Memory::default(), |sum, one| Memory {
-            resident: sum.resident + one.resident,
-            private: sum.private + one.private,
-        })
+    /// Each living process's memory, with its number.
+    pub(super) fn memory(&self) -> impl Iterator<Item = (usize, Memory)> {
+        self.kids.iter().enumerate().filter(|(_, kid)| kid.alive).map(|(number, kid)| (number, kernel::memory(kid.pid)))
     }
 
     /// Sends a process the signal that can't be caught.
@@ -271,33 +333,6 @@ impl Family {
     fn kid_of(&mut self, node: usize) -> Result<&mut Kid, BenchError> {
         let kid = self.kids.iter_mut().find(|kid| (kid.from..kid.to).contains(&node));
         kid.ok_or(BenchError::NoSuchNode(node))
-    }
-}
-
-impl Times {
-    /// How many deliveries there weren't.
-    pub(super) fn missing(&self) -> usize {
-        self.nodes.iter().map(|(_, times)| times.iter().filter(|time| **time == 0).count()).sum()
-    }
-
-    /// The same of some nodes only, or all but those.
-    pub(super) fn only(&self, wanted: impl Fn(usize) -> bool) -> Self {
-        Self { nodes: self.nodes.iter().filter(|(node, _)| wanted(*node)).cloned().collect() }
-    }
-
-    /// When an update was published: the first time that anybody had it.
-    pub(super) fn published_ns(&self, update: usize) -> Option<u64> {
-        self.of(update).filter(|time| *time > 0).min()
-    }
-
-    /// From an update's publication, wherever that was, until the last node had it; `None` where one hasn't.
-    pub(super) fn last_delivery_ns(&self, update: usize, published_ns: u64) -> Option<u64> {
-        let latest = self.of(update).try_fold(0, |latest, time| (time > 0).then_some(latest.max(time)))?;
-        Some(latest.saturating_sub(published_ns))
-    }
-
-    fn of(&self, update: usize) -> impl Iterator<Item = u64> {
-        self.nodes.iter().filter_map(move |(_, times)| times.get(update).copied())
     }
 }
 

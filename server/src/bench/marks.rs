@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::bench::kernel::now_ns;
+use crate::bench::naming::{Arrival, VERSION_FILES};
 
 /// Bytes of a node's counter in the file.
 const SLOT: u64 = 8;
@@ -55,36 +56,84 @@ pub(super) struct Marks {
     inner: Mutex<Inner>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Inner {
     /// By update; 0: not yet.
     times: Vec<u64>,
+    /// The versions of [`Files::Untimed`](super::naming::Files), by file.
+    versions: Vec<usize>,
+    /// How many updates of them there have been, as far as the node knows.
+    untimed: usize,
     count: u64,
     written_ns: u64,
+}
+
+impl Inner {
+    /// Says whether that is news.
+    fn note(&mut self, update: usize, now_ns: u64) -> bool {
+        let Some(time) = self.times.get_mut(update).filter(|time| **time == 0) else { return false };
+        *time = now_ns;
+        self.count += 1;
+        true
+    }
+
+    fn know(&mut self, file: usize, version: usize) {
+        if let Some(known) = self.versions.get_mut(file) {
+            *known = version.max(*known);
+        }
+        let updates = version.saturating_sub(1) * VERSION_FILES + file + 1;
+        self.count += u64::try_from(updates.saturating_sub(self.untimed)).unwrap_or(0);
+        self.untimed = updates.max(self.untimed);
+    }
 }
 
 impl Marks {
     /// No deliveries yet, of so many updates that there may be.
     pub(super) fn new(node: usize, updates: usize, progress: Arc<Progress>) -> Self {
-        Self { node, progress, inner: Mutex::new(Inner { times: vec![0; updates], count: 0, written_ns: 0 }) }
+        Self { node, progress, inner: Mutex::new(Inner { times: vec![0; updates], ..Inner::default() }) }
     }
 
     /// The node has an update now. Only the first time counts.
     pub(super) fn delivered(&self, update: usize) {
-        let now = now_ns();
+        self.arrived(&Arrival::Update { base: update, stride: 0, version: 1 });
+    }
+
+    /// The node knows a version now. Of a file that the others knew from the start, nothing is noted.
+    pub(super) fn arrived(&self, arrival: &Arrival) {
+        match *arrival {
+            Arrival::Update { base, stride, version } => self.note(|inner, now_ns| {
+                let mut updates = (0..version).rev().map(|round| base + round * stride);
+                while updates.next().is_some_and(|update| inner.note(update, now_ns)) {}
+            }),
+            Arrival::Untimed { file, version } => self.note(|inner, _now| {
+                inner.versions.resize(VERSION_FILES, 0);
+                inner.know(file, version);
+            }),
+            Arrival::Kept => {}
+        }
+    }
+
+    fn note(&self, note: impl FnOnce(&mut Inner, u64)) {
+        let now_ns = now_ns();
         let mut inner = self.lock();
-        let Some(time) = inner.times.get_mut(update).filter(|time| **time == 0) else { return };
-        *time = now;
-        inner.count += 1;
-        let write = inner.count.is_multiple_of(WRITE_EVERY) || now - inner.written_ns > MILLISECOND_NS;
+        let before = inner.count;
+        note(&mut inner, now_ns);
+        let write = inner.count / WRITE_EVERY > before / WRITE_EVERY || now_ns - inner.written_ns > MILLISECOND_NS;
         if write {
-            inner.written_ns = now;
+            inner.written_ns = now_ns;
         }
         let count = inner.count;
         drop(inner);
         if write {
             self.progress.write(self.node, count);
         }
+    }
+
+    /// How many files the node knows in an older version than the last, or not at all, after `updates` untimed ones.
+    pub(super) fn behind(&self, updates: usize) -> usize {
+        let inner = self.lock();
+        let last = |file: usize| updates.saturating_sub(file).div_ceil(VERSION_FILES);
+        (0..VERSION_FILES).filter(|file| inner.versions.get(*file).copied().unwrap_or(0) < last(*file)).count()
     }
 
     /// When the node got each of some updates, in nanoseconds; 0: it doesn't have it.

@@ -1,34 +1,36 @@
-//! Ours: a peer as `grapevine peer` runs it, with somebody who notes when updates arrive.
+//! Ours: a peer as `grapevine peer` runs it, with somebody who notes what happens at it.
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use shared::gossip::catalogue::Catalogue;
 use shared::gossip::io::NodeEvent;
-use shared::ids::{FileId, Version};
+use shared::ids::{FileId, PeerId, Version};
 use shared::stamp::{Clock, Stamp};
 use shared::wire::stream::PeerState;
 use shared::wire::update::FileUpdate;
 use tokio::net::TcpListener;
 
+use crate::bench::BenchError;
+use crate::bench::kernel::now_ns;
 use crate::bench::marks::Marks;
+use crate::bench::naming::{self, Arrival, Files};
+use crate::bench::orders::Status;
 use crate::peer::conn::Traffic;
 use crate::peer::observer::{Observer, Place};
-use crate::peer::{self, PeerConfig, PeerError, PeerHandle};
+use crate::peer::{self, PeerConfig, PeerHandle, state};
 use crate::shutdown::Tasks;
 use crate::wall;
 
 /// Bytes of an update whose name is empty.
 const BARE_BYTES: usize = 55;
-/// What the files are called: this and a number.
-const PREFIX: &str = "u-";
 
 /// One peer.
 #[derive(Debug)]
 pub(super) struct Node {
     listener: Option<TcpListener>,
+    kept: Catalogue,
     handle: Option<PeerHandle>,
     watcher: Arc<Watcher>,
     traffic: Arc<Traffic>,
@@ -39,7 +41,7 @@ pub(super) struct Node {
 #[derive(Debug)]
 struct Watcher {
     marks: Arc<Marks>,
-    neighbours: AtomicUsize,
+    seen: Mutex<Status>,
 }
 
 impl Observer for Watcher {
@@ -47,16 +49,28 @@ impl Observer for Watcher {
 
     fn observe(&self, _at: Place, event: NodeEvent) {
         match event {
-            NodeEvent::Applied { file, .. } => {
-                if let Some(update) = file.as_str().strip_prefix(PREFIX).and_then(|number| number.parse().ok()) {
-                    self.marks.delivered(update);
+            NodeEvent::Applied { file, version } => {
+                let Some(arrival) = naming::arrival(&file, version) else { return };
+                self.marks.arrived(&arrival);
+                if arrival == Arrival::Kept {
+                    let mut seen = self.seen();
+                    seen.files += 1;
+                    seen.files_at_ns = now_ns();
                 }
             }
-            NodeEvent::NeighbourUp { .. } => drop(self.neighbours.fetch_add(1, Ordering::Relaxed)),
-            NodeEvent::NeighbourDown { .. } => drop(self.neighbours.fetch_sub(1, Ordering::Relaxed)),
+            NodeEvent::NeighbourUp { .. } => self.seen().neighbours += 1,
+            NodeEvent::NeighbourDown { reason, .. } => {
+                let mut seen = self.seen();
+                seen.neighbours -= 1;
+                *seen.lost.entry(reason).or_default() += 1;
+            }
+            NodeEvent::Suspected { .. } => {
+                let mut seen = self.seen();
+                seen.suspected += 1;
+                seen.suspected_at_ns = now_ns();
+            }
             NodeEvent::Received { .. }
             | NodeEvent::Learned { .. }
-            | NodeEvent::Suspected { .. }
             | NodeEvent::Slow { .. }
             | NodeEvent::Rejected { .. }
             | NodeEvent::Misbehaved { .. } => {}
@@ -66,40 +80,71 @@ impl Observer for Watcher {
     fn stopped(&self, _at: Place, _state: PeerState) {}
 }
 
+impl Watcher {
+    fn seen(&self) -> MutexGuard<'_, Status> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Node {
-    /// A peer that will listen on `listener`.
-    pub(super) fn new(listener: TcpListener, marks: Arc<Marks>, traffic: Arc<Traffic>, tasks: &Tasks) -> Self {
-        let watcher = Arc::new(Watcher { marks, neighbours: AtomicUsize::new(0) });
-        let tasks = tasks.clone();
-        Self { listener: Some(listener), handle: None, watcher, traffic, tasks, clock: Clock::default() }
+    /// A peer that will listen on `listener`, and knows `kept`.
+    pub(super) fn new(
+        listener: TcpListener,
+        kept: Catalogue,
+        marks: Arc<Marks>,
+        traffic: Arc<Traffic>,
+        tasks: &Tasks,
+    ) -> Self {
+        let seen = Mutex::new(Status { neighbours: 0, files: 0, ..Status::none() });
+        let (watcher, tasks) = (Arc::new(Watcher { marks, seen }), tasks.clone());
+        Self { listener: Some(listener), kept, handle: None, watcher, traffic, tasks, clock: Clock::default() }
     }
 
     /// Starts it.
-    pub(super) async fn join(&mut self, contact: Option<SocketAddr>) -> Result<(), PeerError> {
+    pub(super) async fn join(&mut self, contact: Option<SocketAddr>) -> Result<(), BenchError> {
         let Some(listener) = self.listener.take() else { return Ok(()) };
         let config = PeerConfig {
             contacts: contact.into_iter().collect(),
             traffic: self.traffic.clone(),
             ..PeerConfig::default()
         };
-        self.handle = Some(peer::spawn(listener, config, self.watcher.clone(), &self.tasks).await?);
+        let mut kept = state::load(None, &self.tasks).await?;
+        kept.catalogue = std::mem::take(&mut self.kept);
+        self.handle = Some(peer::start(listener, config, kept, self.watcher.clone(), self.tasks.child())?);
         Ok(())
     }
 
-    /// How many neighbours it has.
-    pub(super) fn neighbours(&self) -> usize {
-        self.watcher.neighbours.load(Ordering::Relaxed)
+    /// How it fares.
+    pub(super) fn status(&self) -> Status {
+        self.watcher.seen().clone()
     }
 
-    /// Publishes an update of about `payload` bytes.
-    pub(super) async fn publish(&mut self, update: usize, payload: usize) -> io::Result<()> {
-        let handle = self.handle.as_ref().ok_or(io::ErrorKind::NotConnected)?;
-        let file: FileId = format!("{PREFIX}{update}").parse().map_err(io::Error::other)?;
-        let stamp: Stamp = self.clock.tick(wall::now_ms());
-        let name = "x".repeat(payload.saturating_sub(BARE_BYTES).max(1));
-        let bare = FileUpdate::injected(file, Version(1), stamp, handle.id());
-        self.watcher.marks.delivered(update);
-        handle.publish(FileUpdate { name, ..bare }).await;
+    /// Publishes update number `place` of those that begin with `first`, of about `payload` bytes.
+    pub(super) async fn publish(
+        &mut self,
+        files: Files,
+        first: usize,
+        place: usize,
+        payload: usize,
+    ) -> Result<(), BenchError> {
+        let handle = self.handle.as_ref().ok_or(io::Error::from(io::ErrorKind::NotConnected))?;
+        let (file, version) = files.name(first, place).map_err(io::Error::other)?;
+        if let Some(arrival) = naming::arrival(&file, version) {
+            self.watcher.marks.arrived(&arrival);
+        }
+        handle.publish(change(file, version, self.clock.tick(wall::now_ms()), handle.id(), payload)).await;
         Ok(())
     }
+}
+
+/// Files that peers know from the start, the same for all.
+pub(super) fn kept(files: usize, payload: usize) -> Result<Catalogue, BenchError> {
+    let change = |number| Ok(Arc::new(change(naming::kept(number)?, Version(1), Stamp(0), PeerId([1; 32]), payload)));
+    let kept: Result<Catalogue, _> = (0..files).map(change).collect();
+    Ok(kept.map_err(|error: shared::ids::IdError| io::Error::other(error))?)
+}
+
+fn change(file: FileId, version: Version, stamp: Stamp, origin: PeerId, payload: usize) -> FileUpdate {
+    let name = "x".repeat(payload.saturating_sub(BARE_BYTES).max(1));
+    FileUpdate { name, ..FileUpdate::injected(file, version, stamp, origin) }
 }
