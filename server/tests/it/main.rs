@@ -1,6 +1,7 @@
 //! Tests against the real parts: HTTP, TCP, processes, RabbitMQ, a browser.
 #![cfg(test)]
 
+mod bench;
 mod bridge;
 mod broker;
 mod browser;
