@@ -27,6 +27,8 @@ pub struct Kill {
     pub killed: usize,
     /// Deliveries to survivors that never came.
     pub lost: usize,
+    /// Updates before a kill: what the machine does to any update.
+    pub before_ms: Latency,
     /// Updates after a kill.
     pub last_delivery_ms: Latency,
     /// From the kill until the last update was published that took longer than 100 ms, in the worst run.
@@ -41,6 +43,7 @@ pub struct Kill {
 struct Once {
     killed: usize,
     lost: usize,
+    before: Vec<f64>,
     after: Vec<f64>,
     slow_until_ms: f64,
     back_after_ms: f64,
@@ -49,12 +52,14 @@ struct Once {
 
 impl Kill {
     pub(super) fn line(&self) -> String {
-        let last = self.last_delivery_ms;
+        let (before, last) = (self.before_ms, self.last_delivery_ms);
         format!(
-            "kill            {} processes, {} times: {} lost; afterwards last delivery p50 {:.2} max {:.2} ms; slower than 100 ms until {:.0} ms; all back after {:.0} ms, {} lost",
+            "kill            {} processes, {} times: {} lost; last delivery p50 {:.2} max {:.2} ms before, {:.2} {:.2} ms afterwards; slower than 100 ms until {:.0} ms; all back after {:.0} ms, {} lost",
             self.killed,
             self.runs,
             self.lost,
+            before.p50,
+            before.max,
             last.p50,
             last.max,
             self.slow_until_ms,
@@ -66,11 +71,13 @@ impl Kill {
 
 impl Once {
     fn line(&self, run: usize) -> String {
-        let last = Latency::of(self.after.clone());
+        let (before, last) = (Latency::of(self.before.clone()), Latency::of(self.after.clone()));
         format!(
-            "kill {:<10} {} lost; afterwards last delivery p50 {:.2} max {:.2} ms; slower than 100 ms until {:.0} ms; all back after {:.0} ms, {} lost",
+            "kill {:<10} {} lost; last delivery p50 {:.2} max {:.2} ms before, {:.2} {:.2} ms afterwards; slower than 100 ms until {:.0} ms; all back after {:.0} ms, {} lost",
             run + 1,
             self.lost,
+            before.p50,
+            before.max,
             last.p50,
             last.max,
             self.slow_until_ms,
@@ -87,7 +94,8 @@ pub(super) fn updates() -> usize {
 
 pub(super) async fn run(family: &mut Family, say: &mut dyn FnMut(String)) -> Result<Kill, BenchError> {
     let runs = family.order.runs;
-    let (mut all, mut after) = (Kill { runs, ..Kill::default() }, Vec::new());
+    let mut all = Kill { runs, ..Kill::default() };
+    let (mut before, mut after) = (Vec::new(), Vec::new());
     for run in 0..runs {
         let mut rng = Rng::from_seed(family.order.seed.wrapping_add(u64::try_from(run).unwrap_or(0)));
         let once = once(family, &mut rng).await?;
@@ -99,8 +107,10 @@ pub(super) async fn run(family: &mut Family, say: &mut dyn FnMut(String)) -> Res
         all.lost_at_return += once.lost_at_return;
         all.slow_until_ms = all.slow_until_ms.max(once.slow_until_ms);
         all.back_after_ms = all.back_after_ms.max(once.back_after_ms);
+        before.extend(once.before);
         after.extend(once.after);
     }
+    all.before_ms = Latency::of(before);
     all.last_delivery_ms = Latency::of(after);
     Ok(all)
 }
@@ -118,12 +128,13 @@ async fn once(family: &mut Family, rng: &mut Rng) -> Result<Once, BenchError> {
     }
     family.published(0, 4 * AROUND.1).await?;
     let times = family.settle(first, count, LOST_AFTER).await?;
-    let after: Vec<(u64, f64)> = times.last_deliveries(count).filter(|(at, _)| *at >= killed_at).collect();
+    let (before, after): (Vec<_>, Vec<_>) = times.last_deliveries(count).partition(|(at, _)| *at < killed_at);
     let slow = after.iter().filter(|(_, ms)| *ms > SLOW_MS).map(|(at, _)| ns(at - killed_at)).fold(0.0, f64::max);
     let (back_after_ms, lost_at_return) = bring_back(family, &victims, first, count).await?;
     Ok(Once {
         killed: victims.len(),
         lost: times.missing(),
+        before: before.into_iter().map(|(_, ms)| ms).collect(),
         after: after.into_iter().map(|(_, ms)| ms).collect(),
         slow_until_ms: slow,
         back_after_ms,
