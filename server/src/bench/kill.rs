@@ -142,7 +142,8 @@ async fn once(family: &mut Family, rng: &mut Rng) -> Result<Once, BenchError> {
     })
 }
 
-/// The dead start anew, knowing nothing. Says how long it took until they knew the last updates, and how many they don't.
+/// The dead start anew, knowing nothing. Says how long it took until they knew the last updates, and how many of these
+/// they don't.
 async fn bring_back(
     family: &mut Family,
     dead: &[usize],

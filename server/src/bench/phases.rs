@@ -16,6 +16,8 @@ use crate::cli::bench::{BenchGossip, Phase, System};
 const WARM_UP: usize = 10;
 /// The paced stream: so many a second, for so long.
 const PACED: (usize, usize) = (1000, 5);
+/// A fault needs the first process, which publishes, another that it happens to, and one that sees it.
+const FAULT_PROCESSES: usize = 3;
 /// How long nothing may move before what is missing counts as lost.
 pub(super) const LOST_AFTER: Duration = Duration::from_secs(10);
 /// The pause before and after a fault, so that no phase sees what the last one left.
@@ -55,6 +57,10 @@ pub(super) async fn run(
     let mut warm = false;
     for phase in family.order.phases.clone() {
         if system == System::Tree && !phase.has_floor() {
+            continue;
+        }
+        if phase.is_fault() && family.processes() < FAULT_PROCESSES {
+            say(format!("{phase:?} is left out: it needs {FAULT_PROCESSES} processes"));
             continue;
         }
         if phase != Phase::Idle && !std::mem::replace(&mut warm, true) {

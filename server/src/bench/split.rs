@@ -4,13 +4,13 @@
 //! processes of the upper half run in a group of their own, by which the rules know them. A rule can't tell who dialled
 //! before the dialler speaks: the first word of who was dialled still gets through.
 //!
-//! The rules apply to the network namespace that the bench runs in; so it must be one of its own, with nothing in it but
-//! the loopback.
+//! The rules apply to the network namespace that the bench runs in; so it must be one of its own, with nothing in it
+//! but the loopback.
 
+use std::fs;
 use std::net::SocketAddr;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
-use std::{fs, io};
 
 use serde::Serialize;
 use tokio::time::sleep;
@@ -84,7 +84,7 @@ pub(super) fn check() -> Result<(), BenchError> {
                 .to_owned(),
         ));
     }
-    nft("list tables").map(drop)
+    nft("list tables")
 }
 
 pub(super) async fn run(family: &mut Family) -> Result<Split, BenchError> {
@@ -143,12 +143,12 @@ fn rules(lower: &[SocketAddr], upper: &[SocketAddr]) -> String {
     )
 }
 
-fn nft(commands: &str) -> Result<Output, BenchError> {
-    let failed = |reason: &dyn std::fmt::Display| BenchError::Uncut(format!("nft: {reason}"));
+fn nft(commands: &str) -> Result<(), BenchError> {
     let output = Command::new("nft").arg(commands).stdin(Stdio::null()).output();
-    let output = output.map_err(|error: io::Error| failed(&error))?;
+    let output = output.map_err(|error| BenchError::Uncut(format!("nft: {error}")))?;
     if output.status.success() {
-        return Ok(output);
+        return Ok(());
     }
-    Err(failed(&String::from_utf8_lossy(&output.stderr).lines().next().unwrap_or("failed")))
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(BenchError::Uncut(format!("nft: {}", said.lines().next().unwrap_or("failed"))))
 }

@@ -121,6 +121,11 @@ impl Phase {
     pub fn has_floor(self) -> bool {
         matches!(self, Self::Idle | Self::Alone | Self::Streams)
     }
+
+    /// Whether something happens to some of the processes that others must get over.
+    pub fn is_fault(self) -> bool {
+        matches!(self, Self::Stop | Self::Kill | Self::Split | Self::Busy)
+    }
 }
 
 /// What is measured.
