@@ -78,7 +78,7 @@ impl Stranger {
         for (request, file) in (0..).zip(files) {
             let stamp = clock.tick(wall::now_ms());
             let update = FileUpdate::injected(file.parse().unwrap(), Version::FIRST, stamp, ID);
-            self.say(&PeerMessage::Submit { request, update }).await;
+            self.say(&PeerMessage::Submit { request, update: update.into() }).await;
         }
     }
 
