@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::gossip::io::LinkId;
 use crate::rng::Rng;
 use crate::sim::host::Life;
 use crate::time::Instant;
@@ -101,4 +102,37 @@ impl Wire {
     pub fn end_arrives(&self, to: usize, now: Instant) -> Instant {
         self.last_at.get(to).map_or(now, |last_at| (*last_at).max(now + self.latency))
     }
+}
+
+/// All connections. They are numbered from 1 on, and no number is used twice.
+#[derive(Debug, Default)]
+pub struct Wires(Vec<Option<Wire>>);
+
+impl Wires {
+    /// One more.
+    pub fn open(&mut self, wire: Wire) -> LinkId {
+        self.0.push(Some(wire));
+        LinkId(u64::try_from(self.0.len()).unwrap_or(u64::MAX))
+    }
+
+    /// One that is open.
+    pub fn get(&self, link: LinkId) -> Option<&Wire> {
+        self.0.get(place(link)?)?.as_ref()
+    }
+
+    /// The same, to be used.
+    pub fn get_mut(&mut self, link: LinkId) -> Option<&mut Wire> {
+        self.0.get_mut(place(link)?)?.as_mut()
+    }
+
+    /// Neither end uses it any more.
+    pub fn close(&mut self, link: LinkId) {
+        if let Some(wire) = place(link).and_then(|place| self.0.get_mut(place)) {
+            *wire = None;
+        }
+    }
+}
+
+fn place(link: LinkId) -> Option<usize> {
+    usize::try_from(link.0.checked_sub(1)?).ok()
 }

@@ -1,42 +1,65 @@
 //! What is going to happen, by time, then in the order in which it was put in.
 
-use std::cmp::{Ordering, Reverse};
-use std::collections::BinaryHeap;
+use std::collections::VecDeque;
 
 use crate::time::Instant;
 
-/// A queue of future events.
+/// One for what happens now, and one for each bit of a moment.
+const BUCKETS: usize = 65;
+
+/// A queue of future events: a radix heap (Ahuja, Mehlhorn, Orlin, Tarjan, "Faster Algorithms for the Shortest Path
+/// Problem", JACM 1990, section 2), which works since time doesn't go back. What is due at the same moment is always in
+/// the same bucket, in the order in which it came.
 #[derive(Debug)]
 pub struct Queue<T> {
-    heap: BinaryHeap<Reverse<Slot<T>>>,
-    count: u64,
-}
-
-#[derive(Debug)]
-struct Slot<T> {
-    at: Instant,
-    order: u64,
-    what: T,
+    /// What happens at `now`.
+    due: VecDeque<T>,
+    /// What happens later, by the highest bit in which its moment differs from `now`.
+    later: Vec<Vec<(Instant, T)>>,
+    now: Instant,
 }
 
 impl<T> Queue<T> {
     /// Nothing is going to happen.
     pub fn new() -> Self {
-        Self { heap: BinaryHeap::new(), count: 0 }
+        let later = std::iter::repeat_with(Vec::new).take(BUCKETS).collect();
+        Self { due: VecDeque::new(), later, now: Instant::START }
     }
 
-    /// `what` will happen at `at`.
+    /// `what` will happen at `at`; now, if that is past.
     pub fn push(&mut self, at: Instant, what: T) {
-        self.count += 1;
-        self.heap.push(Reverse(Slot { at, order: self.count, what }));
+        let differs = at.as_micros() ^ self.now.as_micros();
+        let bucket = usize::try_from(u64::BITS - differs.leading_zeros()).unwrap_or(0);
+        if at <= self.now {
+            self.due.push_back(what);
+        } else if let Some(bucket) = self.later.get_mut(bucket) {
+            bucket.push((at, what));
+        }
     }
 
-    /// What happens next, if it is before `end`.
+    /// What happens next, if it is before `end`. Nothing is put in before that any more.
     pub fn pop_before(&mut self, end: Instant) -> Option<(Instant, T)> {
-        if self.heap.peek()?.0.at >= end {
+        if self.due.is_empty() {
+            self.advance(end)?;
+        }
+        if self.now >= end {
             return None;
         }
-        self.heap.pop().map(|Reverse(slot)| (slot.at, slot.what))
+        self.due.pop_front().map(|what| (self.now, what))
+    }
+
+    /// Goes on to the next moment at which something happens, if it is before `end`.
+    fn advance(&mut self, end: Instant) -> Option<()> {
+        let place = self.later.iter().position(|bucket| !bucket.is_empty())?;
+        let bucket = self.later.get_mut(place)?;
+        let next = bucket.iter().map(|(at, _)| *at).min().filter(|next| *next < end)?;
+        let mut sooner = std::mem::take(bucket);
+        self.now = next;
+        for (at, what) in sooner.drain(..) {
+            self.push(at, what);
+        }
+        // All went to lower buckets; the room that they had is for what comes.
+        self.later.get_mut(place).map(|bucket| *bucket = sooner)
     }
 }
 
@@ -45,23 +68,3 @@ impl<T> Default for Queue<T> {
         Self::new()
     }
 }
-
-impl<T> Ord for Slot<T> {
-    fn cmp(&self, other: &Self) -> Ordering {
-        (self.at, self.order).cmp(&(other.at, other.order))
-    }
-}
-
-impl<T> PartialOrd for Slot<T> {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl<T> PartialEq for Slot<T> {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl<T> Eq for Slot<T> {}

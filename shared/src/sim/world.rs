@@ -13,7 +13,7 @@ use crate::ids::{FileId, Version};
 use crate::rng::Rng;
 use crate::sim::check::{self, Violation};
 use crate::sim::host::{Host, Life, addr as addr_of, host_at, peer_id};
-use crate::sim::network::Wire;
+use crate::sim::network::{Wire, Wires};
 use crate::sim::queue::Queue;
 use crate::sim::report::{Report, Tally};
 use crate::sim::scenario::{Action, Scenario};
@@ -34,7 +34,7 @@ const BEGAN_MS: u64 = 1_700_000_000_000;
 #[derive(Debug)]
 enum Happening {
     Act(Action),
-    Dialled { from: Life, to: usize, addr: SocketAddr },
+    Dialled { from: Life, addr: SocketAddr },
     Arrives { link: LinkId, to: Life, frame: Arc<[u8]> },
     Closed { link: LinkId, to: Life },
     Committed { host: Life, ticket: Ticket },
@@ -49,8 +49,12 @@ pub struct World {
     now: Instant,
     queue: Queue<Happening>,
     hosts: Vec<Host>,
-    wires: BTreeMap<LinkId, Wire>,
-    links: u64,
+    /// By the numbers of their links.
+    wires: Wires,
+    /// What comes is decoded with it.
+    decoder: Decoder,
+    /// What a node wants done, while that is carried out.
+    outputs: Vec<Output>,
     published: BTreeMap<(FileId, Version), Vec<FileUpdate>>,
     /// What came for paused hosts.
     waiting: BTreeMap<usize, Vec<Happening>>,
@@ -69,8 +73,9 @@ impl World {
             rng: Rng::from_seed(scenario.seed ^ 0x5eed),
             now: Instant::START,
             hosts: (0..scenario.hosts).map(|_| Host::default()).collect(),
-            wires: BTreeMap::new(),
-            links: 0,
+            wires: Wires::default(),
+            decoder: Decoder::default(),
+            outputs: Vec::new(),
             published: BTreeMap::new(),
             waiting: BTreeMap::new(),
             tally: Tally::new(Instant::START + scenario.measured_from),
@@ -135,16 +140,11 @@ impl World {
         let Some(happening) = self.unless_paused(happening) else { return Ok(()) };
         match happening {
             Happening::Act(action) => self.act(action),
-            Happening::Dialled { from, to, addr } => self.dialled(from, to, addr),
+            Happening::Dialled { from, addr } => self.dialled(from, addr),
             Happening::Arrives { link, to, frame } => self.arrives(link, to, &frame),
             Happening::Closed { link, to } => self.closed(link, to),
             Happening::Committed { host, ticket } => self.committed(host, ticket),
-            Happening::Wake { host } => {
-                if let Some(place) = self.hosts.get_mut(host.host) {
-                    place.wake_at = None;
-                }
-                self.feed(host, Input::Wake)
-            }
+            Happening::Wake { host } => self.wake(host),
         }
     }
 
@@ -263,17 +263,15 @@ impl World {
         side(a) != side(b)
     }
 
-    fn dialled(&mut self, from: Life, to: usize, addr: SocketAddr) -> Result<(), Violation> {
+    fn dialled(&mut self, from: Life, addr: SocketAddr) -> Result<(), Violation> {
         if self.life(from.host) != Some(from) {
             return Ok(());
         }
+        let to = host_at(addr);
         let Some(other) = self.life(to).filter(|_| !self.are_apart(from.host, to)) else {
             return self.feed(from, Input::DialFailed { addr });
         };
-        self.links += 1;
-        let link = LinkId(self.links);
-        let wire = Wire::new([from, other], &self.scenario.network, &mut self.rng, self.now);
-        self.wires.insert(link, wire);
+        let link = self.wires.open(Wire::new([from, other], &self.scenario.network, &mut self.rng, self.now));
         for end in [from, other] {
             if let Some(host) = self.hosts.get_mut(end.host) {
                 host.links.insert(link);
@@ -302,12 +300,12 @@ impl World {
 
     fn send_bytes(&mut self, from: Life, to: &[LinkId], frame: &Arc<[u8]>, (kind, in_place): (&'static str, bool)) {
         for link in to {
-            let apart = self.wires.get(link).is_none_or(|wire| self.are_apart(wire.ends[0].host, wire.ends[1].host));
-            let Some(wire) = self.wires.get_mut(link) else { continue };
+            let Some(wire) = self.wires.get_mut(*link) else { continue };
             let Some(end) = wire.far_end(from) else { continue };
             let Some(life) = wire.ends.get(end).copied() else { continue };
             self.tally.sent(kind, frame.len(), self.now);
-            if apart {
+            let side = |host: usize| self.hosts.get(host).map(|host| host.side);
+            if side(from.host) != side(life.host) {
                 continue;
             }
             let network = &self.scenario.network;
@@ -318,7 +316,7 @@ impl World {
     }
 
     fn arrives(&mut self, link: LinkId, to: Life, bytes: &[u8]) -> Result<(), Violation> {
-        let Some(wire) = self.wires.get(&link) else { return Ok(()) };
+        let Some(wire) = self.wires.get(link) else { return Ok(()) };
         let Some(far_end) = wire.far_end(to) else { return Ok(()) };
         let Some(from) = wire.ends.get(far_end).copied() else { return Ok(()) };
         if self.are_apart(from.host, to.host) {
@@ -340,9 +338,8 @@ impl World {
             let lines = decoder.next_line().ok().flatten().into_iter().collect();
             return self.feed(to, Input::Lines { link, lines });
         }
-        let mut decoder = Decoder::default();
-        decoder.push(bytes);
-        match decoder.next_message() {
+        self.decoder.push(bytes);
+        match self.decoder.next_message() {
             Ok(Some(message)) => self.feed(to, Input::Messages { link, messages: vec![message] }),
             Ok(None) | Err(_) => Ok(()),
         }
@@ -353,12 +350,12 @@ impl World {
         if let Some(host) = self.hosts.get_mut(by.host) {
             host.links.remove(&link);
         }
-        let Some(wire) = self.wires.get_mut(&link) else { return };
+        let Some(wire) = self.wires.get_mut(link) else { return };
         for (end, open) in wire.ends.into_iter().zip(&mut wire.open) {
             *open &= end != by;
         }
         if wire.open == [false; 2] {
-            self.wires.remove(&link);
+            self.wires.close(link);
             return;
         }
         let Some(end) = wire.far_end(by) else { return };
@@ -371,7 +368,7 @@ impl World {
     fn closed(&mut self, link: LinkId, to: Life) -> Result<(), Violation> {
         let open = self
             .wires
-            .get(&link)
+            .get(link)
             .is_some_and(|wire| wire.ends.into_iter().zip(wire.open).any(|(end, open)| end == to && open));
         if !open {
             return Ok(());
@@ -393,15 +390,39 @@ impl World {
         }
         let Some(node) = self.hosts.get_mut(life.host).and_then(|host| host.node.as_mut()) else { return Ok(()) };
         node.handle(self.now, input);
-        let outputs: Vec<Output> = std::iter::from_fn(|| node.poll_output()).collect();
-        let wake = node.next_wake().max(self.now + Duration::from_micros(1));
-        for output in outputs {
+        let wake = node.next_wake();
+        let mut outputs = std::mem::take(&mut self.outputs);
+        outputs.extend(std::iter::from_fn(|| node.poll_output()));
+        for output in outputs.drain(..) {
             self.carry_out(life, output)?;
         }
+        self.outputs = outputs;
+        self.plan_wake(life, wake);
+        Ok(())
+    }
+
+    /// Plans a wake, unless an earlier one is planned: that looks again.
+    fn plan_wake(&mut self, life: Life, at: Instant) {
+        let at = at.max(self.now + Duration::from_micros(1));
         let host = self.hosts.get_mut(life.host);
-        if let Some(host) = host.filter(|host| host.wake_at.is_none_or(|planned| wake < planned)) {
-            host.wake_at = Some(wake);
-            self.queue.push(wake, Happening::Wake { host: life });
+        if let Some(host) = host.filter(|host| host.wake_at.is_none_or(|planned| at < planned)) {
+            host.wake_at = Some(at);
+            self.queue.push(at, Happening::Wake { host: life });
+        }
+    }
+
+    /// Wakes a node, unless it wants to be woken later by now, or an earlier wake has replaced this one.
+    fn wake(&mut self, life: Life) -> Result<(), Violation> {
+        if self.life(life.host) != Some(life) {
+            return Ok(());
+        }
+        let Some(host) = self.hosts.get_mut(life.host) else { return Ok(()) };
+        if host.wake_at.take_if(|planned| *planned <= self.now).is_none() {
+            return Ok(());
+        }
+        match host.node.as_ref().map(|node| node.next_wake()).filter(|at| *at > self.now) {
+            Some(later) => self.plan_wake(life, later),
+            None => self.feed(life, Input::Wake)?,
         }
         Ok(())
     }
@@ -419,7 +440,7 @@ impl World {
                     }
                     (false, false) => DIAL_FAILS_AFTER,
                 };
-                self.queue.push(self.now + after, Happening::Dialled { from: life, to, addr });
+                self.queue.push(self.now + after, Happening::Dialled { from: life, addr });
             }
             Output::Send { to, message } => self.send(life, &to, &message),
             Output::SendLines { to, lines } => self.send_lines(life, &to, &lines),
@@ -508,7 +529,7 @@ impl World {
         let mut todo = vec![start];
         while let Some(index) = todo.pop() {
             let Some(host) = self.hosts.get(index) else { continue };
-            for end in host.links.iter().filter_map(|link| self.wires.get(link)).flat_map(|wire| wire.ends) {
+            for end in host.links.iter().filter_map(|link| self.wires.get(*link)).flat_map(|wire| wire.ends) {
                 if self.life(end.host) == Some(end) && reached.insert(end.host) {
                     todo.push(end.host);
                 }
