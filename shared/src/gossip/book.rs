@@ -19,6 +19,16 @@ pub struct Book {
     views: Views,
     /// When somebody was last lost.
     last_loss: Option<Instant>,
+    counts: Counts,
+}
+
+/// How many of the known are of a kind: a newcomer asks that for each address that it hears of.
+#[derive(Debug, Default)]
+struct Counts {
+    passive: usize,
+    beyond: usize,
+    /// Being dialled to become neighbours.
+    seeking: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -52,7 +62,7 @@ pub enum Standing {
 impl Book {
     /// Knows nobody but the node's own address.
     pub fn new(own: SocketAddr, views: Views) -> Self {
-        Self { known: BTreeMap::new(), own: [own].into(), views, last_loss: None }
+        Self { known: BTreeMap::new(), own: [own].into(), views, last_loss: None, counts: Counts::default() }
     }
 
     /// Takes an address into the passive view, where somebody else gives way if it is full. Says whether it is news.
@@ -60,14 +70,14 @@ impl Book {
         if !self.is_dialable(&addr) {
             return false;
         }
-        if let Some(contact) = self.known.get_mut(&addr) {
+        if self.knows(&addr) {
             // Somebody has seen it since it was lost here, or is wrong: it will be dialled when it's due.
-            contact.good = true;
+            self.change(&addr, |contact| contact.good = true);
             return false;
         }
         self.make_room(Standing::Passive, self.views.passive, rng);
         let contact = Contact { usage: Usage::Idle, good: true, named: false, failures: 0, not_before: now };
-        self.known.insert(addr, contact);
+        self.put(addr, contact);
         true
     }
 
@@ -90,9 +100,7 @@ impl Book {
     /// A person named an address.
     pub fn name(&mut self, addr: SocketAddr, now: Instant, rng: &mut Rng) {
         self.learn(addr, now, rng);
-        if let Some(contact) = self.known.get_mut(&addr) {
-            contact.named = true;
-        }
+        self.change(&addr, |contact| contact.named = true);
     }
 
     /// Its peer left for good, and needs not be dialled again; or so somebody says who gave this address as its own. One
@@ -107,12 +115,12 @@ impl Book {
     /// Forgets an address: its peer left for good, announces another one, or is of another kind. Says whether a person
     /// named it.
     pub fn forget(&mut self, addr: &SocketAddr) -> bool {
-        self.known.remove(addr).is_some_and(|contact| contact.named)
+        self.take(addr).is_some_and(|contact| contact.named)
     }
 
     /// Learns that an address is this node's own.
     pub fn is_own(&mut self, addr: SocketAddr) {
-        self.known.remove(&addr);
+        self.take(&addr);
         // Bounded by what was in the book: only dialled addresses come here.
         if self.own.len() < self.views.beyond {
             self.own.insert(addr);
@@ -121,18 +129,13 @@ impl Book {
 
     /// The address is in use: not to be dialled.
     pub fn linked(&mut self, addr: SocketAddr, now: Instant) {
-        let contact = Contact { usage: Usage::Linked, good: true, named: false, failures: 0, not_before: now };
-        let named = self.known.insert(addr, contact).is_some_and(|former| former.named);
-        if let Some(contact) = self.known.get_mut(&addr) {
-            contact.named = named;
-        }
+        let named = self.take(&addr).is_some_and(|former| former.named);
+        self.put(addr, Contact { usage: Usage::Linked, good: true, named, failures: 0, not_before: now });
     }
 
     /// The address is being dialled.
     pub fn dialling(&mut self, addr: SocketAddr, wish: Wish) {
-        if let Some(contact) = self.known.get_mut(&addr) {
-            contact.usage = Usage::Dialling(wish);
-        }
+        self.change(&addr, |contact| contact.usage = Usage::Dialling(wish));
     }
 
     /// Whether the address is known and nobody talks to it.
@@ -150,8 +153,7 @@ impl Book {
 
     /// How many addresses are being dialled to become neighbours.
     pub fn seeking(&self) -> usize {
-        let seeking = |contact: &&Contact| matches!(contact.usage, Usage::Dialling(Wish::Join | Wish::Neighbour));
-        self.known.values().filter(seeking).count()
+        self.counts.seeking
     }
 
     /// A link ended in peace, or somebody had no room: the address stays in the passive view.
@@ -168,15 +170,14 @@ impl Book {
     }
 
     fn ended(&mut self, addr: SocketAddr, now: Instant, good: bool, rng: &mut Rng) {
-        let Some(mut contact) = self.known.remove(&addr) else { return };
+        let Some(contact) = self.take(&addr) else { return };
         let (standing, limit) =
             if good { (Standing::Passive, self.views.passive) } else { (Standing::Beyond, self.views.beyond) };
         self.make_room(standing, limit, rng);
         let pause = if good { self.views.redial } else { self.views.redial_lost };
         let delay = pause.delay(contact.failures, rng);
         let failures = contact.failures.saturating_add(1);
-        contact = Contact { usage: Usage::Idle, good, failures, not_before: now + delay, ..contact };
-        self.known.insert(addr, contact);
+        self.put(addr, Contact { usage: Usage::Idle, good, failures, not_before: now + delay, ..contact });
     }
 
     /// One address that may be dialled now, each as likely as the others.
@@ -214,7 +215,7 @@ impl Book {
 
     /// How many are in the passive view.
     pub fn passive(&self) -> usize {
-        self.idle(Standing::Passive).count()
+        self.counts.passive
     }
 
     /// All known addresses, neighbours included.
@@ -228,30 +229,64 @@ impl Book {
         self.known.iter().filter(idle).map(|(addr, contact)| (*addr, contact))
     }
 
+    fn put(&mut self, addr: SocketAddr, contact: Contact) {
+        if let Some(count) = self.counts.of(contact) {
+            *count += 1;
+        }
+        self.known.insert(addr, contact);
+    }
+
+    fn take(&mut self, addr: &SocketAddr) -> Option<Contact> {
+        let contact = self.known.remove(addr)?;
+        if let Some(count) = self.counts.of(contact) {
+            *count -= 1;
+        }
+        Some(contact)
+    }
+
+    fn change(&mut self, addr: &SocketAddr, change: impl FnOnce(&mut Contact)) {
+        let Some(contact) = self.known.get_mut(addr) else { return };
+        if let Some(count) = self.counts.of(*contact) {
+            *count -= 1;
+        }
+        change(contact);
+        if let Some(count) = self.counts.of(*contact) {
+            *count += 1;
+        }
+    }
+
     /// Somebody gives way where there are as many as there may be: in the passive view by chance, to those beyond it; and
     /// there the one that failed most often, for good.
     fn make_room(&mut self, standing: Standing, limit: usize, rng: &mut Rng) {
-        let others: Vec<(SocketAddr, u32)> =
-            self.idle(standing).map(|(addr, contact)| (addr, contact.failures)).collect();
-        if others.len() < limit {
-            return;
-        }
         match standing {
-            Standing::Passive => {
+            Standing::Passive if self.counts.passive >= limit => {
                 self.make_room(Standing::Beyond, self.views.beyond, rng);
-                let gone = rng.pick(others);
-                if let Some(contact) = gone.and_then(|(addr, _)| self.known.get_mut(&addr)) {
-                    contact.good = false;
+                let place = rng.pick(0..self.counts.passive).unwrap_or(0);
+                let gone = self.idle(standing).nth(place).map(|(addr, _)| addr);
+                if let Some(addr) = gone {
+                    self.change(&addr, |contact| contact.good = false);
                 }
             }
-            Standing::Beyond => {
-                let unnamed =
-                    others.into_iter().filter(|(addr, _)| self.known.get(addr).is_some_and(|known| !known.named));
-                let gone = rng.sample(unnamed.collect(), limit).into_iter().max_by_key(|(_, failures)| *failures);
-                if let Some((addr, _)) = gone {
-                    self.known.remove(&addr);
+            Standing::Beyond if self.counts.beyond >= limit => {
+                let unnamed = self.idle(standing).filter(|(_, contact)| !contact.named);
+                let gone = unnamed.max_by_key(|(_, contact)| contact.failures).map(|(addr, _)| addr);
+                if let Some(addr) = gone {
+                    self.take(&addr);
                 }
             }
+            Standing::Passive | Standing::Beyond => {}
+        }
+    }
+}
+
+impl Counts {
+    /// The count that a contact belongs to, if any.
+    fn of(&mut self, contact: Contact) -> Option<&mut usize> {
+        match (contact.usage, contact.good) {
+            (Usage::Idle, true) => Some(&mut self.passive),
+            (Usage::Idle, false) => Some(&mut self.beyond),
+            (Usage::Dialling(Wish::Join | Wish::Neighbour), _) => Some(&mut self.seeking),
+            (Usage::Dialling(Wish::Answer | Wish::Submit | Wish::Probe) | Usage::Linked, _) => None,
         }
     }
 }
