@@ -1,5 +1,6 @@
 //! Faults and workload as data, and how a seed becomes one.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -10,8 +11,10 @@ use crate::sim::network::Network;
 
 /// Overlays beyond this size are simulated without a census: every peer's record at every peer is n² records.
 const CENSUS_MAX: usize = 512;
-/// The pause between one peer's join and the next's.
+/// The longest pause between one peer's join and the next's.
 const JOIN_EVERY: Duration = Duration::from_millis(20);
+/// The longest time that all the joins take: in a large overlay they come quicker.
+const JOINS: Duration = Duration::from_secs(20);
 /// Rounds before those that count: the first floods, and its duplicates prune the tree.
 const WARM_UP: u32 = 10;
 /// Rounds that count.
@@ -133,9 +136,10 @@ impl Script {
     fn new(hosts: usize, seed: u64) -> Self {
         let mut actions = vec![(Duration::ZERO, Action::Start(0, 0))];
         let mut now = Duration::from_millis(100);
+        let pause = JOIN_EVERY.min(JOINS / u32::try_from(hosts.max(1)).unwrap_or(u32::MAX));
         for host in 1..hosts {
             actions.push((now, Action::Start(host, 0)));
-            now += JOIN_EVERY;
+            now += pause;
         }
         Self { rng: Rng::from_seed(seed ^ 0x5c12), hosts, now: now + Duration::from_secs(10), files: 0, actions }
     }
@@ -241,9 +245,9 @@ impl Scenario {
     }
 }
 
-fn kill(script: &mut Script, percent: u32) -> Vec<usize> {
+fn kill(script: &mut Script, percent: u32) -> BTreeSet<usize> {
     let count = script.hosts * usize::try_from(percent).unwrap_or(0) / 100;
-    let dead = script.rng.sample((0..script.hosts).collect(), count);
+    let dead = BTreeSet::from_iter(script.rng.sample((0..script.hosts).collect(), count));
     for host in &dead {
         script.act(Action::Kill(*host));
     }

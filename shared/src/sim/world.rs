@@ -500,13 +500,16 @@ impl World {
 
     /// Everybody in one overlay knows the same, and everybody who knows another's address is in its overlay.
     fn check_convergence(&self, after: Duration) -> Result<(), Violation> {
-        let mut overlay_of = BTreeMap::new();
+        let mut overlays: Vec<Option<usize>> = vec![None; self.hosts.len()];
+        let overlay_of = |overlays: &[Option<usize>], host: usize| overlays.get(host).copied().flatten();
         for (first, node) in self.nodes() {
-            if overlay_of.contains_key(&first) {
+            if overlay_of(&overlays, first).is_some() {
                 continue;
             }
             for host in self.overlay_from(first) {
-                overlay_of.insert(host, first);
+                if let Some(overlay) = overlays.get_mut(host) {
+                    *overlay = Some(first);
+                }
                 let other = self.hosts.get(host).and_then(|host| host.node.as_deref());
                 if other.is_some_and(|other| other.catalogue().total() != node.catalogue().total()) {
                     return Err(Violation::Diverged { a: first, b: host, after });
@@ -514,8 +517,8 @@ impl World {
             }
         }
         for (a, node) in self.nodes() {
-            for b in node.known().map(host_at).filter(|b| self.life(*b).is_some()) {
-                if overlay_of.get(&a) != overlay_of.get(&b) {
+            for b in node.known().map(host_at) {
+                if overlay_of(&overlays, b).is_some_and(|other| Some(other) != overlay_of(&overlays, a)) {
                     return Err(Violation::Apart { a, b, after });
                 }
             }
