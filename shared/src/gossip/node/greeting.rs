@@ -107,6 +107,7 @@ impl Node {
         let others = self.rng.sample(others, self.config.views.shuffle.0 + self.config.views.shuffle.1);
         self.send(now, vec![id], PeerMessage::Welcome { others });
         self.neighbour_up(now, id, peer, addr);
+        self.make_room(now, id, wish);
         if wish == Wish::Join {
             self.announce_newcomer(now, id, addr);
         }
@@ -122,6 +123,7 @@ impl Node {
     ) {
         let wish = self.links.get(id).and_then(|link| link.dialled).map(|(_, wish)| wish);
         self.neighbour_up(now, id, peer, addr);
+        self.make_room(now, id, wish.unwrap_or(Wish::Neighbour));
         self.learn(now, others);
         if wish == Some(Wish::Join) {
             // The walks that this join starts find better neighbours than the contact's own.
@@ -152,20 +154,34 @@ impl Node {
             self.compare_with(now, id);
             self.compare_records_with(now, id);
         }
-        self.make_room(now, id);
     }
 
     /// Somebody goes if there are too many: one on whose link nothing is pushed, if there is one (departing from
     /// `HyParView`, section 4.2, which chooses by chance alone), so that the tree stays whole.
-    fn make_room(&mut self, now: Instant, newcomer: LinkId) {
+    ///
+    /// For who joins, the youngest goes: its own walks are under way by then, and those of all who follow begin at
+    /// neighbours that have been here for long. Where many join through one peer, its neighbours would else be the last
+    /// who did, their walks would end among themselves, and the overlay would be as long as it is large. What was but a
+    /// probe isn't worth a link of the tree.
+    fn make_room(&mut self, now: Instant, newcomer: LinkId, wish: Wish) {
         while self.links.active() > self.config.views.active_max {
             let eager: Vec<LinkId> = self.tree.eager().collect();
-            let others: Vec<LinkId> =
-                self.links.neighbours().map(|(id, _, _)| id).filter(|id| *id != newcomer).collect();
+            let others = self.neighbours_but(newcomer);
             let lazy: Vec<LinkId> = others.iter().copied().filter(|id| !eager.contains(id)).collect();
-            let Some(gone) = self.rng.pick(if lazy.is_empty() { others } else { lazy }) else { return };
+            let gone = match wish {
+                Wish::Probe if lazy.is_empty() => Some(newcomer),
+                Wish::Join => self.youngest(if lazy.is_empty() { others } else { lazy }),
+                Wish::Probe | Wish::Neighbour | Wish::Answer | Wish::Submit => {
+                    self.rng.pick(if lazy.is_empty() { others } else { lazy })
+                }
+            };
+            let Some(gone) = gone else { return };
             self.goodbye(now, gone, "making room", Ended::Peacefully);
         }
+    }
+
+    fn youngest(&self, links: Vec<LinkId>) -> Option<LinkId> {
+        links.into_iter().max_by_key(|id| self.links.get(*id).map(|link| link.opened))
     }
 
     pub(super) fn dial(&mut self, addr: SocketAddr, wish: Wish) {
@@ -184,9 +200,15 @@ impl Node {
         leaving: bool,
         others: Vec<SocketAddr>,
     ) {
+        let joined = self.links.get(id).filter(|link| link.dialled.is_some_and(|(_, wish)| wish == Wish::Join));
+        let joined = joined.filter(|link| matches!(link.role, Role::Neighbour { .. })).map(|link| link.opened);
         self.outputs.push_back(Output::Close { link: id });
         self.drop_link(now, id, reason, if leaving { Ended::Left } else { Ended::Peacefully });
         self.learn(now, others);
+        if let Some(joined) = joined {
+            // A contact that needed its room for the next one has sent the walks even so.
+            self.seek_at = now.max(joined + self.config.views.join_patience);
+        }
     }
 
     // --- parting ----------------------------------------------------------------------------------------------
