@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use shared::ids::PeerId;
 use shared::rng::Rng;
-use shared::wire::peer::{Fingerprint, PeerMessage};
+use shared::wire::peer::{Fingerprint, Partner, PeerMessage};
 use shared::wire::queue::FileEvent;
 use shared::wire::stream::{Event, PartState};
 use shared::wire::update::FileUpdate;
@@ -229,8 +229,9 @@ impl<B: Broker> Bridge<B> {
         match message {
             PeerMessage::Accepted { request } => self.accepted(link.addr, request).await,
             PeerMessage::Refused { request, reason } => self.refused(request, &reason).await,
-            PeerMessage::Ping { nonce, catalogue: _ } => {
-                link.send(&PeerMessage::Pong { nonce, catalogue: Fingerprint::default() }).await?;
+            PeerMessage::Ping { nonce, catalogue: _, partner: _ } => {
+                let (catalogue, partner) = (Fingerprint::default(), Partner::default());
+                link.send(&PeerMessage::Pong { nonce, catalogue, partner }).await?;
             }
             PeerMessage::Goodbye { reason, .. } => return Err(LinkError::Goodbye(reason)),
             // What peers say to each other is not meant for a client.

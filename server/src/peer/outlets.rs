@@ -133,7 +133,7 @@ impl Outlets {
 mod tests {
     use shared::ids::{PeerId, Version};
     use shared::stamp::Stamp;
-    use shared::wire::peer::{Fingerprint, MessageId, Source};
+    use shared::wire::peer::{Fingerprint, MessageId, Partner, Source};
     use shared::wire::update::{FileUpdate, MAX_NAME_BYTES};
     use tokio::net::{TcpListener, TcpStream};
     use tokio::sync::mpsc;
@@ -176,7 +176,7 @@ mod tests {
             outlets.say(&[pushed], &update()).unwrap();
             assert!(outlets.write_all().is_none());
         }
-        let ping = PeerMessage::Ping { nonce: 1, catalogue: Fingerprint::default() };
+        let ping = PeerMessage::Ping { nonce: 1, catalogue: Fingerprint::default(), partner: Partner::You };
         outlets.say(&[idle], &ping).unwrap();
         assert!(outlets.are_busy(), "a ping is no update");
         outlets.say(&[pushed, other], &update()).unwrap();

@@ -10,7 +10,7 @@ use server::hub::Hub;
 use server::shutdown::Tasks;
 use shared::ids::PeerId;
 use shared::wire::frame::{self, Decoder};
-use shared::wire::peer::{Fingerprint, Hello, MAJOR, MINOR, PeerMessage};
+use shared::wire::peer::{Fingerprint, Hello, MAJOR, MINOR, Partner, PeerMessage};
 use shared::wire::stream::{Event, PartState};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -34,8 +34,8 @@ async fn a_change_is_acknowledged_only_when_the_entry_peer_has_accepted_it() {
     assert_eq!(id, "f1");
     assert!(rig.settles_within(Duration::from_millis(100)).await.is_none(), "acknowledged too early");
     let catalogue = Fingerprint::default();
-    link.send(&PeerMessage::Ping { nonce: 7, catalogue }).await;
-    assert_eq!(link.receive().await, PeerMessage::Pong { nonce: 7, catalogue });
+    link.send(&PeerMessage::Ping { nonce: 7, catalogue, partner: Partner::You }).await;
+    assert_eq!(link.receive().await, PeerMessage::Pong { nonce: 7, catalogue, partner: Partner::Open });
     link.send(&PeerMessage::Accepted { request }).await;
     assert_eq!(rig.settled().await, Outcome::Taken);
     assert!(rig.hub.read(|overview| overview.log.iter().any(|entry| matches!(&entry.event,

@@ -9,7 +9,7 @@ use server::peer::{self, PeerConfig, PeerHandle};
 use server::shutdown::Tasks;
 use shared::ids::{FileId, Version};
 use shared::wire::overview::Overview;
-use shared::wire::peer::{Fingerprint, MAJOR, PeerMessage};
+use shared::wire::peer::{Fingerprint, MAJOR, Partner, PeerMessage};
 use tokio::net::TcpListener;
 
 use crate::support::stranger::{Stranger, hello};
@@ -108,7 +108,7 @@ async fn bad_input_closes_the_link_with_a_reason_and_harms_nobody_else() {
     other_cluster.say(&hello(MAJOR, "elsewhere")).await;
     assert!(other_cluster.hears_goodbye().await.contains("cluster"));
     let mut rude = Stranger::connect(peer.addr()).await;
-    rude.say(&PeerMessage::Ping { nonce: 1, catalogue: Fingerprint::default() }).await;
+    rude.say(&PeerMessage::Ping { nonce: 1, catalogue: Fingerprint::default(), partner: Partner::You }).await;
     assert!(rude.hears_goodbye().await.contains("before hello"));
     let mut oversized = Stranger::connect(peer.addr()).await;
     oversized.write(&[0xff; 64]).await;
@@ -116,6 +116,10 @@ async fn bad_input_closes_the_link_with_a_reason_and_harms_nobody_else() {
     let mut good = Stranger::connect(peer.addr()).await;
     good.say(&hello(MAJOR, "grapevine")).await;
     let (nonce, catalogue) = (42, Fingerprint::default());
-    good.say(&PeerMessage::Ping { nonce, catalogue }).await;
-    assert!(good.hear(|message| *message == PeerMessage::Pong { nonce, catalogue }).await.is_some());
+    good.say(&PeerMessage::Ping { nonce, catalogue, partner: Partner::You }).await;
+    assert!(
+        good.hear(|message| matches!(message, PeerMessage::Pong { nonce: heard, .. } if *heard == nonce))
+            .await
+            .is_some()
+    );
 }

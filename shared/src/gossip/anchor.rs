@@ -12,7 +12,7 @@ use crate::backoff::Backoff;
 use crate::gossip::io::LinkId;
 use crate::rng::Rng;
 use crate::time::Instant;
-use crate::wire::peer::{MessageId, Source};
+use crate::wire::peer::{MessageId, Payload, Source};
 
 /// How long an anchor may be silent while others send. A guess: some of the longest pauses between two beacons.
 const HOLDS: Duration = Duration::from_mins(1);
@@ -70,9 +70,9 @@ impl Anchor {
         self.chosen.map(|(newest, _)| newest)
     }
 
-    /// A source has sent something. `beacon`: it takes itself for the anchor.
-    pub fn heard(&mut self, came: Came, beacon: bool, now: Instant, rng: &mut Rng) {
-        let source = came.id.source;
+    /// A source has sent something. With a beacon it says that it takes itself for the anchor.
+    pub fn heard(&mut self, came: Came, payload: &Payload, now: Instant, rng: &mut Rng) {
+        let (source, beacon) = (came.id.source, matches!(payload, Payload::Beacon));
         if !beacon {
             self.count(source);
         }
@@ -83,7 +83,8 @@ impl Anchor {
         }
         if source == self.own {
             (self.spoke, self.beacon_at) = (now, None);
-        } else {
+        } else if !matches!(payload, Payload::Record(_)) {
+            // Where only records go over the tree, it needs no better shape.
             self.plan_beacon(now, rng);
         }
     }
@@ -134,6 +135,7 @@ impl Anchor {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::PeerId;
 
     const OWN: Source = Source(3);
     const FIRST: Source = Source(5);
@@ -146,7 +148,8 @@ mod tests {
 
     fn hear(anchor: &mut Anchor, source: Source, beacon: bool, second: u64) {
         let came = Came { id: MessageId { source, seq: 1 }, link: None, hops: 0 };
-        anchor.heard(came, beacon, at(second), &mut Rng::from_seed(1));
+        let payload = if beacon { Payload::Beacon } else { Payload::Suspect(PeerId([0; 32]).into()) };
+        anchor.heard(came, &payload, at(second), &mut Rng::from_seed(1));
     }
 
     fn anchored() -> Anchor {

@@ -1,10 +1,11 @@
 //! What the overlay looks like: each peer's record of itself, spread by the same broadcast as the files and reconciled
 //! with the same code, so that any peer can answer for all of it.
 //!
-//! A peer sends a record when its neighbours have changed, at most once in `shortest + n * per_peer` of
-//! [`CensusRate`], and when only the count of changes it applied has, at most once in 100 times that; n is the number of peers it knows.
-//! So at most `1 / per_peer` records arrive at a peer in a second however large the overlay is, 1/100 of that while
-//! nobody comes or goes, and none while nothing happens at all.
+//! A peer sends a record half to a whole pause P after its neighbours have changed, by chance, so that of many that change
+//! at once each has its turn. With n known peers P is n * `per_peer` of [`CensusRate`], and `per_peer` itself grows with
+//! n up to a limit: few are quick, and however many there are, no more than some records in a minute arrive at a peer.
+//! When only the count of changes it applied has changed, it sends one at most once in 100 P; and none while nothing
+//! happens at all.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use crate::gossip::config::CensusRate;
 use crate::gossip::ledger::{Entry, Ledger, key_of};
 use crate::ids::PeerId;
+use crate::rng::Rng;
 use crate::time::Instant;
 use crate::wire::census::Record;
 use crate::wire::peer::Key;
@@ -44,22 +46,44 @@ pub fn short_name(peer: PeerId) -> u64 {
     peer.0.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
 }
 
+/// A record, and when it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// The record.
+    pub record: Arc<Record>,
+    came: Instant,
+}
+
+impl Entry for Known {
+    fn key(&self) -> Key {
+        self.record.key()
+    }
+
+    fn hash(&self) -> u64 {
+        self.record.hash()
+    }
+
+    fn replaces(&self, other: &Self) -> bool {
+        self.record.replaces(&other.record)
+    }
+}
+
 /// All records.
 #[derive(Debug)]
 pub struct Census {
     config: CensusRate,
-    records: Ledger<Arc<Record>>,
-    /// When each record came.
-    came: BTreeMap<Key, Instant>,
+    records: Ledger<Known>,
     /// When this peer last sent its own.
     sent: Option<Instant>,
+    /// When it sends the next, if its neighbours have changed since.
+    due: Option<Instant>,
     serial: u64,
 }
 
 impl Census {
     /// Knows nobody.
     pub fn new(config: CensusRate) -> Self {
-        Self { config, records: Ledger::default(), came: BTreeMap::new(), sent: None, serial: 0 }
+        Self { config, records: Ledger::default(), sent: None, due: None, serial: 0 }
     }
 
     /// Whether there is one.
@@ -68,73 +92,74 @@ impl Census {
     }
 
     /// The records.
-    pub fn records(&self) -> &Ledger<Arc<Record>> {
+    pub fn records(&self) -> &Ledger<Known> {
         &self.records
     }
 
     /// Takes a record in. Says whether it is news. When there are as many as there may be, no unknown peer is taken.
     pub fn merge(&mut self, record: Arc<Record>, now: Instant) -> bool {
-        let key = record.key();
-        let room = self.records.len() < self.config.peers || self.records.get(key).is_some();
-        let news = room && self.records.merge(record);
-        if news {
-            self.came.insert(key, now);
-        }
-        news
+        let room = self.records.len() < self.config.peers || self.records.get(record.key()).is_some();
+        room && self.records.merge(Known { record, came: now })
     }
 
     /// The record of one peer.
     pub fn of(&self, peer: PeerId) -> Option<&Arc<Record>> {
-        self.records.get(key_of(&peer.0))
+        self.records.get(key_of(&peer.0)).map(|known| &known.record)
     }
 
-    /// When the next record of this peer may be sent, if its neighbours have changed (or else only its counters).
-    pub fn due(&self, neighbours_changed: bool) -> Instant {
+    /// This peer's neighbours have changed.
+    pub fn neighbours_changed(&mut self, now: Instant, rng: &mut Rng) {
+        if self.is_on() && self.due.is_none() {
+            let pause = self.pause();
+            self.due = Some(now + rng.duration(pause / 2, pause));
+        }
+    }
+
+    /// When this peer sends its next record. `has_counted`: whether its counters have changed since the last.
+    pub fn next_due(&self, has_counted: bool) -> Option<Instant> {
+        let counters = self.sent.filter(|_| has_counted).map(|sent| sent + self.pause().saturating_mul(COUNTERS_WAIT));
+        [self.due, counters].into_iter().flatten().min()
+    }
+
+    /// P of the module's description.
+    fn pause(&self) -> Duration {
+        let CensusRate { shortest, per_peer: (growth, longest), .. } = self.config;
         let peers = u32::try_from(self.records.len()).unwrap_or(u32::MAX);
-        let pause = self.config.shortest + self.config.per_peer.saturating_mul(peers);
-        let pause = if neighbours_changed { pause } else { pause.saturating_mul(COUNTERS_WAIT) };
-        self.sent.map_or(Instant::START, |sent| sent + pause)
+        shortest + growth.saturating_mul(peers).min(longest).saturating_mul(peers)
     }
 
     /// The number of the record that is sent now.
     pub fn next_serial(&mut self, now: Instant) -> u64 {
-        self.sent = Some(now);
+        (self.sent, self.due) = (Some(now), None);
         self.serial += 1;
         self.serial
     }
 
     /// The peers that `from` reaches over neighbours, as the records tell it.
     pub fn overlay_of(&self, from: PeerId) -> BTreeSet<PeerId> {
-        let by_name: BTreeMap<u64, &Arc<Record>> =
-            self.records.iter().filter(|record| !record.left).map(|record| (short_name(record.peer), record)).collect();
+        let present = self.records.iter().map(|known| &known.record).filter(|record| !record.left);
+        let by_name: BTreeMap<u64, &Arc<Record>> = present.map(|record| (short_name(record.peer), record)).collect();
         let mut reached: BTreeSet<u64> = [short_name(from)].into();
         let mut todo = vec![short_name(from)];
         while let Some(name) = todo.pop() {
-            let neighbours = by_name.get(&name).map(|record| record.active.as_slice()).unwrap_or_default();
+            let neighbours = by_name.get(&name).map(|record| &*record.active).unwrap_or_default();
             todo.extend(neighbours.iter().filter(|other| reached.insert(**other)));
         }
         reached.iter().filter_map(|name| by_name.get(name).map(|record| record.peer)).collect()
     }
 
-    /// Forgets those of whom nothing was heard for long and who aren't reachable by what the others tell.
+    /// Forgets those of whom nothing was heard for long and who aren't reachable by what the others tell, which may be
+    /// as old as the pause between two records.
     pub fn forget_the_gone(&mut self, me: PeerId, now: Instant) {
-        let Some(limit) = now.as_micros().checked_sub(micros(self.config.keep)).map(Instant::from_micros) else {
-            return;
-        };
-        let old: Vec<Key> = self.came.iter().filter(|(_, came)| **came < limit).map(|(key, _)| *key).collect();
+        let keep = self.config.keep.max(self.pause() * 2);
+        let old: Vec<PeerId> =
+            self.records.iter().filter(|known| now - known.came > keep).map(|known| known.record.peer).collect();
         if old.is_empty() {
             return;
         }
         let reached = self.overlay_of(me);
-        for key in old {
-            if self.records.get(key).is_none_or(|record| !reached.contains(&record.peer)) {
-                self.records.remove(key);
-                self.came.remove(&key);
-            }
+        for peer in old.iter().filter(|peer| !reached.contains(peer)) {
+            self.records.remove(key_of(&peer.0));
         }
     }
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

@@ -48,8 +48,11 @@ pub struct Views {
     /// Active and passive peers in a shuffle: ka and kp. The paper's 3 and 4 (section 5.1) leave some of those who
     /// survive the death of 95 % knowing nobody alive (simulated, 1,000 peers); this is what a message holds.
     pub shuffle: (usize, usize),
-    /// The pause between shuffles: short after a join, doubling. An idle node shuffles once in the longest.
+    /// The pause between shuffles: short after a join, doubling.
     pub shuffle_every: Backoff,
+    /// Shuffles with doubling pauses; then each waits for the longest. A walk there and back costs 3 kB with TCP's
+    /// headers: what a node's heartbeats cost in half a minute.
+    pub soon_shuffles: u32,
     /// How long a newcomer waits for those that its walks find before it asks its contact's neighbours.
     pub join_patience: Duration,
     /// The pause between attempts to dial one address. The original's 0.5 to 2 s, with a quicker first try.
@@ -104,6 +107,8 @@ pub struct Liveness {
     pub partner_ping: Duration,
     /// Every other link is pinged this often.
     pub idle_ping: Duration,
+    /// So much earlier pings the side of a link with the larger id: more than a way takes, so that the other needn't.
+    pub asks_first: Duration,
     /// The shortest time that a ping's answer may take before the link is suspected. More for slow links: see
     /// [`crate::gossip::pulse`].
     pub answer: Duration,
@@ -118,8 +123,10 @@ pub struct Liveness {
 pub struct CensusRate {
     /// The shortest pause between two records of one peer.
     pub shortest: Duration,
-    /// What each known peer adds to that pause, so that what arrives at one peer in a second stays bounded.
-    pub per_peer: Duration,
+    /// What each known peer adds to that pause: so much by how many are known, up to a limit. Of 64 peers each may send
+    /// a record in 21 s, of 1,000 in 83 min: with TCP's headers a record costs 300 bytes, and what arrives at one of
+    /// 1,000 peers is to cost no more than heartbeats do.
+    pub per_peer: (Duration, Duration),
     /// Peers that are remembered; 0 turns the census off.
     pub peers: usize,
     /// A record that isn't renewed is forgotten after this long, if nobody alive has its peer as a neighbour; looked at
@@ -173,6 +180,7 @@ impl Default for Views {
             shuffle_walk: 6,
             shuffle: (4, 11),
             shuffle_every: Backoff { first: Duration::from_secs(1), longest: Duration::from_mins(5) },
+            soon_shuffles: 4,
             join_patience: Duration::from_millis(500),
             redial: Backoff { first: Duration::from_millis(250), longest: Duration::from_secs(2) },
             redial_lost: Backoff { first: Duration::from_millis(250), longest: Duration::from_mins(2) },
@@ -203,6 +211,7 @@ impl Default for Liveness {
             busy_ping: Duration::from_secs(2),
             partner_ping: Duration::from_millis(2200),
             idle_ping: Duration::from_mins(1),
+            asks_first: Duration::from_millis(50),
             answer: Duration::from_millis(750),
             patience: 2,
             hello: Duration::from_secs(5),
@@ -214,7 +223,7 @@ impl Default for CensusRate {
     fn default() -> Self {
         Self {
             shortest: Duration::from_secs(1),
-            per_peer: Duration::from_millis(20),
+            per_peer: (Duration::from_millis(5), Duration::from_secs(5)),
             peers: 16_384,
             keep: Duration::from_mins(10),
         }

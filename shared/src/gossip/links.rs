@@ -9,7 +9,7 @@ use crate::gossip::io::LinkId;
 use crate::gossip::pulse::Pulse;
 use crate::ids::PeerId;
 use crate::time::Instant;
-use crate::wire::peer::{Fingerprint, Wish};
+use crate::wire::peer::{Fingerprint, Partner, Wish};
 
 /// One open connection.
 #[derive(Debug, Clone)]
@@ -24,6 +24,8 @@ pub struct Link {
     pub role: Role,
     /// Whether it is alive.
     pub pulse: Pulse,
+    /// What the other side says of its partner.
+    pub partner: Partner,
     /// What the other side's catalogue was when it last said so, and this side's then, if they differed.
     pub difference: Option<Difference>,
     /// When the last comparison of catalogues began here, and whether another one is due.
@@ -140,12 +142,9 @@ impl Links {
         limits: &Limits,
     ) {
         let quota = Quota { left: limits.burst, filled: now };
-        let role = Role::Stranger;
-        let pulse = Pulse::new(now);
-        self.open.insert(
-            id,
-            Link { remote, dialled, opened: now, role, pulse, difference: None, compared: (None, false), quota },
-        );
+        let (role, pulse, partner) = (Role::Stranger, Pulse::new(now), Partner::default());
+        let (opened, difference, compared) = (now, None, (None, false));
+        self.open.insert(id, Link { remote, dialled, opened, role, pulse, partner, difference, compared, quota });
     }
 
     /// One link.

@@ -89,8 +89,6 @@ pub struct Node {
     shuffles: u32,
     /// Walks of shuffles that passed here, and whence they came; `None`: from here.
     walks: VecDeque<(u64, Option<LinkId>)>,
-    /// Whether the neighbours have changed since the last record.
-    neighbours_changed: bool,
     /// Links that were closed because of what the other side did.
     offences: u64,
 }
@@ -125,7 +123,6 @@ impl Node {
             shuffle_at: now + views.shuffle_every.delay(0, &mut rng),
             shuffles: 0,
             walks: VecDeque::new(),
-            neighbours_changed: true,
             offences: 0,
             me,
             config,
@@ -222,10 +219,7 @@ impl Node {
             earliest = earliest.min(self.seek_at).min(self.probe_at);
             earliest = self.originals.next_wake().map_or(earliest, |at| earliest.min(at));
         }
-        if self.census.is_on() && self.links.active() > 0 {
-            earliest = earliest.min(self.census.due(self.neighbours_changed).max(self.record_at()));
-        }
-        self.tree.next_wake().map_or(earliest, |at| earliest.min(at))
+        [self.record_due(), self.tree.next_wake()].into_iter().flatten().fold(earliest, Instant::min)
     }
 
     fn tick(&mut self, now: Instant) {
@@ -276,9 +270,9 @@ impl Node {
     }
 
     fn neighbour_down(&mut self, now: Instant, id: LinkId) {
-        self.neighbours_changed = true;
+        self.census.neighbours_changed(now, &mut self.rng);
         self.sought = 0;
-        self.seek_at = now;
+        (self.seek_at, self.check_at) = (now, now);
         self.shuffles = self.shuffles.min(1);
         for mended in self.tree.unlinked(id, now) {
             self.compare_with(now, mended);
@@ -313,13 +307,8 @@ impl Node {
             (Role::Stranger, _) => self.refuse(now, id, "a message before hello"),
             (_, PeerMessage::Hello(_)) => self.refuse(now, id, "a second hello"),
             (Role::Asked { peer, addr }, PeerMessage::Welcome { others }) => self.welcomed(now, id, peer, addr, others),
-            (_, PeerMessage::Ping { nonce, catalogue }) => {
-                let mine = self.catalogue.total();
-                self.outputs
-                    .push_back(Output::Send { to: vec![id], message: PeerMessage::Pong { nonce, catalogue: mine } });
-                self.compare_sums(now, id, catalogue);
-            }
-            (_, PeerMessage::Pong { nonce, catalogue }) => self.pong(now, id, nonce, catalogue),
+            (_, PeerMessage::Ping { nonce, catalogue, partner }) => self.ping(now, id, nonce, catalogue, partner),
+            (_, PeerMessage::Pong { nonce, catalogue, partner }) => self.pong(now, id, nonce, catalogue, partner),
             (_, PeerMessage::Submit { request, update }) => self.submitted(now, id, request, update),
             (_, PeerMessage::Reconcile(set, claims)) => self.claimed(now, id, set, &claims),
             (_, PeerMessage::Want(set, wanted)) => self.wanted(now, id, set, &wanted),
@@ -373,12 +362,14 @@ impl Node {
         if to.is_empty() {
             return;
         }
-        for id in &to {
-            if let Some(link) = self.links.get_mut(*id) {
-                link.pulse.said(now);
+        if !message.is_spare() {
+            for id in &to {
+                if let Some(link) = self.links.get_mut(*id) {
+                    link.pulse.said(now);
+                }
             }
+            self.check_at = self.check_at.min(now + self.config.liveness.busy_ping);
         }
-        self.check_at = self.check_at.min(now + self.config.liveness.busy_ping);
         self.outputs.push_back(Output::Send { to, message });
     }
 

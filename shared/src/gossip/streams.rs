@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use crate::time::Instant;
 use crate::wire::peer::{IdRange, MessageId, Source};
 
-/// A source that is heard of for the first time at a number up to this is taken to have been missed from its first
-/// broadcast on; at a larger number its past is left to the reconciliation. A guess: what a link holds in flight.
+/// Of a source that is first heard of by an announcement, so many of the last broadcasts are missed; its past before
+/// them, and before the first broadcast that came, is left to the reconciliation. A guess: what a link holds in flight.
 const MISSED_PAST: u64 = 64;
 
 /// All sources.
@@ -37,13 +37,11 @@ impl Streams {
         Self { known: BTreeMap::new(), sources_max, gaps_max }
     }
 
-    /// A broadcast has come. Says whether for the first time. `has_past`: if it is the first of its source that is heard
-    /// of, those before it may be missing.
-    pub fn note(&mut self, id: MessageId, has_past: bool, now: Instant) -> bool {
+    /// A broadcast has come. Says whether for the first time.
+    pub fn note(&mut self, id: MessageId, now: Instant) -> bool {
         if !self.known.contains_key(&id.source) {
             self.make_room();
-            let all_to = if has_past && id.seq <= MISSED_PAST { 0 } else { id.seq.saturating_sub(1) };
-            self.known.insert(id.source, Stream { all_to, ahead: None, heard: now });
+            self.known.insert(id.source, Stream { all_to: id.seq.saturating_sub(1), ahead: None, heard: now });
         }
         let Some(stream) = self.known.get_mut(&id.source) else { return false };
         let fresh = stream.take(id.seq, self.gaps_max);
@@ -163,9 +161,10 @@ mod tests {
         #[test]
         fn convergence_whatever_the_order_each_broadcast_is_new_once(seqs in proptest::collection::vec(1..60_u64, 1..200)) {
             let mut streams = Streams::new(8, 64);
-            let mut seen = BTreeSet::new();
+            let mut seen = BTreeSet::from([1]);
+            streams.note(MessageId { source: SOURCE, seq: 1 }, Instant::START);
             for seq in seqs {
-                let fresh = streams.note(MessageId { source: SOURCE, seq }, true, Instant::START);
+                let fresh = streams.note(MessageId { source: SOURCE, seq }, Instant::START);
                 prop_assert_eq!(fresh, seen.insert(seq));
                 let missing: Vec<u64> = streams.missing(IdRange { source: SOURCE, first: 1, last: 64 })
                     .into_iter().flat_map(|range| range.first..=range.last).collect();
@@ -178,7 +177,7 @@ mod tests {
         fn bounded_memory_no_order_makes_more_runs_than_allowed(seqs in proptest::collection::vec(1..u64::MAX, 1..200)) {
             let mut streams = Streams::new(8, 16);
             for seq in seqs {
-                streams.note(MessageId { source: SOURCE, seq }, true, Instant::START);
+                streams.note(MessageId { source: SOURCE, seq }, Instant::START);
                 prop_assert_eq!(streams.known[&SOURCE].ahead.as_ref().is_none_or(|ahead| ahead.len() <= 16), true);
             }
         }
@@ -188,7 +187,7 @@ mod tests {
     fn what_is_given_up_is_missing_no_more() {
         let mut streams = Streams::new(8, 64);
         for seq in [1, 4, 5, 9] {
-            streams.note(MessageId { source: SOURCE, seq }, true, Instant::START);
+            streams.note(MessageId { source: SOURCE, seq }, Instant::START);
         }
         let everything = IdRange { source: SOURCE, first: 1, last: 9 };
         assert_eq!(streams.missing(everything).len(), 2);
@@ -203,7 +202,7 @@ mod tests {
         let mut streams = Streams::new(4, 16);
         for number in 0..100 {
             let id = MessageId { source: Source(number), seq: 1 };
-            assert!(streams.note(id, true, Instant::from_micros(number)));
+            assert!(streams.note(id, Instant::from_micros(number)));
         }
         assert_eq!(streams.known.keys().map(|source| source.0).collect::<Vec<_>>(), [96, 97, 98, 99]);
     }

@@ -165,14 +165,13 @@ impl Tree {
     pub fn publish(&mut self, payload: Payload, now: Instant, rng: &mut Rng) {
         self.published += 1;
         let id = MessageId { source: self.own, seq: self.published };
-        self.streams.note(id, true, now);
+        self.streams.note(id, now);
         self.spread(id, Pushed { hops: 0, payload }, None, now, rng);
     }
 
-    /// A broadcast came. Says whether for the first time. Who is first heard of by a record may have sent others for
-    /// long, which have come by reconciliation.
-    pub fn note(&mut self, id: MessageId, payload: &Payload, now: Instant) -> bool {
-        self.streams.note(id, !matches!(payload, Payload::Record(_)), now)
+    /// A broadcast came. Says whether for the first time.
+    pub fn note(&mut self, id: MessageId, now: Instant) -> bool {
+        self.streams.note(id, now)
     }
 
     /// Passes a noted broadcast on.
@@ -209,8 +208,7 @@ impl Tree {
     }
 
     fn spread(&mut self, id: MessageId, pushed: Pushed, from: Option<LinkId>, now: Instant, rng: &mut Rng) {
-        let came = Came { id, link: from, hops: pushed.hops };
-        self.anchor.heard(came, matches!(pushed.payload, Payload::Beacon), now, rng);
+        self.anchor.heard(Came { id, link: from, hops: pushed.hops }, &pushed.payload, now, rng);
         let mut to = Vec::new();
         for (link, branch) in self.branches.iter_mut().filter(|(link, _)| Some(**link) != from) {
             if branch.congested {
@@ -306,8 +304,8 @@ impl Tree {
 
     /// Does what is due.
     pub fn tick(&mut self, now: Instant, rng: &mut Rng) {
-        self.announce(now);
         self.recent.forget_the_old(now);
+        self.announce(now);
         self.graft(now);
         if self.anchor.is_to_show_itself(now) {
             self.publish(Payload::Beacon, now, rng);

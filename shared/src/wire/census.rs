@@ -23,7 +23,7 @@ pub struct Record {
     /// Whether this is its last: it has left.
     pub left: bool,
     /// Its neighbours; by the first 8 bytes of their ids.
-    pub active: Vec<u64>,
+    pub active: Box<[u64]>,
     /// How many more it knows.
     pub passive: u16,
     /// How many files it knows.
@@ -35,5 +35,5 @@ pub struct Record {
     /// The part of its time in which it was late for its own deadlines, in thousandths.
     pub load: u16,
     /// Its software's version.
-    pub version: String,
+    pub version: Box<str>,
 }

@@ -86,8 +86,8 @@ fn write_fields(message: &PeerMessage, buffer: &mut Vec<u8>) -> Result<(), postc
         PeerMessage::ForwardJoin { addr, ttl } => write(buffer, &(addr, ttl)),
         PeerMessage::Shuffle { walk, ttl, addrs } => write(buffer, &(walk, ttl, addrs)),
         PeerMessage::ShuffleReply { walk, addrs } => write(buffer, &(walk, addrs)),
-        PeerMessage::Ping { nonce, catalogue } | PeerMessage::Pong { nonce, catalogue } => {
-            write(buffer, &(nonce, catalogue))
+        PeerMessage::Ping { nonce, catalogue, partner } | PeerMessage::Pong { nonce, catalogue, partner } => {
+            write(buffer, &(nonce, catalogue, partner))
         }
         PeerMessage::Broadcast { id, hops, payload } => match payload {
             Payload::Update(update) => write(buffer, &(id, hops, &**update)),
@@ -172,8 +172,8 @@ pub fn decode(payload: &[u8]) -> Result<Option<PeerMessage>, FrameError> {
         3 => read(fields).map(|(addr, ttl)| PeerMessage::ForwardJoin { addr, ttl }),
         4 => read(fields).map(|(walk, ttl, addrs)| PeerMessage::Shuffle { walk, ttl, addrs }),
         5 => read(fields).map(|(walk, addrs)| PeerMessage::ShuffleReply { walk, addrs }),
-        6 => read(fields).map(|(nonce, catalogue)| PeerMessage::Ping { nonce, catalogue }),
-        7 => read(fields).map(|(nonce, catalogue)| PeerMessage::Pong { nonce, catalogue }),
+        6 => read(fields).map(|(nonce, catalogue, partner)| PeerMessage::Ping { nonce, catalogue, partner }),
+        7 => read(fields).map(|(nonce, catalogue, partner)| PeerMessage::Pong { nonce, catalogue, partner }),
         8 => broadcast(fields, |update| Payload::Update(Arc::new(update))),
         9 => broadcast(fields, |record| Payload::Record(Arc::new(record))),
         10 => broadcast(fields, |peer| Payload::Suspect(Box::new(peer))),

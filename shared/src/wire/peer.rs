@@ -170,6 +170,19 @@ pub enum Wanted {
     Keys(Vec<Key>),
 }
 
+/// What a peer tells a neighbour of its partner: the neighbour with which it watches one another when nothing happens.
+/// In the order in which it wants them as its own partner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+pub enum Partner {
+    /// It's you.
+    You,
+    /// It's somebody else, who has another one.
+    #[default]
+    Open,
+    /// It's somebody else, whose partner the sender is.
+    Another,
+}
+
 /// One message on a gossip link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PeerMessage {
@@ -218,6 +231,8 @@ pub enum PeerMessage {
         nonce: u32,
         /// The sender's catalogue in short.
         catalogue: Fingerprint,
+        /// Whether the receiver is the sender's partner.
+        partner: Partner,
     },
     /// Yes, and this is what I know.
     Pong {
@@ -225,6 +240,8 @@ pub enum PeerMessage {
         nonce: u32,
         /// The sender's catalogue in short.
         catalogue: Fingerprint,
+        /// Whether the receiver is the sender's partner.
+        partner: Partner,
     },
     /// News, pushed along the tree (Plumtree's GOSSIP).
     Broadcast {
@@ -281,6 +298,18 @@ pub enum PeerMessage {
 }
 
 impl PeerMessage {
+    /// Whether nothing is lost with it: then nobody looks whether the other side is still there to hear it.
+    pub fn is_spare(&self) -> bool {
+        matches!(
+            self,
+            Self::Broadcast { payload: Payload::Record(_), .. }
+                | Self::Have(_)
+                | Self::Prune
+                | Self::Shuffle { .. }
+                | Self::ShuffleReply { .. }
+        )
+    }
+
     /// The name of its kind, for counts.
     pub fn kind(&self) -> &'static str {
         match self {

@@ -8,8 +8,8 @@ use shared::stamp::Stamp;
 use shared::wire::census::Record;
 use shared::wire::frame::{Decoder, encode};
 use shared::wire::peer::{
-    Announced, Claim, Fingerprint, Hello, IdRange, Key, MAJOR, MINOR, MessageId, Payload, PeerMessage, Prefix, Set,
-    Source, Wanted, Wish,
+    Announced, Claim, Fingerprint, Hello, IdRange, Key, MAJOR, MINOR, MessageId, Partner, Payload, PeerMessage, Prefix,
+    Set, Source, Wanted, Wish,
 };
 use shared::wire::update::FileUpdate;
 
@@ -33,13 +33,13 @@ fn record() -> Record {
         serial: 3,
         addr: "127.0.0.1:9001".parse().unwrap(),
         left: false,
-        active: vec![1, 2],
+        active: [1, 2].into(),
         passive: 30,
         files: 4,
         applied: 5,
         duplicates: 6,
         load: 7,
-        version: "0.1.0".to_owned(),
+        version: "0.1.0".into(),
     }
 }
 
@@ -62,8 +62,8 @@ fn links() -> Vec<PeerMessage> {
         PeerMessage::ForwardJoin { addr: "127.0.0.1:9002".parse().unwrap(), ttl: 6 },
         PeerMessage::Shuffle { walk: 9, ttl: 5, addrs: addrs.clone() },
         PeerMessage::ShuffleReply { walk: 9, addrs },
-        PeerMessage::Ping { nonce: 1, catalogue },
-        PeerMessage::Pong { nonce: 1, catalogue },
+        PeerMessage::Ping { nonce: 1, catalogue, partner: Partner::You },
+        PeerMessage::Pong { nonce: 1, catalogue, partner: Partner::Another },
     ]
 }
 

@@ -6,7 +6,7 @@ use server::wall;
 use shared::ids::{PeerId, Version};
 use shared::stamp::Clock;
 use shared::wire::frame::{self, Decoder};
-use shared::wire::peer::{Fingerprint, Hello, MAJOR, MINOR, PeerMessage, Wish};
+use shared::wire::peer::{Fingerprint, Hello, MAJOR, MINOR, Partner, PeerMessage, Wish};
 use shared::wire::update::FileUpdate;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -94,7 +94,7 @@ impl Stranger {
 
     /// The sum of all that the peer knows.
     pub(crate) async fn hears_the_catalogue(&mut self) -> Fingerprint {
-        self.say(&PeerMessage::Ping { nonce: 1, catalogue: Fingerprint::default() }).await;
+        self.say(&PeerMessage::Ping { nonce: 1, catalogue: Fingerprint::default(), partner: Partner::You }).await;
         match self.hear(|message| matches!(message, PeerMessage::Pong { .. })).await {
             Some(PeerMessage::Pong { catalogue, .. }) => catalogue,
             _ => panic!("closed without an answer"),

@@ -113,7 +113,7 @@ impl Node {
                 }
                 Set::Census => {
                     let (entries, rest) = reconcile::page(self.census.records(), wanted);
-                    PeerMessage::Records { entries, rest }
+                    PeerMessage::Records { entries: entries.into_iter().map(|known| known.record).collect(), rest }
                 }
             };
             self.send(now, vec![link], message);

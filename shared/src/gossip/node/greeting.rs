@@ -143,7 +143,7 @@ impl Node {
         self.book.linked(addr, now);
         self.event(NodeEvent::NeighbourUp { peer, addr });
         self.tree.linked(id);
-        self.neighbours_changed = true;
+        self.census.neighbours_changed(now, &mut self.rng);
         self.sought = 0;
         // Its round trip is measured at once: deadlines follow it.
         if let Some(link) = self.links.get_mut(id) {

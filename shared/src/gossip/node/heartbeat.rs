@@ -1,19 +1,19 @@
 //! Which links are asked for a sign of life, and what follows when none comes.
 
-use crate::gossip::io::{LinkId, NodeEvent};
+use crate::gossip::io::{LinkId, NodeEvent, Output};
 use crate::gossip::links::Role;
 use crate::gossip::node::{Ended, Node};
 use crate::gossip::pulse::Verdict;
 use crate::ids::PeerId;
 use crate::time::Instant;
-use crate::wire::peer::{Fingerprint, Payload, PeerMessage};
+use crate::wire::peer::{Fingerprint, Partner, Payload, PeerMessage};
 
 impl Node {
     /// Asks the silent, closes the dead and those that don't introduce themselves.
     pub(super) fn check_links(&mut self, now: Instant) {
         let partner = self.partner();
         let slowness = self.health.slowness(now);
-        let liveness = &self.config.liveness;
+        let (me, liveness) = (self.me.peer, &self.config.liveness);
         let (mut ask, mut suspect, mut dead) = (Vec::new(), Vec::new(), Vec::new());
         let mut next = now + liveness.idle_ping;
         for (id, link) in self.links.iter_mut() {
@@ -35,7 +35,11 @@ impl Node {
                 }
                 continue;
             }
-            let every = if Some(id) == partner { liveness.partner_ping } else { liveness.idle_ping };
+            let watched = Some(id) == partner || link.partner == Partner::You;
+            let every = if watched { liveness.partner_ping } else { liveness.idle_ping };
+            // One question serves both sides: of the two the same always asks first.
+            let first = link.role.peer().is_some_and(|(peer, _)| peer < me);
+            let every = if first { every.saturating_sub(liveness.asks_first) } else { every };
             match link.pulse.check(now, every, liveness, slowness) {
                 Verdict::Fine(until) => next = next.min(until),
                 Verdict::Ask(nonce) => ask.push((id, nonce)),
@@ -47,10 +51,10 @@ impl Node {
         self.check_at = next.min(soon);
         let catalogue = self.catalogue.total();
         for (id, nonce) in ask {
-            self.send(now, vec![id], PeerMessage::Ping { nonce, catalogue });
+            self.send(now, vec![id], PeerMessage::Ping { nonce, catalogue, partner: self.tell_of_partner(id) });
         }
         for (id, nonce, role) in suspect {
-            self.send(now, vec![id], PeerMessage::Ping { nonce, catalogue });
+            self.send(now, vec![id], PeerMessage::Ping { nonce, catalogue, partner: self.tell_of_partner(id) });
             if let Some((peer, _)) = role.peer() {
                 self.event(NodeEvent::Suspected { peer });
                 self.tree.publish(Payload::Suspect(peer.into()), now, &mut self.rng);
@@ -63,14 +67,45 @@ impl Node {
         self.give_up_a_long_fetch(now);
     }
 
-    /// The neighbour with which this node watches one another when nothing happens: the one whose id is nearest, so
-    /// that both sides tend to choose the same link.
+    /// The neighbour with which this node watches one another when nothing happens: of those that have chosen it, else
+    /// of those that still look for one, else of all, the one whose id is nearest. Distances are the same from both
+    /// sides, so that most peers end in pairs and one question in each pause does for two (a stable matching: Gale and
+    /// Shapley, 1962). Who finds all others in pairs is watched by one of these, since it says whom it has chosen.
     fn partner(&self) -> Option<LinkId> {
         let distance = |peer: &PeerId| peer.0.iter().zip(self.me.peer.0).map(|(a, b)| a ^ b).collect::<Vec<u8>>();
-        self.links.neighbours().min_by_key(|(_, peer, _)| distance(peer)).map(|(id, _, _)| id)
+        let rank = |(id, peer, _): &(LinkId, PeerId, _)| (self.told_of_partner(*id), distance(peer));
+        self.links.neighbours().min_by_key(rank).map(|(id, _, _)| id)
     }
 
-    pub(super) fn pong(&mut self, now: Instant, id: LinkId, nonce: u32, catalogue: Fingerprint) {
+    fn told_of_partner(&self, id: LinkId) -> Partner {
+        self.links.get(id).map(|link| link.partner).unwrap_or_default()
+    }
+
+    fn told_partner(&mut self, now: Instant, id: LinkId, partner: Partner) {
+        if let Some(link) = self.links.get_mut(id).filter(|link| link.partner != partner) {
+            link.partner = partner;
+            self.check_at = now;
+        }
+    }
+
+    /// What a neighbour is told of this node's partner.
+    fn tell_of_partner(&self, id: LinkId) -> Partner {
+        match self.partner() {
+            Some(partner) if partner == id => Partner::You,
+            Some(partner) if self.told_of_partner(partner) == Partner::You => Partner::Another,
+            _ => Partner::Open,
+        }
+    }
+
+    pub(super) fn ping(&mut self, now: Instant, id: LinkId, nonce: u32, theirs: Fingerprint, partner: Partner) {
+        self.told_partner(now, id, partner);
+        let (catalogue, partner) = (self.catalogue.total(), self.tell_of_partner(id));
+        self.outputs.push_back(Output::Send { to: vec![id], message: PeerMessage::Pong { nonce, catalogue, partner } });
+        self.compare_sums(now, id, theirs);
+    }
+
+    pub(super) fn pong(&mut self, now: Instant, id: LinkId, nonce: u32, catalogue: Fingerprint, partner: Partner) {
+        self.told_partner(now, id, partner);
         if let Some(link) = self.links.get_mut(id) {
             link.pulse.answered(nonce, now);
             if let Some(wait) = link.pulse.usual_wait() {

@@ -15,7 +15,7 @@ use crate::wire::update::{FileUpdate, MAX_NAME_BYTES};
 impl Node {
     pub(super) fn broadcast(&mut self, now: Instant, (link, from): (LinkId, PeerId), id: MessageId, pushed: Pushed) {
         let hops = pushed.hops.saturating_add(1);
-        let first_time = self.tree.note(id, &pushed.payload, now);
+        let first_time = self.tree.note(id, now);
         let news = match &pushed.payload {
             Payload::Update(update) => self.received(now, from, update, Some(hops)),
             Payload::Record(record) => first_time && self.take_record(now, record),

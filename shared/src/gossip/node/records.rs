@@ -10,22 +10,15 @@ use crate::wire::census::Record;
 use crate::wire::peer::{Key, MAX_RECORD_NEIGHBOURS, Payload, Prefix, Set};
 
 impl Node {
-    /// When a record may be sent because of counters alone; far away where none has changed.
-    pub(super) fn record_at(&self) -> Instant {
-        if self.neighbours_changed || self.has_counted() { Instant::START } else { Instant::from_micros(u64::MAX) }
+    /// When this node's record is to be sent.
+    pub(super) fn record_due(&self) -> Option<Instant> {
+        let is_heard = self.census.is_on() && !self.leaving && self.links.active() > 0;
+        self.census.next_due(self.told_applied != Some(self.applied)).filter(|_| is_heard)
     }
 
-    fn has_counted(&self) -> bool {
-        self.told_applied != Some(self.applied)
-    }
-
-    /// Sends this node's record where it is due and somebody listens.
+    /// Sends it where it is due.
     pub(super) fn tell_of_myself(&mut self, now: Instant) {
-        let something_new = self.neighbours_changed || self.has_counted();
-        if !self.census.is_on() || !something_new || self.leaving || self.links.active() == 0 {
-            return;
-        }
-        if now >= self.census.due(self.neighbours_changed) {
+        if self.record_due().is_some_and(|due| due <= now) {
             self.census.forget_the_gone(self.me.peer, now);
             self.send_record(now);
         }
@@ -39,7 +32,6 @@ impl Node {
     }
 
     fn send_record(&mut self, now: Instant) {
-        self.neighbours_changed = false;
         self.told_applied = Some(self.applied);
         let active = self.links.neighbours().map(|(_, peer, _)| short_name(peer)).take(MAX_RECORD_NEIGHBOURS).collect();
         let record = Arc::new(Record {
@@ -55,7 +47,7 @@ impl Node {
             applied: self.applied,
             duplicates: self.tree.duplicates,
             load: self.health.load(now),
-            version: self.me.version.clone(),
+            version: self.me.version.as_str().into(),
         });
         self.census.merge(record.clone(), now);
         self.tree.publish(Payload::Record(record), now, &mut self.rng);

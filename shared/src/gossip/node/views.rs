@@ -134,7 +134,8 @@ impl Node {
 
     pub(super) fn shuffle(&mut self, now: Instant) {
         let views = self.config.views.clone();
-        self.shuffle_at = now + views.shuffle_every.delay(self.shuffles, &mut self.rng);
+        let doublings = if self.shuffles < views.soon_shuffles { self.shuffles } else { u32::MAX };
+        self.shuffle_at = now + views.shuffle_every.delay(doublings, &mut self.rng);
         let Some(next) = self.rng.pick(self.neighbours_but(LinkId(0))) else { return };
         self.shuffles = self.shuffles.saturating_add(1);
         let walk = self.rng.below(1 << 32);
@@ -204,7 +205,8 @@ impl Node {
         if beyond.is_some() && self.rng.chance(1, 2) {
             return beyond;
         }
-        let counted = self.census.records().iter().filter(|record| !record.left).map(|record| record.addr);
+        let records = self.census.records().iter().map(|known| &known.record);
+        let counted = records.filter(|record| !record.left).map(|record| record.addr);
         let counted = self.rng.pick(counted.collect::<Vec<_>>());
         if let Some(addr) = counted {
             self.book.learn(addr, now, &mut self.rng);

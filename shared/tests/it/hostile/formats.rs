@@ -52,7 +52,7 @@ fn named(len: usize) -> FileUpdate {
 
 fn record(neighbours: usize, version: usize) -> Record {
     let (peer, source) = (PeerId([1; 32]), Source(1));
-    let (active, version) = (vec![1; neighbours], text(version));
+    let (active, version) = (vec![1; neighbours].into(), text(version).into());
     Record {
         peer,
         source,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use shared::gossip::config::{Config, Limits, Liveness};
 use shared::gossip::io::Input;
 use shared::gossip::node::Node;
-use shared::wire::peer::{Fingerprint, Hello, PeerMessage, Wish};
+use shared::wire::peer::{Fingerprint, Hello, Partner, PeerMessage, Wish};
 
 use super::stage::{Stage, addr, hello, news, offences, peer, sent, update};
 
@@ -82,7 +82,7 @@ fn messages_beyond_the_rate_close_the_link() {
 
 #[test]
 fn who_doesnt_keep_to_the_order_of_a_link_is_refused() {
-    let ping = PeerMessage::Ping { nonce: 1, catalogue: Fingerprint::default() };
+    let ping = PeerMessage::Ping { nonce: 1, catalogue: Fingerprint::default(), partner: Partner::You };
     let check = |messages: Vec<PeerMessage>, reason: &str| {
         let mut stage = Stage::new(Config::default());
         let (link, _) = stage.open_from(addr(5));

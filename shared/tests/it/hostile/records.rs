@@ -18,13 +18,13 @@ fn record(number: u32) -> Record {
         serial: 1,
         addr: addr(number),
         left: false,
-        active: Vec::new(),
+        active: Box::default(),
         passive: 0,
         files: 0,
         applied: 0,
         duplicates: 0,
         load: 0,
-        version: "0.1.0".to_owned(),
+        version: "0.1.0".into(),
     }
 }
 
@@ -33,13 +33,13 @@ fn absurd(number: u32) -> Record {
     Record {
         source: Source(u64::MAX),
         serial: u64::MAX,
-        active: vec![u64::MAX; MAX_RECORD_NEIGHBOURS],
+        active: [u64::MAX; MAX_RECORD_NEIGHBOURS].into(),
         passive: u16::MAX,
         files: u32::MAX,
         applied: u64::MAX,
         duplicates: u64::MAX,
         load: u16::MAX,
-        version: "x".repeat(MAX_VERSION_BYTES),
+        version: "x".repeat(MAX_VERSION_BYTES).into(),
         ..record(number)
     }
 }

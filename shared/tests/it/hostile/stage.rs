@@ -13,7 +13,7 @@ use shared::ids::{PeerId, Version};
 use shared::stamp::Stamp;
 use shared::time::Instant;
 use shared::wire::frame::{self, Decoder};
-use shared::wire::peer::{Hello, MAJOR, MINOR, MessageId, Payload, PeerMessage, Source, Wish};
+use shared::wire::peer::{Hello, MAJOR, MINOR, MessageId, Partner, Payload, PeerMessage, Source, Wish};
 use shared::wire::update::FileUpdate;
 
 /// Wall time when a test begins, in milliseconds since 1970.
@@ -124,7 +124,7 @@ impl Stage {
                     Output::Store { ticket, .. } => inputs.push(Input::Stored { ticket: *ticket }),
                     Output::Send { to, message: PeerMessage::Ping { nonce, .. } } => {
                         let catalogue = self.node.catalogue().total();
-                        let pong = PeerMessage::Pong { nonce: *nonce, catalogue };
+                        let pong = PeerMessage::Pong { nonce: *nonce, catalogue, partner: Partner::You };
                         inputs.extend(
                             to.iter().map(|link| Input::Messages { link: *link, messages: vec![pong.clone()] }),
                         );
@@ -222,8 +222,8 @@ impl Stage {
         self.say(link, news(u64::from(HONEST), self.said, update));
         assert!(self.node.catalogue().of_file(&name).is_some(), "honest news is lost");
         let (nonce, catalogue) = (77, self.node.catalogue().total());
-        let answers = self.say(link, PeerMessage::Ping { nonce, catalogue });
-        let pong = PeerMessage::Pong { nonce, catalogue };
-        assert!(sent(&answers).any(|(to, message)| to == [link] && *message == pong), "no answer: {answers:?}");
+        let answers = self.say(link, PeerMessage::Ping { nonce, catalogue, partner: Partner::Another });
+        let is_pong = |message: &PeerMessage| matches!(message, PeerMessage::Pong { nonce: 77, .. });
+        assert!(sent(&answers).any(|(to, message)| to == [link] && is_pong(message)), "no answer: {answers:?}");
     }
 }

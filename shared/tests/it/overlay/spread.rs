@@ -1,5 +1,9 @@
 //! How an update spreads when all is well.
 
+use std::time::Duration;
+
+use shared::gossip::config::Config;
+use shared::sim::network::Network;
 use shared::sim::report::Report;
 use shared::sim::scenario::{Action, Name, Scenario};
 use shared::sim::world::World;
@@ -56,4 +60,31 @@ fn overlay_of_1000_that_join_within_a_second_is_no_chain() {
     let report = world.report();
     assert_eq!((report.lost, overlays(&world)), (0, 1));
     assert!(report.ldh <= CROWD_LDH, "{:.1} hops", report.ldh);
+}
+
+#[test]
+fn overlay_whose_peers_all_came_at_once_and_tell_of_themselves_brings_the_first_news_to_all() {
+    const PEERS: usize = 200;
+    let ms = Duration::from_millis;
+    let began = Duration::from_secs(20);
+    let joins = (1..PEERS).map(|host| (ms(10), Action::Start(host, 0)));
+    let mut actions: Vec<(Duration, Action)> = vec![(Duration::ZERO, Action::Start(0, 0))];
+    actions.extend(joins);
+    actions.extend((0..5).map(|file| (began + ms(200) * file, Action::Publish(0, file))));
+    let network = Network { latency: (Duration::from_micros(50), ms(1)), jitter: Duration::ZERO, ..Network::good() };
+    let mut world = World::new(Scenario {
+        seed: 1,
+        hosts: PEERS,
+        config: Config::default(),
+        network,
+        commit: ms(1),
+        actions,
+        measured_from: Duration::ZERO,
+        fault_at: Duration::ZERO,
+        faults_end: began + Duration::from_secs(10),
+    });
+    world.run(LIMIT).unwrap();
+    let report = world.report();
+    assert_eq!((report.updates, report.lost), (5, 0));
+    assert!(report.last_delivery_ms.max <= 2000.0, "{} ms", report.last_delivery_ms.max);
 }
