@@ -17,6 +17,7 @@ use crate::db::DbError;
 use crate::peer::actor::{Actor, Command};
 use crate::peer::conn::Traffic;
 use crate::peer::observer::{Observer, Place};
+use crate::peer::pool::Pool;
 use crate::peer::state::Kept;
 use crate::shutdown::Tasks;
 
@@ -24,6 +25,7 @@ pub mod actor;
 pub mod conn;
 pub mod observer;
 pub mod outlets;
+pub mod pool;
 pub mod speech;
 pub mod state;
 
@@ -47,6 +49,8 @@ pub struct PeerConfig {
     pub gossip: Config,
     /// Where it counts what it writes.
     pub traffic: Arc<Traffic>,
+    /// What it shares with other peers of its process.
+    pub pool: Option<Pool>,
 }
 
 /// Why a peer can't start.
@@ -97,7 +101,7 @@ impl PeerHandle {
 
     /// It publishes a change. A peer that has stopped doesn't.
     pub async fn publish(&self, update: FileUpdate) {
-        drop(self.commands.send(Command::Publish(update)).await);
+        drop(self.commands.send(Command::Publish(update.into())).await);
     }
 
     /// It says goodbye, writes what it knows, and stops, within [`LEAVE_LIMIT`].

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::warn;
 
 use crate::hub::Hub;
+use crate::peer::pool::Pool;
 use crate::peer::{self, PeerConfig, PeerError, PeerHandle};
 use crate::shutdown::Tasks;
 
@@ -90,7 +91,8 @@ impl Swarm {
         let (commands, inbox) = mpsc::channel(COMMAND_QUEUE);
         let (running, entries) = watch::channel(Vec::new());
         let next_port = config.first_port;
-        let actor = Actor { config, hub, tasks: tasks.clone(), peers: BTreeMap::new(), running, next_port };
+        let (peers, pool) = (BTreeMap::new(), Pool::default());
+        let actor = Actor { config, hub, tasks: tasks.clone(), peers, running, next_port, pool };
         tasks.spawn(actor.run(inbox));
         Self { commands, entries }
     }
@@ -154,6 +156,7 @@ struct Actor {
     peers: BTreeMap<PeerId, Slot>,
     running: watch::Sender<Vec<SocketAddr>>,
     next_port: u16,
+    pool: Pool,
 }
 
 #[derive(Debug)]
@@ -219,6 +222,7 @@ impl Actor {
             contacts: first_running.into_iter().chain(self.config.contacts.iter().copied()).collect(),
             data_dir: self.config.data_dir.as_ref().map(|dir| dir.join(number.to_string())),
             gossip: self.config.gossip.clone(),
+            pool: Some(self.pool.clone()),
             ..PeerConfig::default()
         };
         let handle = peer::spawn(listener, config, Arc::new(self.hub.clone()), &self.tasks).await?;

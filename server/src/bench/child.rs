@@ -16,6 +16,7 @@ use crate::bench::orders::{Answer, Order, Publication, Status, Written};
 use crate::bench::{overlay, tree};
 use crate::cli::bench::{BenchChild, System};
 use crate::peer::conn::Traffic;
+use crate::peer::pool::Pool;
 use crate::shutdown::Tasks;
 
 /// A pause shorter than this isn't worth a timer.
@@ -67,6 +68,7 @@ impl Child {
     async fn start(charge: BenchChild, tasks: &Tasks) -> Result<(Self, Vec<SocketAddr>), BenchError> {
         let progress = Arc::new(Progress::open(&charge.progress, charge.nodes)?);
         let traffic = Arc::new(Traffic::default());
+        let pool = (charge.to - charge.from > 1).then(Pool::default);
         let (mut nodes, mut marks, mut addrs) = (Vec::new(), Vec::new(), Vec::new());
         let mut ports = charge.ports.iter().copied();
         for node in charge.from..charge.to {
@@ -78,8 +80,8 @@ impl Child {
                 System::Tree => Node::Tree(tree::Node::start(listener, noted, traffic.clone(), tasks)),
                 System::Grapevine => {
                     let kept = overlay::kept(charge.files, charge.payload)?;
-                    let node = overlay::Node::new(listener, kept, noted, traffic.clone(), tasks);
-                    Node::Overlay(Box::new(node))
+                    let (traffic, pool) = (traffic.clone(), pool.clone());
+                    Node::Overlay(Box::new(overlay::Node::new(listener, kept, noted, traffic, pool, tasks)))
                 }
             });
         }

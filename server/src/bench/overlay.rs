@@ -19,6 +19,7 @@ use crate::bench::naming::{self, Arrival, Files};
 use crate::bench::orders::Status;
 use crate::peer::conn::Traffic;
 use crate::peer::observer::{Observer, Place};
+use crate::peer::pool::Pool;
 use crate::peer::{self, PeerConfig, PeerHandle, state};
 use crate::shutdown::Tasks;
 use crate::wall;
@@ -34,6 +35,7 @@ pub(super) struct Node {
     handle: Option<PeerHandle>,
     watcher: Arc<Watcher>,
     traffic: Arc<Traffic>,
+    pool: Option<Pool>,
     tasks: Tasks,
     clock: Clock,
 }
@@ -87,17 +89,18 @@ impl Watcher {
 }
 
 impl Node {
-    /// A peer that will listen on `listener`, and knows `kept`.
+    /// A peer that will listen on `listener`, and knows `kept`. `pool`: what it shares with others of its process.
     pub(super) fn new(
         listener: TcpListener,
         kept: Catalogue,
         marks: Arc<Marks>,
         traffic: Arc<Traffic>,
+        pool: Option<Pool>,
         tasks: &Tasks,
     ) -> Self {
         let seen = Mutex::new(Status { neighbours: 0, files: 0, ..Status::none() });
         let (watcher, tasks) = (Arc::new(Watcher { marks, seen }), tasks.clone());
-        Self { listener: Some(listener), kept, handle: None, watcher, traffic, tasks, clock: Clock::default() }
+        Self { listener: Some(listener), kept, handle: None, watcher, traffic, pool, tasks, clock: Clock::default() }
     }
 
     /// Starts it.
@@ -106,6 +109,7 @@ impl Node {
         let config = PeerConfig {
             contacts: contact.into_iter().collect(),
             traffic: self.traffic.clone(),
+            pool: self.pool.clone(),
             ..PeerConfig::default()
         };
         let mut kept = state::load(None, &self.tasks).await?;

@@ -45,8 +45,8 @@ const ACCEPT_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// What a peer can be told.
 #[derive(Debug)]
 pub enum Command {
-    /// Publish a change.
-    Publish(FileUpdate),
+    /// Publish a change. Boxed, since a queue has room for many commands from the start.
+    Publish(Box<FileUpdate>),
     /// Say goodbye and stop.
     Leave,
 }
@@ -116,7 +116,8 @@ impl Actor {
         let began = tokio::time::Instant::now();
         let links = Outlets::new(config.traffic.clone());
         let (traffic, original) = (config.traffic.clone(), config.gossip.original);
-        let wires = Wires { events, open, tasks: tasks.clone(), traffic, original };
+        let pool = config.pool.clone();
+        let wires = Wires { events, open, tasks: tasks.clone(), traffic, original, pool };
         Ok(Self {
             place,
             config,
@@ -167,7 +168,7 @@ impl Actor {
                 Next::Conn(event) => self.take_turn(event),
                 Next::Stored(ticket) => self.feed(Input::Stored { ticket }),
                 Next::Wake => self.feed(Input::Wake),
-                Next::Command(Some(Command::Publish(update))) => self.feed(Input::Publish { update }),
+                Next::Command(Some(Command::Publish(update))) => self.feed(Input::Publish { update: *update }),
                 Next::Command(Some(Command::Leave)) => return self.leave().await,
                 Next::Command(None) | Next::Killed => return self.observer.stopped(self.place, PeerState::Killed),
             }

@@ -23,6 +23,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::peer::pool::Pool;
 use crate::peer::speech::{Said, Speech};
 use crate::shutdown::Tasks;
 
@@ -114,6 +115,8 @@ pub struct Wires {
     pub traffic: Arc<Traffic>,
     /// Whether the other side may speak the original's lines.
     pub original: bool,
+    /// What the peer shares with others of its process.
+    pub pool: Option<Pool>,
 }
 
 /// The sending side of a connection. Dropping it closes the connection once everything queued is out.
@@ -187,7 +190,7 @@ impl Conn {
             _open: wires.open.clone(),
         };
         let speech = Speech::Unknown { original: wires.original };
-        let reader = Reader { link, input, speech, events: wires.events.clone() };
+        let reader = Reader { link, input, speech, events: wires.events.clone(), pool: wires.pool.clone() };
         let (cut, finished, open) = (sink.cut.clone(), sink.finished.clone(), wires.open.clone());
         wires.tasks.spawn(async move {
             reader.run(cut, finished).await;
@@ -315,6 +318,7 @@ struct Reader {
     input: OwnedReadHalf,
     speech: Speech,
     events: mpsc::Sender<ConnEvent>,
+    pool: Option<Pool>,
 }
 
 impl Reader {
@@ -352,7 +356,10 @@ impl Reader {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
                 Err(error) => return self.closed(&error),
             }
-            let (said, failure) = self.speech.take();
+            let (mut said, failure) = self.speech.take();
+            if let Some(pool) = &self.pool {
+                pool.share(&mut said);
+            }
             if self.events.send(ConnEvent::Heard { link, said }).await.is_err() {
                 return self.closed(&"the peer has stopped");
             }

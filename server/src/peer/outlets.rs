@@ -13,8 +13,8 @@ use crate::peer::conn::{Backlog, Conn, Traffic};
 
 /// Bytes for one link that are written at once, whatever else the turn brings.
 const WRITE_BYTES: usize = 64 * 1024;
-/// What a link's buffer keeps of its room between two turns.
-const KEPT_BYTES: usize = 4096;
+/// What a link's buffer keeps of its room between two turns: a few messages' worth, since most links are idle.
+const KEPT_BYTES: usize = 512;
 
 /// The open links.
 #[derive(Debug)]
@@ -158,7 +158,8 @@ mod tests {
         let addr = listener.local_addr().unwrap();
         let (events, _inbox) = mpsc::channel(1);
         let (open, _all_said) = mpsc::channel(1);
-        let wires = Wires { events, open, tasks: Tasks::default(), traffic: Arc::default(), original: true };
+        let wires =
+            Wires { events, open, tasks: Tasks::default(), traffic: Arc::default(), original: true, pool: None };
         let mut outlets = Outlets::new(Arc::default());
         let [pushed, idle, other] = [1, 2, 3].map(LinkId);
         let mut far_ends = Vec::new();

@@ -22,6 +22,8 @@ pub const MAX_CLUSTER_BYTES: usize = 64;
 pub const MAX_VERSION_BYTES: usize = 64;
 /// What most frames take; only a wrong guess costs something.
 const USUAL_FRAME_BYTES: usize = 256;
+/// What a decoder keeps of its room while nothing comes: most links are idle.
+const KEPT_BYTES: usize = 512;
 /// Bytes of the length field.
 const LENGTH_BYTES: usize = 4;
 
@@ -291,6 +293,12 @@ impl Decoder {
     pub fn next_message(&mut self) -> Result<Option<PeerMessage>, FrameError> {
         loop {
             let pending = self.buffer.get(self.consumed..).unwrap_or_default();
+            if pending.is_empty() {
+                self.buffer.clear();
+                self.buffer.shrink_to(KEPT_BYTES);
+                self.consumed = 0;
+                return Ok(None);
+            }
             let Some((header, rest)) = pending.split_first_chunk::<LENGTH_BYTES>() else {
                 return Ok(None);
             };
