@@ -75,15 +75,15 @@ pub struct Census {
     records: Ledger<Known>,
     /// When this peer last sent its own.
     sent: Option<Instant>,
-    /// When it sends the next, if its neighbours have changed since.
-    due: Option<Instant>,
+    /// When its neighbours have changed since, and which part of a pause it waits then, in thousandths.
+    changed: Option<(Instant, u32)>,
     serial: u64,
 }
 
 impl Census {
     /// Knows nobody.
     pub fn new(config: CensusRate) -> Self {
-        Self { config, records: Ledger::default(), sent: None, due: None, serial: 0 }
+        Self { config, records: Ledger::default(), sent: None, changed: None, serial: 0 }
     }
 
     /// Whether there is one.
@@ -109,16 +109,19 @@ impl Census {
 
     /// This peer's neighbours have changed.
     pub fn neighbours_changed(&mut self, now: Instant, rng: &mut Rng) {
-        if self.is_on() && self.due.is_none() {
-            let pause = self.pause();
-            self.due = Some(now + rng.duration(pause / 2, pause));
+        if self.is_on() && self.changed.is_none() {
+            let part = u32::try_from(rng.below(500)).unwrap_or(0) + 500;
+            self.changed = Some((now, part));
         }
     }
 
-    /// When this peer sends its next record. `has_counted`: whether its counters have changed since the last.
+    /// When this peer sends its next record, as far as is known now: in a crowd of newcomers the pause grows.
+    /// `has_counted`: whether its counters have changed since the last.
     pub fn next_due(&self, has_counted: bool) -> Option<Instant> {
-        let counters = self.sent.filter(|_| has_counted).map(|sent| sent + self.pause().saturating_mul(COUNTERS_WAIT));
-        [self.due, counters].into_iter().flatten().min()
+        let pause = self.pause();
+        let neighbours = self.changed.map(|(at, part)| at + pause.saturating_mul(part) / 1000);
+        let counters = self.sent.filter(|_| has_counted).map(|sent| sent + pause.saturating_mul(COUNTERS_WAIT));
+        [neighbours, counters].into_iter().flatten().min()
     }
 
     /// P of the module's description.
@@ -130,7 +133,7 @@ impl Census {
 
     /// The number of the record that is sent now.
     pub fn next_serial(&mut self, now: Instant) -> u64 {
-        (self.sent, self.due) = (Some(now), None);
+        (self.sent, self.changed) = (Some(now), None);
         self.serial += 1;
         self.serial
     }
