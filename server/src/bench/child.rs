@@ -80,8 +80,8 @@ impl Child {
                 System::Tree => Node::Tree(tree::Node::start(listener, noted, traffic.clone(), tasks)),
                 System::Grapevine => {
                     let kept = overlay::kept(charge.files, charge.payload)?;
-                    let (traffic, pool) = (traffic.clone(), pool.clone());
-                    Node::Overlay(Box::new(overlay::Node::new(listener, kept, noted, traffic, pool, tasks)))
+                    let shared = (traffic.clone(), pool.clone());
+                    Node::Overlay(Box::new(overlay::Node::new(listener, kept, noted, shared, tasks)))
                 }
             });
         }

@@ -94,8 +94,7 @@ impl Node {
         listener: TcpListener,
         kept: Catalogue,
         marks: Arc<Marks>,
-        traffic: Arc<Traffic>,
-        pool: Option<Pool>,
+        (traffic, pool): (Arc<Traffic>, Option<Pool>),
         tasks: &Tasks,
     ) -> Self {
         let seen = Mutex::new(Status { neighbours: 0, files: 0, ..Status::none() });

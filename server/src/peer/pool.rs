@@ -46,10 +46,14 @@ impl Pool {
                 PeerMessage::Broadcast { payload: Payload::Update(update), .. } => share_update(updates, update),
                 PeerMessage::Broadcast { payload: Payload::Record(record), .. } => share_record(records, record),
                 PeerMessage::State { entries, .. } => {
-                    entries.iter_mut().for_each(|update| share_update(updates, update));
+                    for update in entries {
+                        share_update(updates, update);
+                    }
                 }
                 PeerMessage::Records { entries, .. } => {
-                    entries.iter_mut().for_each(|record| share_record(records, record));
+                    for record in entries {
+                        share_record(records, record);
+                    }
                 }
                 _ => {}
             }
