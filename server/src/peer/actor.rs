@@ -168,8 +168,11 @@ impl Actor {
                 Next::Conn(event) => self.take_turn(event),
                 Next::Stored(ticket) => self.feed(Input::Stored { ticket }),
                 Next::Wake => self.feed(Input::Wake),
-                Next::Command(Some(Command::Publish(update))) => self.feed(Input::Publish { update: *update }),
-                Next::Command(Some(Command::Leave)) => return self.leave().await,
+                Next::Command(Some(command)) => {
+                    if self.obey(command, &mut commands) {
+                        return self.leave().await;
+                    }
+                }
                 Next::Command(None) | Next::Killed => return self.observer.stopped(self.place, PeerState::Killed),
             }
         }
@@ -216,6 +219,17 @@ impl Actor {
                 }
             },
         }
+    }
+
+    /// Publishes, and what else is to be published already. Says whether the peer is to leave.
+    fn obey(&mut self, command: Command, commands: &mut mpsc::Receiver<Command>) -> bool {
+        let (mut command, mut handled) = (Some(command), 0);
+        while let Some(Command::Publish(update)) = command {
+            self.feed(Input::Publish { update: *update });
+            handled += 1;
+            command = if handled < TURN_MESSAGES { commands.try_recv().ok() } else { None };
+        }
+        command.is_some()
     }
 
     /// Handles an event, and others that have come already.
