@@ -3,7 +3,7 @@
 //!
 //! A peer sends a record half to a whole pause P after its neighbours have changed, by chance, so that of many that change
 //! at once each has its turn. With n known peers P is n * `per_peer` of [`CensusRate`], and `per_peer` itself grows with
-//! n up to a limit: few are quick, and however many there are, no more than some records in a minute arrive at a peer.
+//! n up to a limit: few are quick, and however many there are, no more than some records in a second arrive at a peer.
 //! When only the count of changes it applied has changed, it sends one at most once in 100 P; and none while nothing
 //! happens at all.
 
