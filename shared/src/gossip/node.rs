@@ -225,6 +225,10 @@ impl Node {
     fn tick(&mut self, now: Instant) {
         if now >= self.check_at {
             self.check_links(now);
+            // Somebody who was given up just now may have been the partner: then another is, and has a deadline.
+            if now >= self.check_at {
+                self.check_links(now);
+            }
         }
         if now >= self.seek_at {
             self.seek(now);

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use shared::gossip::config::{Config, Limits, Liveness};
-use shared::gossip::io::Input;
+use shared::gossip::io::{Input, LinkId};
 use shared::gossip::node::Node;
 use shared::wire::peer::{Fingerprint, Hello, Partner, PeerMessage, Wish};
 
@@ -54,7 +54,7 @@ fn a_link_whose_hello_is_never_followed_by_a_welcome_is_closed_in_time() {
     let mut stage = Stage::new(Config::default());
     stage.feed(Input::Contact { addr: addr(5) });
     assert_eq!(stage.dials, [addr(5)]);
-    let link = shared::gossip::io::LinkId(1 << 40);
+    let link = LinkId(1 << 40);
     stage.feed(Input::LinkUp { link, remote: addr(5), dialled: Some(addr(5)) });
     stage.say(link, PeerMessage::Hello(hello(5, Wish::Answer)));
     stage.pass(Liveness::default().hello + Duration::from_millis(1));
@@ -150,4 +150,19 @@ fn one_peer_has_one_link_however_often_it_dials() {
     }
     assert_eq!(Node::neighbours(&stage.node).filter(|other| *other == peer(5)).count(), 1);
     stage.check_it_still_works();
+}
+
+#[test]
+fn neighbours_that_fall_silent_together_leave_nothing_to_do_at_once() {
+    let mut stage = Stage::new(Config::default());
+    for number in 5..8 {
+        stage.neighbour(number);
+    }
+    for _ in 0..1000 {
+        stage.now = stage.node.next_wake();
+        stage.node.handle(stage.now, Input::Wake);
+        while stage.node.poll_output().is_some() {}
+        assert!(stage.node.next_wake() > stage.now, "it would be woken again at once");
+    }
+    assert_eq!(stage.node.neighbours().count(), 0);
 }
