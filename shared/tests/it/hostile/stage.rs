@@ -223,7 +223,7 @@ impl Stage {
         assert!(self.node.catalogue().of_file(&name).is_some(), "honest news is lost");
         let (nonce, catalogue) = (77, self.node.catalogue().total());
         let answers = self.say(link, PeerMessage::Ping { nonce, catalogue, partner: Partner::Another });
-        let is_pong = |message: &PeerMessage| matches!(message, PeerMessage::Pong { nonce: 77, .. });
+        let is_pong = |message: &PeerMessage| matches!(message, PeerMessage::Pong { nonce: 77, catalogue: told, .. } if *told == catalogue);
         assert!(sent(&answers).any(|(to, message)| to == [link] && is_pong(message)), "no answer: {answers:?}");
     }
 }
