@@ -1,6 +1,5 @@
-//! Hosts, links and the queue: the second driver of [`Node`], after the server's.
-//!
-//! Long because all of it works on one state, and each part is a few lines.
+//! Hosts and the queue: the second driver of [`Node`], after the server's. What a scenario does to the
+//! hosts is in [`actions`], what goes over links in [`links`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -8,28 +7,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::gossip::io::{Input, LinkId, NodeEvent, Output, Ticket};
-use crate::gossip::node::{Identity, Node};
+use crate::gossip::node::Node;
 use crate::ids::{FileId, Version};
 use crate::rng::Rng;
 use crate::sim::check::{self, Violation};
-use crate::sim::host::{Host, Life, addr as addr_of, host_at, peer_id};
-use crate::sim::network::{Wire, Wires};
+use crate::sim::host::{Host, Life, host_at};
+use crate::sim::network::Wires;
 use crate::sim::queue::Queue;
 use crate::sim::report::{Report, Tally};
 use crate::sim::scenario::{Action, Scenario};
-use crate::stamp::Stamp;
 use crate::time::Instant;
-use crate::wire::frame::{self, Decoder};
-use crate::wire::lines::{self, Line};
-use crate::wire::peer::PeerMessage;
+use crate::wire::frame::Decoder;
 use crate::wire::update::FileUpdate;
+
+mod actions;
+mod links;
 
 /// How long a dial to a host that doesn't run takes to fail.
 const DIAL_FAILS_AFTER: Duration = Duration::from_millis(5);
 /// How long a dial takes to fail when nothing at all comes back, as the server's driver has it.
 const DIAL_LIMIT: Duration = Duration::from_secs(2);
-/// Wall time when a run begins, in milliseconds since 1970: far enough from 0 that nothing saturates.
-const BEGAN_MS: u64 = 1_700_000_000_000;
 
 #[derive(Debug)]
 enum Happening {
@@ -163,218 +160,6 @@ impl World {
             return None;
         }
         Some(happening)
-    }
-
-    // --- what is done to hosts ----------------------------------------------------------------------------------
-
-    fn act(&mut self, action: Action) -> Result<(), Violation> {
-        match action {
-            Action::Start(host, contact) => self.start(host, contact)?,
-            Action::Kill(host) => self.stop(host),
-            Action::Leave(host) => {
-                if let Some(life) = self.life(host).filter(|life| !self.is_paused(life.host)) {
-                    self.feed(life, Input::Leave)?;
-                }
-                self.stop(host);
-            }
-            Action::Side(host, side) => {
-                if let Some(host) = self.hosts.get_mut(host) {
-                    host.side = side;
-                }
-            }
-            Action::Pause(host, paused) => self.pause(host, paused),
-            Action::Publish(host, file) => self.publish(host, file)?,
-        }
-        Ok(())
-    }
-
-    fn is_paused(&self, host: usize) -> bool {
-        self.hosts.get(host).is_some_and(|host| host.paused)
-    }
-
-    fn pause(&mut self, index: usize, paused: bool) {
-        if let Some(host) = self.hosts.get_mut(index) {
-            host.paused = paused;
-        }
-        if !paused {
-            for happening in self.waiting.remove(&index).unwrap_or_default() {
-                self.queue.push(self.now, happening);
-            }
-        }
-    }
-
-    fn start(&mut self, index: usize, contact: usize) -> Result<(), Violation> {
-        let (seed, now) = (self.rng.any(), self.now);
-        let config = self.scenario.config.clone();
-        let Some(host) = self.hosts.get_mut(index).filter(|host| host.node.is_none()) else { return Ok(()) };
-        host.starts += 1;
-        host.wake_at = None;
-        host.paused = false;
-        host.applied = host.disk.iter().map(|update| (update.file.clone(), update.version)).collect();
-        let began_ms = BEGAN_MS + now.as_micros() / 1000;
-        let me = Identity {
-            peer: peer_id(index),
-            listen: addr_of(index),
-            durable: true,
-            began_ms: BEGAN_MS.max(began_ms),
-            version: String::new(),
-        };
-        host.node = Some(Box::new(Node::new(me, config, host.disk.clone(), seed, now)));
-        let life = Life { host: index, start: host.starts };
-        if contact == index {
-            self.feed(life, Input::Wake)
-        } else {
-            self.feed(life, Input::Contact { addr: addr_of(contact) })
-        }
-    }
-
-    fn stop(&mut self, index: usize) {
-        let Some(life) = self.life(index) else { return };
-        self.waiting.remove(&index);
-        let mut links = BTreeSet::new();
-        if let Some(host) = self.hosts.get_mut(index) {
-            host.node = None;
-            host.uncommitted.clear();
-            host.paused = false;
-            links = std::mem::take(&mut host.links);
-        }
-        for link in links {
-            self.close(link, life);
-        }
-    }
-
-    fn publish(&mut self, index: usize, file: u32) -> Result<(), Violation> {
-        let Some(life) = self.life(index).filter(|life| !self.is_paused(life.host)) else { return Ok(()) };
-        let Ok(file) = format!("file-{file}").parse::<FileId>() else { return Ok(()) };
-        let node = self.hosts.get(index).and_then(|host| host.node.as_ref());
-        let known = node.and_then(|node| node.catalogue().of_file(&file)).map(|known| known.version);
-        let Some(version) = known.map_or(Some(Version::FIRST), Version::next) else { return Ok(()) };
-        let stamp = Stamp((BEGAN_MS << 16) + self.now.as_micros());
-        let update = FileUpdate::injected(file.clone(), version, stamp, peer_id(index));
-        self.published.entry((file, version)).or_default().push(update.clone());
-        self.tally.published(index, &update, self.now);
-        self.feed(life, Input::Publish { update })
-    }
-
-    // --- links --------------------------------------------------------------------------------------------------
-
-    fn are_apart(&self, a: usize, b: usize) -> bool {
-        let side = |host: usize| self.hosts.get(host).map(|host| host.side);
-        side(a) != side(b)
-    }
-
-    fn dialled(&mut self, from: Life, addr: SocketAddr) -> Result<(), Violation> {
-        if self.life(from.host) != Some(from) {
-            return Ok(());
-        }
-        let to = host_at(addr);
-        let Some(other) = self.life(to).filter(|_| !self.are_apart(from.host, to)) else {
-            return self.feed(from, Input::DialFailed { addr });
-        };
-        let link = self.wires.open(Wire::new([from, other], &self.scenario.network, &mut self.rng, self.now));
-        for end in [from, other] {
-            if let Some(host) = self.hosts.get_mut(end.host) {
-                host.links.insert(link);
-            }
-        }
-        // A stopped process's kernel accepts for it.
-        let up = Input::LinkUp { link, remote: addr_of(from.host), dialled: None };
-        if !self.is_paused(other.host) {
-            self.feed(other, up)?;
-        }
-        self.feed(from, Input::LinkUp { link, remote: addr, dialled: Some(addr) })
-    }
-
-    fn send(&mut self, from: Life, to: &[LinkId], message: &PeerMessage) {
-        let Ok(frame) = frame::encode(message) else { return };
-        let in_place = matches!(message, PeerMessage::Hello(_) | PeerMessage::Goodbye { .. });
-        self.send_bytes(from, to, &frame.into(), (message.kind(), in_place));
-    }
-
-    fn send_lines(&mut self, from: Life, to: &[LinkId], lines: &[Line]) {
-        for line in lines {
-            let Ok(bytes) = lines::encode(line) else { return };
-            self.send_bytes(from, to, &bytes.into(), ("line", true));
-        }
-    }
-
-    fn send_bytes(&mut self, from: Life, to: &[LinkId], frame: &Arc<[u8]>, (kind, in_place): (&'static str, bool)) {
-        for link in to {
-            let Some(wire) = self.wires.get_mut(*link) else { continue };
-            let Some(end) = wire.far_end(from) else { continue };
-            let Some(life) = wire.ends.get(end).copied() else { continue };
-            self.tally.sent(kind, frame.len(), self.now);
-            let side = |host: usize| self.hosts.get(host).map(|host| host.side);
-            if side(from.host) != side(life.host) {
-                continue;
-            }
-            let network = &self.scenario.network;
-            for at in wire.arrivals(end, (frame.len(), in_place), network, &mut self.rng, self.now) {
-                self.queue.push(at, Happening::Arrives { link: *link, to: life, frame: frame.clone() });
-            }
-        }
-    }
-
-    fn arrives(&mut self, link: LinkId, to: Life, bytes: &[u8]) -> Result<(), Violation> {
-        let Some(wire) = self.wires.get(link) else { return Ok(()) };
-        let Some(far_end) = wire.far_end(to) else { return Ok(()) };
-        let Some(from) = wire.ends.get(far_end).copied() else { return Ok(()) };
-        if self.are_apart(from.host, to.host) {
-            return Ok(());
-        }
-        let is_open = wire.ends.into_iter().zip(wire.open).any(|(end, open)| end == to && open);
-        if !is_open {
-            // What a socket that is gone answers, behind what was said before it was closed.
-            let at = wire.end_arrives(far_end, self.now);
-            self.queue.push(at, Happening::Closed { link, to: from });
-            return Ok(());
-        }
-        for part in [&self.now.as_micros().to_be_bytes()[..], &link.0.to_be_bytes(), bytes] {
-            self.trace.update(part);
-        }
-        if bytes.first() == Some(&lines::OPENING) {
-            let mut decoder = lines::Decoder::default();
-            decoder.push(bytes);
-            let lines = decoder.next_line().ok().flatten().into_iter().collect();
-            return self.feed(to, Input::Lines { link, lines });
-        }
-        self.decoder.push(bytes);
-        match self.decoder.next_message() {
-            Ok(Some(message)) => self.feed(to, Input::Messages { link, messages: vec![message] }),
-            Ok(None) | Err(_) => Ok(()),
-        }
-    }
-
-    /// One side closes a link; the other hears of it if packets get there.
-    fn close(&mut self, link: LinkId, by: Life) {
-        if let Some(host) = self.hosts.get_mut(by.host) {
-            host.links.remove(&link);
-        }
-        let Some(wire) = self.wires.get_mut(link) else { return };
-        for (end, open) in wire.ends.into_iter().zip(&mut wire.open) {
-            *open &= end != by;
-        }
-        if wire.open == [false; 2] {
-            self.wires.close(link);
-            return;
-        }
-        let Some(end) = wire.far_end(by) else { return };
-        let (Some(to), at) = (wire.ends.get(end).copied(), wire.end_arrives(end, self.now)) else { return };
-        if !self.are_apart(by.host, to.host) {
-            self.queue.push(at, Happening::Closed { link, to });
-        }
-    }
-
-    fn closed(&mut self, link: LinkId, to: Life) -> Result<(), Violation> {
-        let open = self
-            .wires
-            .get(link)
-            .is_some_and(|wire| wire.ends.into_iter().zip(wire.open).any(|(end, open)| end == to && open));
-        if !open {
-            return Ok(());
-        }
-        self.close(link, to);
-        self.feed(to, Input::LinkDown { link, reason: "closed by the other side".to_owned() })
     }
 
     // --- nodes --------------------------------------------------------------------------------------------------
