@@ -45,8 +45,8 @@ const ACCEPT_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// What a peer can be told.
 #[derive(Debug)]
 pub enum Command {
-    /// Publish a change. Boxed, since a queue has room for many commands from the start.
-    Publish(Box<FileUpdate>),
+    /// Publish a change.
+    Publish(Arc<FileUpdate>),
     /// Say goodbye and stop.
     Leave,
 }
@@ -189,7 +189,7 @@ impl Actor {
         for (file, version) in std::mem::take(&mut self.config.inject) {
             if self.node.catalogue().of_file(&file).is_none_or(|known| known.version < version) {
                 let update = FileUpdate::injected(file, version, clock.tick(wall::now_ms()), self.place.peer);
-                self.feed(Input::Publish { update });
+                self.feed(Input::Publish { update: update.into() });
             }
         }
     }
@@ -225,7 +225,7 @@ impl Actor {
     fn obey(&mut self, command: Command, commands: &mut mpsc::Receiver<Command>) -> bool {
         let (mut command, mut handled) = (Some(command), 0);
         while let Some(Command::Publish(update)) = command {
-            self.feed(Input::Publish { update: *update });
+            self.feed(Input::Publish { update });
             handled += 1;
             command = if handled < TURN_MESSAGES { commands.try_recv().ok() } else { None };
         }

@@ -76,7 +76,7 @@ pub enum Input {
     /// A change was made here.
     Publish {
         /// The change.
-        update: FileUpdate,
+        update: Arc<FileUpdate>,
     },
     /// Every [`Output::Store`] up to this ticket is on disk.
     Stored {

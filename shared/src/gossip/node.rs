@@ -150,7 +150,7 @@ impl Node {
             Input::Recall { addrs } => self.recall(now, &addrs),
             Input::Contact { addr } => self.named(now, addr),
             Input::Publish { update } => {
-                let _told_as_an_event = self.publish(now, update.into());
+                let _told_as_an_event = self.publish(now, update);
             }
             Input::Stored { ticket } => self.on_disk(ticket),
             Input::Congested { link } => self.congested(link),

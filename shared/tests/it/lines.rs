@@ -167,7 +167,7 @@ fn an_original_is_told_what_is_known_and_then_what_changes() {
         ]
     );
     let update = FileUpdate::injected(file("f1"), Version(3), Stamp(9), PeerId([5; 32]));
-    let outputs = peer.feed(Input::Publish { update });
+    let outputs = peer.feed(Input::Publish { update: update.into() });
     assert_eq!(told(&outputs, DIALLED), [r#"{"type": "event", "file_id": "f1", "version": 3, "ts": 6}"#]);
     assert_eq!(told(&outputs, ACCEPTED), [""; 0], "an original doesn't read what it is told on a link that it dialled");
 }
