@@ -12,9 +12,10 @@ use crate::wire::peer::{MessageId, Source};
 /// The wait for an announced broadcast on a link whose round trip isn't measured yet: RFC 6298's first RTO is 1 s, for
 /// the whole Internet; a lost graft here costs a repetition only.
 pub const FIRST_WAIT: Duration = Duration::from_millis(100);
-/// The longest such wait. A round trip that was measured in a crowd of newcomers isn't measured anew while nothing is
-/// said on the link. RFC 6298's first RTO.
-pub const LONGEST_WAIT: Duration = Duration::from_secs(1);
+/// The longest that an answer is waited for, whatever was measured: what was in a crowd of newcomers isn't measured anew
+/// while nothing is said on the link. RFC 6298's first RTO.
+pub const LONGEST_ANSWER: Duration = Duration::from_secs(1);
+
 /// One link with a neighbour.
 #[derive(Debug)]
 pub struct Branch {

@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::gossip::anchor::{Anchor, Came};
-use crate::gossip::branch::{Branch, FIRST_WAIT, LONGEST_WAIT};
+use crate::gossip::branch::{Branch, FIRST_WAIT, LONGEST_ANSWER};
 use crate::gossip::config::Broadcast;
 use crate::gossip::io::LinkId;
 use crate::gossip::missing::Missing;
@@ -142,7 +142,7 @@ impl Tree {
     /// How long an answer usually takes on a link.
     pub fn measured(&mut self, link: LinkId, wait: Duration) {
         if let Some(branch) = self.branches.get_mut(&link) {
-            branch.wait = wait.min(LONGEST_WAIT);
+            branch.wait = wait.min(LONGEST_ANSWER);
         }
     }
 

@@ -72,9 +72,12 @@ impl Node {
     /// sides, so that most peers end in pairs and one question in each pause does for two (a stable matching: Gale and
     /// Shapley, 1962). Who finds all others in pairs is watched by one of these, since it says whom it has chosen.
     fn partner(&self) -> Option<LinkId> {
-        let distance = |peer: &PeerId| peer.0.iter().zip(self.me.peer.0).map(|(a, b)| a ^ b).collect::<Vec<u8>>();
-        let rank = |(id, peer, _): &(LinkId, PeerId, _)| (self.told_of_partner(*id), distance(peer));
-        self.links.neighbours().min_by_key(rank).map(|(id, _, _)| id)
+        let distance = |peer: PeerId| peer.0.into_iter().zip(self.me.peer.0).map(|(a, b)| a ^ b);
+        let nearest = self.links.neighbours().min_by(|(one, a, _), (other, b, _)| {
+            let told = self.told_of_partner(*one).cmp(&self.told_of_partner(*other));
+            told.then_with(|| distance(*a).cmp(distance(*b)))
+        });
+        nearest.map(|(id, _, _)| id)
     }
 
     fn told_of_partner(&self, id: LinkId) -> Partner {
