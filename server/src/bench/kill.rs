@@ -1,5 +1,6 @@
 //! Many processes are killed at once, while updates go on; then they come back.
 
+use std::slice;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -10,7 +11,7 @@ use crate::bench::BenchError;
 use crate::bench::family::Family;
 use crate::bench::kernel::now_ns;
 use crate::bench::orders::Stream;
-use crate::bench::phases::{LOST_AFTER, SETTLE, SLOW_MS, whole};
+use crate::bench::phases::{LOST_AFTER, SETTLE, whole};
 use crate::bench::report::{Latency, ns};
 
 /// Updates a second.
@@ -19,7 +20,7 @@ const RATE: usize = 5;
 const AROUND: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(10));
 
 /// Some of the processes are killed at once, each time others.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Kill {
     /// How often.
     pub runs: usize,
@@ -51,30 +52,26 @@ struct Once {
 }
 
 impl Kill {
-    pub(super) fn line(&self) -> String {
+    fn of(runs: &[Once]) -> Self {
+        let all = |of: fn(&Once) -> &[f64]| Latency::of(runs.iter().flat_map(of).copied().collect());
+        let worst = |of: fn(&Once) -> f64| runs.iter().map(of).fold(0.0, f64::max);
+        Self {
+            runs: runs.len(),
+            killed: runs.last().map_or(0, |once| once.killed),
+            lost: runs.iter().map(|once| once.lost).sum(),
+            before_ms: all(|once| &once.before),
+            last_delivery_ms: all(|once| &once.after),
+            slow_until_ms: worst(|once| once.slow_until_ms),
+            back_after_ms: worst(|once| once.back_after_ms),
+            lost_at_return: runs.iter().map(|once| once.lost_at_return).sum(),
+        }
+    }
+
+    pub(super) fn line(&self, name: &str) -> String {
         let (before, last) = (self.before_ms, self.last_delivery_ms);
         format!(
-            "kill            {} processes, {} times: {} lost; last delivery p50 {:.2} max {:.2} ms before, {:.2} {:.2} ms afterwards; slower than 100 ms until {:.0} ms; all back after {:.0} ms, {} lost",
+            "{name:15} {} processes: {} lost; last delivery p50 {:.2} max {:.2} ms before, {:.2} {:.2} ms afterwards; slower than 100 ms until {:.0} ms; all back after {:.0} ms, {} lost",
             self.killed,
-            self.runs,
-            self.lost,
-            before.p50,
-            before.max,
-            last.p50,
-            last.max,
-            self.slow_until_ms,
-            self.back_after_ms,
-            self.lost_at_return
-        )
-    }
-}
-
-impl Once {
-    fn line(&self, run: usize) -> String {
-        let (before, last) = (Latency::of(self.before.clone()), Latency::of(self.after.clone()));
-        format!(
-            "kill {:<10} {} lost; last delivery p50 {:.2} max {:.2} ms before, {:.2} {:.2} ms afterwards; slower than 100 ms until {:.0} ms; all back after {:.0} ms, {} lost",
-            run + 1,
             self.lost,
             before.p50,
             before.max,
@@ -93,26 +90,16 @@ pub(super) fn updates() -> usize {
 }
 
 pub(super) async fn run(family: &mut Family, say: &mut dyn FnMut(String)) -> Result<Kill, BenchError> {
-    let runs = family.order.runs;
-    let mut all = Kill { runs, ..Kill::default() };
-    let (mut before, mut after) = (Vec::new(), Vec::new());
-    for run in 0..runs {
+    let mut runs = Vec::new();
+    for run in 0..family.order.runs {
         let mut rng = Rng::from_seed(family.order.seed.wrapping_add(u64::try_from(run).unwrap_or(0)));
         let once = once(family, &mut rng).await?;
-        if runs > 1 {
-            say(once.line(run));
+        if family.order.runs > 1 {
+            say(Kill::of(slice::from_ref(&once)).line(&format!("kill {}", run + 1)));
         }
-        all.killed = once.killed;
-        all.lost += once.lost;
-        all.lost_at_return += once.lost_at_return;
-        all.slow_until_ms = all.slow_until_ms.max(once.slow_until_ms);
-        all.back_after_ms = all.back_after_ms.max(once.back_after_ms);
-        before.extend(once.before);
-        after.extend(once.after);
+        runs.push(once);
     }
-    all.before_ms = Latency::of(before);
-    all.last_delivery_ms = Latency::of(after);
-    Ok(all)
+    Ok(Kill::of(&runs))
 }
 
 /// Never the first: it publishes.
@@ -129,14 +116,13 @@ async fn once(family: &mut Family, rng: &mut Rng) -> Result<Once, BenchError> {
     family.published(0, 4 * AROUND.1).await?;
     let times = family.settle(first, count, LOST_AFTER).await?;
     let (before, after): (Vec<_>, Vec<_>) = times.last_deliveries(count).partition(|(at, _)| *at < killed_at);
-    let slow = after.iter().filter(|(_, ms)| *ms > SLOW_MS).map(|(at, _)| ns(at - killed_at)).fold(0.0, f64::max);
     let (back_after_ms, lost_at_return) = bring_back(family, &victims, first, count).await?;
     Ok(Once {
         killed: victims.len(),
         lost: times.missing(),
         before: before.into_iter().map(|(_, ms)| ms).collect(),
         after: after.into_iter().map(|(_, ms)| ms).collect(),
-        slow_until_ms: slow,
+        slow_until_ms: times.slow_until_ms(count, killed_at),
         back_after_ms,
         lost_at_return,
     })

@@ -25,7 +25,7 @@ use crate::shutdown::Tasks;
 use crate::wall;
 
 /// Bytes of an update whose name is empty.
-const BARE_BYTES: usize = 55;
+const BARE_BYTES: usize = 56;
 
 /// One peer.
 #[derive(Debug)]

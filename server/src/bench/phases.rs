@@ -8,7 +8,6 @@ use tokio::time::sleep;
 use crate::bench::family::Family;
 use crate::bench::orders::Stream;
 use crate::bench::report::Figures;
-use crate::bench::versions::Footprint;
 use crate::bench::{BenchError, busy, flow, kernel, kill, rejoin, split, stop, versions};
 use crate::cli::bench::{BenchGossip, Phase, System};
 
@@ -22,8 +21,6 @@ const FAULT_PROCESSES: usize = 3;
 pub(super) const LOST_AFTER: Duration = Duration::from_secs(10);
 /// The pause before and after a fault, so that no phase sees what the last one left.
 pub(super) const SETTLE: Duration = Duration::from_secs(5);
-/// An update that takes longer than this after a fault counts as slow.
-pub(super) const SLOW_MS: f64 = 100.0;
 
 /// How many updates all phases publish.
 pub(super) fn updates(order: &BenchGossip) -> usize {
@@ -53,7 +50,7 @@ pub(super) async fn run(
 ) -> Result<Figures, BenchError> {
     let joined_ms = family.join().await?.as_secs_f64() * 1000.0;
     sleep(if system == System::Grapevine { family.order.rest } else { Duration::ZERO }).await;
-    let mut figures = Figures { joined_ms, private_kib: Footprint::of(family).private_kib, ..Figures::default() };
+    let mut figures = Figures { joined_ms, private_kib: private_kib(family), ..Figures::default() };
     let mut warm = false;
     for phase in family.order.phases.clone() {
         if system == System::Tree && !phase.has_floor() {
@@ -81,7 +78,7 @@ async fn measure(
         Phase::Idle => {
             let idle = flow::idle(family).await?;
             say(format!(
-                "idle            {:.0} B/s and node, {:.0} millionths of a core; {} KiB private",
+                "idle            {:.0} B/s and node, {:.0} millionths of a core; {} KiB private a node",
                 idle.wire_bytes, idle.cpu_ppm, figures.private_kib
             ));
             figures.idle = Some(idle);
@@ -96,7 +93,7 @@ async fn measure(
         }
         Phase::Kill => {
             let kill = kill::run(family, say).await?;
-            say(kill.line());
+            say(kill.line("kill"));
             figures.lost += kill.lost + kill.lost_at_return;
             figures.kill = Some(kill);
         }
@@ -155,12 +152,18 @@ async fn streams(family: &mut Family, figures: &mut Figures, say: &mut dyn FnMut
     say(in_flight.line(&format!("{window} in flight")));
     let burst = flow::stream(family, Stream::quick(burst, 0)).await?;
     say(burst.line("burst"));
-    let private_kib_after = Footprint::of(family).private_kib;
-    say(format!("memory          {private_kib_after} KiB private a process, after all that"));
+    let private_kib_after = private_kib(family);
+    say(format!("memory          {private_kib_after} KiB private a node, after all that"));
     figures.lost += paced.lost + in_flight.lost + burst.lost;
     figures.private_kib_after = Some(private_kib_after);
     (figures.paced, figures.window, figures.burst) = (Some(paced), Some(in_flight), Some(burst));
     Ok(())
+}
+
+/// Memory that only one process has, for each of its nodes.
+fn private_kib(family: &Family) -> u64 {
+    let nodes = u64::try_from(family.alive().len()).unwrap_or(u64::MAX);
+    family.memory().map(|(_, memory)| memory.private).sum::<u64>() / nodes.max(1)
 }
 
 /// The machine's load, as a line.

@@ -26,7 +26,7 @@ pub struct Latency {
 pub struct Figures {
     /// Until everybody had a neighbour.
     pub joined_ms: f64,
-    /// KiB that only one process has, at the start.
+    /// KiB that only one process has, for each of its nodes, at the start.
     pub private_kib: u64,
     /// Nobody publishes.
     pub idle: Option<Idle>,
@@ -40,7 +40,7 @@ pub struct Figures {
     pub burst: Option<Flow>,
     /// At most some that haven't reached everybody.
     pub window: Option<Flow>,
-    /// KiB that only one process has, after these streams.
+    /// The same after these streams.
     pub private_kib_after: Option<u64>,
     /// One is stopped for a while.
     pub stop: Option<Stop>,

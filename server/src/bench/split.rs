@@ -19,7 +19,7 @@ use crate::bench::BenchError;
 use crate::bench::family::Family;
 use crate::bench::kernel::now_ns;
 use crate::bench::orders::Stream;
-use crate::bench::phases::{LOST_AFTER, SETTLE, SLOW_MS, whole};
+use crate::bench::phases::{LOST_AFTER, SETTLE, whole};
 use crate::bench::report::{Latency, ns};
 
 /// The group of the upper half's processes: `nogroup`.
@@ -115,14 +115,13 @@ pub(super) async fn run(family: &mut Family) -> Result<Split, BenchError> {
         }
     }
     let merged_at = arrivals.iter().copied().max().unwrap_or(mended_at);
-    let slow = times.last_deliveries(2 * count).filter(|(at, ms)| *at >= mended_at && *ms > SLOW_MS);
     Ok(Split {
         seconds: split.as_secs_f64(),
         lost: times.missing(),
         leaked: arrivals.iter().filter(|time| **time < mended_at).count(),
         meanwhile_ms: Latency::of(meanwhile),
         merged_after_ms: ns(merged_at.saturating_sub(mended_at)),
-        slow_until_ms: slow.map(|(at, _)| ns(at - mended_at)).fold(0.0, f64::max),
+        slow_until_ms: times.slow_until_ms(2 * count, mended_at),
     })
 }
 

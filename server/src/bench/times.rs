@@ -2,6 +2,9 @@
 
 use crate::bench::report::ns;
 
+/// An update that takes longer than this after a fault counts as slow.
+const SLOW_MS: f64 = 100.0;
+
 /// When some nodes got some updates, in nanoseconds; 0: never.
 #[derive(Debug)]
 pub(super) struct Times {
@@ -38,6 +41,12 @@ impl Times {
             let at = self.published_ns(update)?;
             Some((at, ns(self.last_delivery_ns(update, at)?)))
         })
+    }
+
+    /// From a fault until the last update was published that took longer than [`SLOW_MS`]; 0 if none did.
+    pub(super) fn slow_until_ms(&self, count: usize, fault_ns: u64) -> f64 {
+        let slow = self.last_deliveries(count).filter(|(at, ms)| *at >= fault_ns && *ms > SLOW_MS);
+        slow.map(|(at, _)| ns(at - fault_ns)).fold(0.0, f64::max)
     }
 
     /// When the last of them came; 0 if none did.
