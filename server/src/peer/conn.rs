@@ -10,13 +10,17 @@
 
 use std::cell::RefCell;
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use shared::gossip::io::LinkId;
+use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
@@ -347,13 +351,9 @@ impl Reader {
     async fn read(&mut self) -> ConnEvent {
         let link = self.link;
         loop {
-            if let Err(error) = self.input.readable().await {
-                return self.closed(&error);
-            }
-            match take(&self.input, &mut self.speech) {
+            match poll_fn(|context| take(&mut self.input, &mut self.speech, context)).await {
                 Ok(0) => return self.closed(&"closed by the other side"),
                 Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
                 Err(error) => return self.closed(&error),
             }
             let (mut said, failure) = self.speech.take();
@@ -375,11 +375,12 @@ thread_local! {
     static CHUNK: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
 }
 
-/// Moves what the socket has to its decoder.
-fn take(input: &OwnedReadHalf, speech: &mut Speech) -> io::Result<usize> {
+/// Moves what the socket has to its decoder. Says how much that was.
+fn take(input: &mut OwnedReadHalf, speech: &mut Speech, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
     CHUNK.with_borrow_mut(|chunk| {
-        let count = input.try_read(chunk)?;
-        speech.push(chunk.get(..count).unwrap_or_default());
-        Ok(count)
+        let mut buffer = ReadBuf::new(chunk);
+        ready!(Pin::new(input).poll_read(context, &mut buffer))?;
+        speech.push(buffer.filled());
+        Poll::Ready(Ok(buffer.filled().len()))
     })
 }
