@@ -66,7 +66,10 @@ pub fn run(command: Command) -> anyhow::Result<()> {
     }
     let mut runtime = match command {
         // Everything that a peer does is done by one task: handing it from thread to thread only costs.
-        Command::Peer(_) | Command::Bench(Bench::Child(_)) => tokio::runtime::Builder::new_current_thread(),
+        Command::Peer(_) => tokio::runtime::Builder::new_current_thread(),
+        Command::Bench(Bench::Child(ref child)) if child.to - child.from == 1 => {
+            tokio::runtime::Builder::new_current_thread()
+        }
         _ => tokio::runtime::Builder::new_multi_thread(),
     };
     let runtime = runtime.enable_all().build().context("can't start the runtime")?;

@@ -114,9 +114,8 @@ impl Marks {
     }
 
     fn note(&self, note: impl FnOnce(&mut Inner, u64)) {
-        let now_ns = now_ns();
         let mut inner = self.lock();
-        let before = inner.count;
+        let (now_ns, before) = (now_ns(), inner.count);
         note(&mut inner, now_ns);
         let write = inner.count / WRITE_EVERY > before / WRITE_EVERY || now_ns - inner.written_ns > MILLISECOND_NS;
         if write {
