@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use crate::gossip::branch::LONGEST_ANSWER;
 use crate::gossip::estimate::Estimate;
 use crate::gossip::io::LinkId;
 use crate::time::Instant;
@@ -13,9 +14,11 @@ use crate::wire::peer::{IdRange, MessageId, Source};
 const MAX_ASKED: u32 = 8;
 /// Neighbours that are remembered to have a missing range.
 const MAX_HOLDERS: usize = 8;
+/// The shortest wait for something that was announced. On a busy machine a process has its turn some tens of milliseconds
+/// late, and who is asked in vain sends all that is on its way once more.
+const SHORTEST_WAIT: Duration = Duration::from_millis(50);
 /// The longest wait for something that was announced, on a link whose answers take less. A guess.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
-
 /// All gaps, by source.
 #[derive(Debug)]
 pub struct Missing {
@@ -23,6 +26,8 @@ pub struct Missing {
     sources_max: usize,
     /// How long after its announcement a broadcast comes by itself.
     late: Estimate,
+    /// How late this node itself is.
+    slowness: Duration,
 }
 
 /// What is missing of one source.
@@ -34,6 +39,8 @@ pub struct Gap {
     timed: Option<(u64, Instant)>,
     /// When it is asked for.
     at: Instant,
+    /// That was put off since this node was held up.
+    put_off: bool,
     asked: u32,
     /// Who has it; the last is the one that was asked last.
     holders: VecDeque<LinkId>,
@@ -42,7 +49,7 @@ pub struct Gap {
 impl Missing {
     /// No gaps; of more sources than this they are left to the reconciliation.
     pub fn new(sources_max: usize) -> Self {
-        Self { gaps: BTreeMap::new(), sources_max, late: Estimate::default() }
+        Self { gaps: BTreeMap::new(), sources_max, late: Estimate::default(), slowness: Duration::ZERO }
     }
 
     /// When something is to be asked for.
@@ -50,9 +57,16 @@ impl Missing {
         self.gaps.values().map(|gap| gap.at).min()
     }
 
-    /// How long what a neighbour has announced may take to come by itself. `answer`: how long an answer takes there.
+    /// This node is so late for its own deadlines.
+    pub fn slowed(&mut self, slowness: Duration) {
+        self.slowness = slowness;
+    }
+
+    /// How long what a neighbour has announced may take to come by itself. `answer`: how long an answer takes there. Where
+    /// this node is late, so may be the neighbour that is about to push it (Lifeguard, section III-A, of accusations).
     pub fn patience(&self, answer: Duration) -> Duration {
-        answer.max(self.late.longest().unwrap_or_default().min(LONGEST_WAIT))
+        let usual = self.late.longest().unwrap_or_default().clamp(SHORTEST_WAIT, LONGEST_WAIT);
+        answer.max(usual) + self.slowness * 2
     }
 
     /// A neighbour has what this node hasn't; it is asked for after `wait`.
@@ -65,6 +79,7 @@ impl Missing {
             range,
             timed: None,
             at,
+            put_off: false,
             asked: 0,
             holders: VecDeque::new(),
         });
@@ -111,11 +126,21 @@ impl Missing {
 }
 
 impl Gap {
-    /// Begins at `first` now. Says whether it began earlier: then it is being filled, and nobody needs to be asked.
-    pub fn begins(&mut self, first: u64) -> bool {
-        let is_filling = first > self.range.first;
-        self.range.first = first;
-        is_filling
+    /// Begins at `first` now. Says whether it is to be looked at again before anybody is asked: since it began earlier, and
+    /// so is being filled; or since this node was held up, and hasn't read what came meanwhile.
+    pub fn may_wait(&mut self, first: u64, now: Instant) -> bool {
+        if first > self.range.first {
+            (self.range.first, self.asked, self.put_off) = (first, 0, false);
+            return true;
+        }
+        let is_late = now - self.at > SHORTEST_WAIT;
+        !std::mem::replace(&mut self.put_off, is_late) && is_late
+    }
+
+    /// How long after it was asked for somebody else is asked, who has to send all of it, too: twice as long each time.
+    pub fn backed_off(&self, wait: Duration) -> Duration {
+        let doubled = wait.saturating_mul(1_u32.checked_shl(self.asked.saturating_sub(1)).unwrap_or(u32::MAX));
+        doubled.min(LONGEST_ANSWER)
     }
 
     /// Who would be asked next.

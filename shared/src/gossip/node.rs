@@ -241,7 +241,7 @@ impl Node {
         }
         self.tell_of_myself(now);
         self.tend_originals(now);
-        self.tree.tick(now, &mut self.rng);
+        self.tree.tick(now, self.health.slowness(now), &mut self.rng);
     }
 
     // --- links ------------------------------------------------------------------------------------------------

@@ -85,6 +85,25 @@ impl Streams {
         missing
     }
 
+    /// How many of a range have come, or were given up.
+    pub fn received(&self, range: IdRange) -> u64 {
+        let IdRange { source, first, last } = range;
+        let Some(stream) = self.known.get(&source) else { return 0 };
+        let count =
+            |from: u64, to: u64| to.min(last).checked_sub(from.max(first)).map_or(0, |more| more.saturating_add(1));
+        let beyond: u64 =
+            stream.ahead.iter().flat_map(|ahead| ahead.range(..=last)).map(|(from, to)| count(*from, *to)).sum();
+        count(first, stream.all_to).saturating_add(beyond)
+    }
+
+    /// Extends a range at whose end nothing has come yet to all that will follow.
+    pub fn open(&self, range: &mut IdRange) {
+        let newest = self.known.get(&range.source).map_or(0, Stream::newest);
+        if newest < range.last {
+            range.last = u64::MAX;
+        }
+    }
+
     /// What is missing before a broadcast that has come.
     pub fn gap_before(&self, id: MessageId) -> Option<IdRange> {
         let stream = self.known.get(&id.source)?;
@@ -106,6 +125,10 @@ impl Streams {
 }
 
 impl Stream {
+    fn newest(&self) -> u64 {
+        self.ahead.as_ref().and_then(|ahead| ahead.values().next_back().copied()).unwrap_or(self.all_to)
+    }
+
     fn take(&mut self, seq: u64, gaps_max: usize) -> bool {
         if seq <= self.all_to {
             return false;
@@ -170,6 +193,11 @@ mod tests {
                     .into_iter().flat_map(|range| range.first..=range.last).collect();
                 let expected: Vec<u64> = (1..=64).filter(|seq| !seen.contains(seq)).collect();
                 prop_assert_eq!(missing, expected);
+                let few = IdRange { source: SOURCE, first: 20, last: 40 };
+                prop_assert_eq!(streams.received(few), u64::try_from(seen.range(20..=40).count()).unwrap());
+                let mut open = few;
+                streams.open(&mut open);
+                prop_assert_eq!(open.last, if seen.range(40..).next().is_some() { 40 } else { u64::MAX });
             }
         }
 

@@ -236,30 +236,24 @@ impl Tree {
         }
     }
 
-    /// A neighbour wants to be pushed to, beginning with some broadcasts. Says whether all of them are still here; the
-    /// others must be reconciled.
+    /// A neighbour wants to be pushed to, beginning with some broadcasts. Says whether all of them that have come are still
+    /// here; the others must be reconciled.
     pub fn grafted(&mut self, link: LinkId, wanted: &[IdRange], now: Instant) -> bool {
         let Some(branch) = self.branches.get_mut(&link) else { return true };
         branch.eager = true;
         // What came before the graft is pushed to nobody there any more: the neighbour learns of it at once.
         branch.announce_at = branch.announce_at.map(|at| at.min(now));
-        let mut complete = true;
-        // Ranges that overlap are nobody's honest wish.
-        let mut left = self.config.kept.0;
-        for range in wanted {
-            let mut sent = 0;
-            for (id, pushed) in self.recent.of_range(*range).take(left) {
-                let Pushed { hops, payload } = pushed.clone();
-                self.said.push_back((vec![link], PeerMessage::Broadcast { id, hops, payload }));
-                sent += 1;
-                left -= 1;
-            }
-            complete &= sent == range.last.saturating_sub(range.first).saturating_add(1);
+        let mut sent = 0;
+        for (id, Pushed { hops, payload }) in self.recent.of_ranges(wanted) {
+            let message = PeerMessage::Broadcast { id, hops: *hops, payload: payload.clone() };
+            self.said.push_back((vec![link], message));
+            sent += 1;
         }
+        let came = wanted.iter().map(|range| self.streams.received(*range)).fold(0, u64::saturating_add);
         if !wanted.is_empty() {
             self.unsettle(link);
         }
-        complete
+        sent == came
     }
 
     /// A neighbour has some broadcasts.
@@ -302,8 +296,9 @@ impl Tree {
         self.missing.add(range, holder, wait, now);
     }
 
-    /// Does what is due.
-    pub fn tick(&mut self, now: Instant, rng: &mut Rng) {
+    /// Does what is due. `slowness`: how late this node is for its own deadlines.
+    pub fn tick(&mut self, now: Instant, slowness: Duration, rng: &mut Rng) {
+        self.missing.slowed(slowness);
         self.recent.forget_the_old(now);
         self.announce(now);
         self.graft(now);
@@ -333,9 +328,9 @@ impl Tree {
 
     fn graft(&mut self, now: Instant) {
         for mut gap in self.missing.due(now) {
-            let rest = self.streams.missing(gap.range);
-            let Some(first) = rest.first().map(|range| range.first) else { continue };
-            if gap.begins(first) {
+            let mut wanted = self.streams.missing(gap.range);
+            let Some(first) = wanted.first().map(|range| range.first) else { continue };
+            if gap.may_wait(first, now) {
                 let holder = gap.holder().and_then(|link| self.branches.get(&link));
                 let patience = self.missing.patience(holder.map_or(FIRST_WAIT, |branch| branch.wait));
                 self.missing.put_back(gap, now + patience);
@@ -348,8 +343,13 @@ impl Tree {
             let Some(branch) = self.branches.get_mut(&holder) else { continue };
             branch.eager = true;
             branch.settled = 0;
-            self.missing.put_back(gap, now + branch.wait * 2);
-            self.said.push_back((vec![holder], PeerMessage::Graft(rest.into_iter().take(MAX_RANGES).collect())));
+            let again_after = gap.backed_off(self.missing.patience(branch.wait * 2));
+            self.missing.put_back(gap, now + again_after);
+            if let Some(end) = wanted.last_mut() {
+                self.streams.open(end);
+            }
+            wanted.truncate(MAX_RANGES);
+            self.said.push_back((vec![holder], PeerMessage::Graft(wanted)));
         }
     }
 }

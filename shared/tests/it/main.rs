@@ -3,6 +3,7 @@
 
 mod convergence;
 mod corpus;
+mod grafts;
 mod hostile;
 mod lines;
 mod overlay;
