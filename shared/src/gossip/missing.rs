@@ -19,6 +19,7 @@ const MAX_HOLDERS: usize = 8;
 const SHORTEST_WAIT: Duration = Duration::from_millis(50);
 /// The longest wait for something that was announced, on a link whose answers take less. A guess.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
+
 /// All gaps, by source.
 #[derive(Debug)]
 pub struct Missing {
@@ -106,9 +107,10 @@ impl Missing {
         }
     }
 
-    /// A neighbour is gone: what it would have been asked for next is asked of others at once.
+    /// A neighbour is gone: what it was asked for last, or would have been next, is asked of others at once.
     pub fn gone(&mut self, link: LinkId, now: Instant) {
-        for gap in self.gaps.values_mut().filter(|gap| gap.holders.front() == Some(&link)) {
+        let counted_on = |gap: &&mut Gap| [gap.holders.front(), gap.holders.back()].contains(&Some(&link));
+        for gap in self.gaps.values_mut().filter(counted_on) {
             gap.at = now;
         }
     }

@@ -130,6 +130,18 @@ fn who_is_asked_next_is_asked_later_each_time() {
 }
 
 #[test]
+fn when_who_was_asked_is_gone_another_is_asked_at_once() {
+    let mut node = Branching::new();
+    for link in LAZY {
+        node.announced(link, 2, 5);
+    }
+    let asked = node.asks(STEP, Duration::from_millis(50), Duration::ZERO);
+    assert_eq!(asked, [(LAZY[0], 2, u64::MAX, 50)]);
+    node.tree.unlinked(LAZY[0], node.now);
+    assert_eq!(node.asks(STEP, STEP, Duration::ZERO), [(LAZY[1], 2, u64::MAX, 1)]);
+}
+
+#[test]
 fn what_begins_to_come_is_waited_for() {
     let mut node = Branching::new();
     node.announced(LAZY[0], 2, 500);
