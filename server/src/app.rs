@@ -67,7 +67,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
     let mut runtime = match command {
         // Everything that a peer does is done by one task: handing it from thread to thread only costs.
         Command::Peer(_) => tokio::runtime::Builder::new_current_thread(),
-        Command::Bench(Bench::Child(ref child)) if child.to - child.from == 1 => {
+        Command::Bench(Bench::Child(ref child)) if !child.has_several() => {
             tokio::runtime::Builder::new_current_thread()
         }
         _ => tokio::runtime::Builder::new_multi_thread(),

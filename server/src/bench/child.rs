@@ -68,7 +68,7 @@ impl Child {
     async fn start(charge: BenchChild, tasks: &Tasks) -> Result<(Self, Vec<SocketAddr>), BenchError> {
         let progress = Arc::new(Progress::open(&charge.progress, charge.nodes)?);
         let traffic = Arc::new(Traffic::default());
-        let pool = (charge.to - charge.from > 1).then(Pool::default);
+        let pool = charge.has_several().then(Pool::default);
         let (mut nodes, mut marks, mut addrs) = (Vec::new(), Vec::new(), Vec::new());
         let mut ports = charge.ports.iter().copied();
         for node in charge.from..charge.to {

@@ -169,6 +169,13 @@ pub struct BenchChild {
     pub progress: PathBuf,
 }
 
+impl BenchChild {
+    /// Whether it runs more than one node.
+    pub fn has_several(&self) -> bool {
+        self.to.saturating_sub(self.from) > 1
+    }
+}
+
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|error| format!("{error}"))?;
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
