@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::gossip::branch::LONGEST_ANSWER;
 use crate::gossip::estimate::Estimate;
 use crate::gossip::io::LinkId;
+use crate::gossip::pulse::PUNCTUAL;
 use crate::time::Instant;
 use crate::wire::peer::{IdRange, MessageId, Source};
 
@@ -14,9 +15,9 @@ use crate::wire::peer::{IdRange, MessageId, Source};
 const MAX_ASKED: u32 = 8;
 /// Neighbours that are remembered to have a missing range.
 const MAX_HOLDERS: usize = 8;
-/// The shortest wait for something that was announced. On a busy machine a process has its turn some tens of milliseconds
-/// late, and who is asked in vain sends all that is on its way once more.
-const SHORTEST_WAIT: Duration = Duration::from_millis(50);
+/// The shortest wait for something that was announced: so late may be whoever is about to push it, and who is asked in
+/// vain sends all that is on its way once more.
+const SHORTEST_WAIT: Duration = PUNCTUAL;
 /// The longest wait for something that was announced, on a link whose answers take less. A guess.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
 
@@ -135,8 +136,8 @@ impl Gap {
             (self.range.first, self.asked, self.put_off) = (first, 0, false);
             return true;
         }
-        let is_late = now - self.at > SHORTEST_WAIT;
-        !std::mem::replace(&mut self.put_off, is_late) && is_late
+        let was_put_off = std::mem::replace(&mut self.put_off, now - self.at > PUNCTUAL);
+        self.put_off && !was_put_off
     }
 
     /// How long after it was asked for somebody else is asked, who has to send all of it, too: twice as long each time.

@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use crate::gossip::book::Book;
 use crate::gossip::catalogue::Catalogue;
@@ -12,7 +11,7 @@ use crate::gossip::config::Config;
 use crate::gossip::io::{Input, LinkId, NodeEvent, Output, Ticket};
 use crate::gossip::links::{Links, Role};
 use crate::gossip::originals::Originals;
-use crate::gossip::pulse::LocalHealth;
+use crate::gossip::pulse::{LocalHealth, PUNCTUAL};
 use crate::gossip::recent::Pushed;
 use crate::gossip::reconcile::Fetch;
 use crate::gossip::tree::Tree;
@@ -34,8 +33,6 @@ const SOURCE_BITS: u32 = 56;
 /// Outputs that the messages that came at once may bring before the rest of them is refused: twice what the largest
 /// graft is answered with.
 const MAX_OUTPUTS: usize = 16_384;
-/// A delay that doesn't count: timers of drivers are no finer than some milliseconds.
-const PUNCTUAL: Duration = Duration::from_millis(50);
 
 /// Who a node is and what it starts with.
 #[derive(Debug)]

@@ -124,6 +124,10 @@ impl Pulse {
     }
 }
 
+/// A delay that doesn't count: timers of drivers are no finer than some milliseconds, and on a busy machine a process has
+/// its turn some tens of them late.
+pub const PUNCTUAL: Duration = Duration::from_millis(50);
+
 /// How late this node is for its own deadlines: the largest delay of late, halved every second.
 #[derive(Debug, Clone, Default)]
 pub struct LocalHealth {

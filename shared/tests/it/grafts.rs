@@ -115,6 +115,9 @@ fn a_graft_is_answered_with_all_that_came_until_it_is_heard() {
     node.comes(13);
     let with_a_hole = IdRange { first: 9, ..open };
     assert!(node.tree.grafted(LAZY[0], &[with_a_hole], node.now));
+
+    node.asks(Duration::from_secs(11), Duration::from_secs(11), Duration::ZERO);
+    assert!(!node.tree.grafted(LAZY[0], &[open], node.now), "what came and isn't kept any more must be reconciled");
 }
 
 #[test]
