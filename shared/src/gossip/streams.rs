@@ -9,6 +9,8 @@ use crate::wire::peer::{IdRange, MessageId, Source};
 /// Of a source that is first heard of by an announcement, so many of the last broadcasts are missed; its past before
 /// them, and before the first broadcast that came, is left to the reconciliation. A guess: what a link holds in flight.
 const MISSED_PAST: u64 = 64;
+/// Where there is no room for another source, one of so many is forgotten.
+const FORGOTTEN_AT_ONCE: usize = 4;
 
 /// All sources.
 #[derive(Debug)]
@@ -112,14 +114,16 @@ impl Streams {
         (range.first <= range.last).then_some(range)
     }
 
-    /// The one that has been silent the longest gives way where there are as many as there may be.
+    /// Where there are as many as there may be, those that have been silent the longest give way: some at once, so that
+    /// looking for them costs a made-up source no more than a known one.
     fn make_room(&mut self) {
         if self.known.len() < self.sources_max {
             return;
         }
-        let oldest = self.known.iter().min_by_key(|(_, stream)| stream.heard).map(|(source, _)| *source);
-        if let Some(oldest) = oldest {
-            self.known.remove(&oldest);
+        let mut by_age: Vec<_> = self.known.iter().map(|(source, stream)| (stream.heard, *source)).collect();
+        by_age.sort_unstable();
+        for (_, source) in by_age.iter().take((self.sources_max / FORGOTTEN_AT_ONCE).max(1)) {
+            self.known.remove(source);
         }
     }
 }
