@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::backoff::Backoff;
 use crate::gossip::config::Broadcast;
+use crate::gossip::pulse::PUNCTUAL;
 use crate::rng::Rng;
 use crate::time::Instant;
 use crate::wire::peer::{MessageId, Source};
@@ -21,9 +22,13 @@ pub const LONGEST_ANSWER: Duration = Duration::from_secs(1);
 pub struct Branch {
     /// It is one of the tree's: news is pushed here.
     pub eager: bool,
+    /// When it became one of the tree's in the place of others that push no more.
+    pub replaced: Instant,
+    /// It was asked to push in the place of another, and hasn't said yet what it passed on before it heard of that.
+    pub takes_over: bool,
     /// It takes nothing now.
     pub congested: bool,
-    /// When a prune was sent: what was pushed before it arrived is no offence.
+    /// When a prune was sent.
     pub pruned: Instant,
     /// What was received since the last announcement, and how many hops the last of it took.
     pub unannounced: BTreeMap<Source, (u64, u64, u16)>,
@@ -44,6 +49,8 @@ impl Default for Branch {
     fn default() -> Self {
         Self {
             eager: true,
+            replaced: Instant::START,
+            takes_over: false,
             congested: false,
             pruned: Instant::START,
             unannounced: BTreeMap::new(),
@@ -57,6 +64,29 @@ impl Default for Branch {
 }
 
 impl Branch {
+    /// It is none of the tree's any more.
+    pub fn grow_lazy(&mut self) {
+        (self.eager, self.takes_over) = (false, false);
+        self.settled = 0;
+    }
+
+    /// Whether a duplicate is a sign that the tree has a circle here: not while what was on its way when the tree changed
+    /// may still come.
+    pub fn is_superfluous(&self, now: Instant) -> bool {
+        let changed = if self.eager { self.replaced } else { self.pruned };
+        now - changed > self.in_flight()
+    }
+
+    /// Whether what is pushed here is so because the other side takes the link for one of the tree's.
+    pub fn is_pushed_on(&self, now: Instant) -> bool {
+        now - self.pruned > self.in_flight()
+    }
+
+    /// How long after the other side was told something there may come what it said before.
+    fn in_flight(&self) -> Duration {
+        self.wait.max(PUNCTUAL)
+    }
+
     /// Something came that is to be announced here. What comes at once makes it sooner: see [`Broadcast::announce_batch`].
     pub fn announce_later(&mut self, id: MessageId, hops: u16, config: &Broadcast, now: Instant, rng: &mut Rng) {
         let range = self.unannounced.entry(id.source).or_insert((id.seq, id.seq, hops));

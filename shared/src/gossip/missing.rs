@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::gossip::branch::LONGEST_ANSWER;
-use crate::gossip::estimate::Estimate;
+use crate::gossip::estimate::Lately;
 use crate::gossip::io::LinkId;
 use crate::gossip::pulse::PUNCTUAL;
 use crate::time::Instant;
@@ -26,8 +26,8 @@ const LONGEST_WAIT: Duration = Duration::from_millis(500);
 pub struct Missing {
     gaps: BTreeMap<Source, Gap>,
     sources_max: usize,
-    /// How long after its announcement a broadcast comes by itself.
-    late: Estimate,
+    /// How long after their announcement broadcasts come by themselves.
+    late: Lately,
     /// How late this node itself is.
     slowness: Duration,
 }
@@ -51,7 +51,7 @@ pub struct Gap {
 impl Missing {
     /// No gaps; of more sources than this they are left to the reconciliation.
     pub fn new(sources_max: usize) -> Self {
-        Self { gaps: BTreeMap::new(), sources_max, late: Estimate::default(), slowness: Duration::ZERO }
+        Self { gaps: BTreeMap::new(), sources_max, late: Lately::default(), slowness: Duration::ZERO }
     }
 
     /// When something is to be asked for.
@@ -66,8 +66,8 @@ impl Missing {
 
     /// How long what a neighbour has announced may take to come by itself. `answer`: how long an answer takes there. Where
     /// this node is late, so may be the neighbour that is about to push it (Lifeguard, section III-A, of accusations).
-    pub fn patience(&self, answer: Duration) -> Duration {
-        let usual = self.late.longest().unwrap_or_default().clamp(SHORTEST_WAIT, LONGEST_WAIT);
+    pub fn patience(&self, answer: Duration, now: Instant) -> Duration {
+        let usual = self.late.largest(now).clamp(SHORTEST_WAIT, LONGEST_WAIT);
         answer.max(usual) + self.slowness * 2
     }
 
@@ -104,14 +104,22 @@ impl Missing {
         if let Some((_, announced)) = gap.timed.take_if(|(seq, _)| *seq == id.seq)
             && !answered
         {
-            self.late.sample(now - announced);
+            self.late.sample(now - announced, now);
         }
     }
 
     /// A neighbour is gone: what it was asked for last, or would have been next, is asked of others at once.
     pub fn gone(&mut self, link: LinkId, now: Instant) {
-        let counted_on = |gap: &&mut Gap| [gap.holders.front(), gap.holders.back()].contains(&Some(&link));
-        for gap in self.gaps.values_mut().filter(counted_on) {
+        self.hasten(now, |gap| [gap.holders.front(), gap.holders.back()].contains(&Some(&link)));
+    }
+
+    /// A neighbour pushes now, in the place of another: nobody brings what it had already.
+    pub fn takes_over(&mut self, link: LinkId, now: Instant) {
+        self.hasten(now, |gap| gap.asked == 0 && gap.holders.contains(&link));
+    }
+
+    fn hasten(&mut self, now: Instant, concerned: impl Fn(&Gap) -> bool) {
+        for gap in self.gaps.values_mut().filter(|gap| concerned(gap)) {
             gap.at = now;
         }
     }
@@ -151,10 +159,17 @@ impl Gap {
         self.holders.front().copied()
     }
 
-    /// Whom to ask next, of those that are still neighbours; `None` when it was asked for often enough.
-    pub fn next_holder(&mut self, is_neighbour: impl Fn(LinkId) -> bool) -> Option<LinkId> {
+    /// Whom to ask next, of those that are still neighbours, best one that `pushes` already; `None` when it was asked for
+    /// often enough.
+    pub fn next_holder(
+        &mut self,
+        is_neighbour: impl Fn(LinkId) -> bool,
+        pushes: impl Fn(LinkId) -> bool,
+    ) -> Option<LinkId> {
         self.holders.retain(|holder| is_neighbour(*holder));
-        let holder = self.holders.pop_front().filter(|_| self.asked < MAX_ASKED)?;
+        let others = self.holders.len() - usize::from(self.asked > 0).min(self.holders.len());
+        let best = self.holders.iter().take(others).position(|holder| pushes(*holder)).unwrap_or(0);
+        let holder = self.holders.remove(best).filter(|_| self.asked < MAX_ASKED)?;
         self.asked += 1;
         self.holders.push_back(holder);
         Some(holder)

@@ -325,7 +325,7 @@ impl Node {
             PeerMessage::Broadcast { id: name, hops, payload } => {
                 self.broadcast(now, (id, peer), name, Pushed { hops, payload });
             }
-            PeerMessage::Have(announced) => self.tree.announced(id, &announced, now),
+            PeerMessage::Have(announced) => self.tree.announced(id, &announced, now, &mut self.rng),
             PeerMessage::Graft(wanted) => {
                 if !self.tree.grafted(id, &wanted, now) {
                     self.compare_with(now, id);

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use crate::gossip::config::Liveness;
-use crate::gossip::estimate::Estimate;
+use crate::gossip::estimate::{Estimate, Lately};
 use crate::time::Instant;
 
 /// One link's heartbeat.
@@ -128,11 +128,10 @@ impl Pulse {
 /// its turn some tens of them late.
 pub const PUNCTUAL: Duration = Duration::from_millis(50);
 
-/// How late this node is for its own deadlines: the largest delay of late, halved every second.
+/// How late this node is for its own deadlines.
 #[derive(Debug, Clone, Default)]
 pub struct LocalHealth {
-    delay: Duration,
-    since: Instant,
+    delay: Lately,
     late: Duration,
 }
 
@@ -141,14 +140,12 @@ impl LocalHealth {
     pub fn woken(&mut self, planned: Instant, now: Instant) {
         let delay = now - planned;
         self.late += delay;
-        self.delay = self.slowness(now).max(delay);
-        self.since = now;
+        self.delay.sample(delay, now);
     }
 
     /// What deadlines have to allow for.
     pub fn slowness(&self, now: Instant) -> Duration {
-        let seconds = u32::try_from((now - self.since).as_secs()).unwrap_or(u32::MAX);
-        self.delay / 2_u32.checked_pow(seconds).unwrap_or(u32::MAX)
+        self.delay.largest(now)
     }
 
     /// The part of the time until `now` in which it was late, in thousandths.

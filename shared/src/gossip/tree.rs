@@ -177,14 +177,13 @@ impl Tree {
     /// Passes a noted broadcast on.
     pub fn pass_on(&mut self, link: LinkId, id: MessageId, pushed: Pushed, now: Instant, rng: &mut Rng) {
         if let Some(branch) = self.branches.get_mut(&link)
-            && !branch.eager
-            && now - branch.pruned > branch.wait
+            && branch.is_pushed_on(now)
         {
             branch.eager = true;
         }
         self.missing.came(link, id, now);
         if let Some(gap) = self.streams.gap_before(id) {
-            self.miss(gap, link, now);
+            self.miss(gap, link, now, rng);
         }
         self.spread(id, pushed, Some(link), now, rng);
     }
@@ -194,16 +193,15 @@ impl Tree {
         self.duplicates += 1;
         let Some(branch) = self.branches.get_mut(&link) else { return };
         branch.has(id.source, id.seq);
-        if branch.eager || now - branch.pruned > branch.wait * 2 {
+        if branch.is_superfluous(now) {
             self.prune(link, now);
         }
     }
 
     fn prune(&mut self, link: LinkId, now: Instant) {
         let Some(branch) = self.branches.get_mut(&link) else { return };
-        branch.eager = false;
+        branch.grow_lazy();
         branch.pruned = now;
-        branch.settled = 0;
         self.said.push_back((vec![link], PeerMessage::Prune));
     }
 
@@ -231,8 +229,7 @@ impl Tree {
     /// A neighbour doesn't want to be pushed to.
     pub fn pruned(&mut self, link: LinkId) {
         if let Some(branch) = self.branches.get_mut(&link) {
-            branch.eager = false;
-            branch.settled = 0;
+            branch.grow_lazy();
         }
     }
 
@@ -241,6 +238,9 @@ impl Tree {
     pub fn grafted(&mut self, link: LinkId, wanted: &[IdRange], now: Instant) -> bool {
         let Some(branch) = self.branches.get_mut(&link) else { return true };
         branch.eager = true;
+        if wanted.is_empty() {
+            branch.replaced = now;
+        }
         // What came before the graft is pushed to nobody there any more: the neighbour learns of it at once.
         branch.announce_at = branch.announce_at.map(|at| at.min(now));
         let mut sent = 0;
@@ -257,7 +257,7 @@ impl Tree {
     }
 
     /// A neighbour has some broadcasts.
-    pub fn announced(&mut self, link: LinkId, all: &[Announced], now: Instant) {
+    pub fn announced(&mut self, link: LinkId, all: &[Announced], now: Instant, rng: &mut Rng) {
         for Announced { range, hops } in all {
             let missing = self.streams.missing(*range);
             if let Some(branch) = self.branches.get_mut(&link) {
@@ -267,8 +267,11 @@ impl Tree {
                 self.optimise(link, *range, *hops, now);
             }
             for range in missing {
-                self.miss(range, link, now);
+                self.miss(range, link, now, rng);
             }
+        }
+        if let Some(branch) = self.branches.get_mut(&link) {
+            branch.takes_over = false;
         }
     }
 
@@ -280,18 +283,26 @@ impl Tree {
         let old_is_eager = self.branches.get(&parent).is_some_and(|old| old.eager);
         let Some(branch) = self.branches.get_mut(&link) else { return };
         if nearer && old_is_eager && !branch.eager && !branch.congested {
-            branch.eager = true;
+            (branch.eager, branch.replaced, branch.takes_over) = (true, now, true);
             self.said.push_back((vec![link], PeerMessage::Graft(Vec::new())));
+            self.missing.takes_over(link, now);
             self.prune(parent, now);
         }
     }
 
-    fn miss(&mut self, range: IdRange, holder: LinkId, now: Instant) {
+    fn miss(&mut self, range: IdRange, holder: LinkId, now: Instant, rng: &mut Rng) {
         let wait = match self.branches.get(&holder) {
             None => FIRST_WAIT,
+            // Nobody brings what passed the new parent before it heard of that, and would have passed the old one later.
+            Some(branch) if branch.takes_over => Duration::ZERO,
             // A parent announces only what it had before it became one: it doesn't come by itself.
             Some(branch) if branch.eager => branch.wait,
-            Some(branch) => self.missing.patience(branch.wait),
+            // All on this side of a cut miss it. Whom chance lets ask first gets it for all (Floyd, Jacobson, McCanne,
+            // Liu, Zhang, "A Reliable Multicast Framework", SIGCOMM 1995, section 3.2: request timers).
+            Some(branch) => {
+                let patience = self.missing.patience(branch.wait, now);
+                rng.duration(patience, patience * 2)
+            }
         };
         self.missing.add(range, holder, wait, now);
     }
@@ -327,29 +338,36 @@ impl Tree {
     }
 
     fn graft(&mut self, now: Instant) {
+        let mut asked: BTreeMap<LinkId, Vec<IdRange>> = BTreeMap::new();
         for mut gap in self.missing.due(now) {
             let mut wanted = self.streams.missing(gap.range);
             let Some(first) = wanted.first().map(|range| range.first) else { continue };
             if gap.may_wait(first, now) {
                 let holder = gap.holder().and_then(|link| self.branches.get(&link));
-                let patience = self.missing.patience(holder.map_or(FIRST_WAIT, |branch| branch.wait));
+                let patience = self.missing.patience(holder.map_or(FIRST_WAIT, |branch| branch.wait), now);
                 self.missing.put_back(gap, now + patience);
                 continue;
             }
-            let Some(holder) = gap.next_holder(|link| self.branches.contains_key(&link)) else {
+            // Each link that is pushed on makes another circle in the tree: one that is already is asked first.
+            let pushes = |link| self.branches.get(&link).is_some_and(|branch| branch.eager);
+            let Some(holder) = gap.next_holder(|link| self.branches.contains_key(&link), pushes) else {
                 self.streams.give_up(gap.range);
                 continue;
             };
             let Some(branch) = self.branches.get_mut(&holder) else { continue };
             branch.eager = true;
             branch.settled = 0;
-            let again_after = gap.backed_off(self.missing.patience(branch.wait * 2));
+            let again_after = gap.backed_off(self.missing.patience(branch.wait * 2, now));
             self.missing.put_back(gap, now + again_after);
             if let Some(end) = wanted.last_mut() {
                 self.streams.open(end);
             }
             wanted.truncate(MAX_RANGES);
-            self.said.push_back((vec![holder], PeerMessage::Graft(wanted)));
+            asked.entry(holder).or_default().append(&mut wanted);
+        }
+        for (holder, wanted) in asked {
+            let grafts = wanted.chunks(MAX_RANGES).map(|ranges| PeerMessage::Graft(ranges.to_vec()));
+            self.said.extend(grafts.map(|graft| (vec![holder], graft)));
         }
     }
 }
