@@ -74,6 +74,7 @@ impl Observer for Watcher {
             NodeEvent::Received { .. }
             | NodeEvent::Learned { .. }
             | NodeEvent::Slow { .. }
+            | NodeEvent::KeepsUp { .. }
             | NodeEvent::Rejected { .. }
             | NodeEvent::Misbehaved { .. } => {}
         }

@@ -52,6 +52,7 @@ impl Observer for Hub {
             }
             NodeEvent::Suspected { .. }
             | NodeEvent::Slow { .. }
+            | NodeEvent::KeepsUp { .. }
             | NodeEvent::Rejected { .. }
             | NodeEvent::Misbehaved { .. } => return,
         });
@@ -74,6 +75,9 @@ fn log(me: SocketAddr, event: &NodeEvent) {
         NodeEvent::Received { .. } => {}
         NodeEvent::Suspected { peer } => warn!(peer.addr = %me, "[P2P] neighbour {} doesn't answer", peer.short()),
         NodeEvent::Slow { peer } => warn!(peer.addr = %me, "[P2P] neighbour {} doesn't keep up", peer.short()),
+        NodeEvent::KeepsUp { peer, withheld } => {
+            info!(peer.addr = %me, withheld, "[P2P] neighbour {} keeps up again; it catches up now", peer.short());
+        }
         NodeEvent::Rejected { file, reason } => {
             warn!(peer.addr = %me, "[P2P] rejected a change of {file}: {reason}");
         }

@@ -28,6 +28,8 @@ pub struct Branch {
     pub takes_over: bool,
     /// It takes nothing now.
     pub congested: bool,
+    /// Broadcasts that weren't pushed or announced since then.
+    pub withheld: u64,
     /// When a prune was sent.
     pub pruned: Instant,
     /// What was received since the last announcement, and how many hops the last of it took.
@@ -52,6 +54,7 @@ impl Default for Branch {
             replaced: Instant::START,
             takes_over: false,
             congested: false,
+            withheld: 0,
             pruned: Instant::START,
             unannounced: BTreeMap::new(),
             waiting: 0,

@@ -187,6 +187,13 @@ pub enum NodeEvent {
         /// Who.
         peer: PeerId,
     },
+    /// It keeps up again, and is about to get what it missed.
+    KeepsUp {
+        /// Who.
+        peer: PeerId,
+        /// How many broadcasts it wasn't sent.
+        withheld: u64,
+    },
     /// A change was not taken.
     Rejected {
         /// The file.

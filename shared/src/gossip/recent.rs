@@ -39,13 +39,13 @@ impl Recent {
         self.kept.push_back((id, now, pushed));
     }
 
-    /// Forgets those that came too long ago.
+    /// Forgets those that came too long ago, and gives back the room of a crowd that is over.
     pub fn forget_the_old(&mut self, now: Instant) {
         while self.kept.front().is_some_and(|(_, came, _)| now - *came > self.limits.1) {
             self.kept.pop_front();
         }
-        if self.kept.is_empty() {
-            self.kept = VecDeque::new();
+        if self.kept.len() < self.kept.capacity() / 4 {
+            self.kept.shrink_to(self.kept.len() * 2);
         }
     }
 

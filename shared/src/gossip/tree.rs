@@ -46,8 +46,6 @@ pub struct Tree {
     said: VecDeque<(Vec<LinkId>, PeerMessage)>,
     /// Broadcasts that came more than once.
     pub duplicates: u64,
-    /// Broadcasts that weren't pushed to a neighbour since its link was full.
-    pub withheld: u64,
 }
 
 impl Tree {
@@ -63,7 +61,6 @@ impl Tree {
             branches: BTreeMap::new(),
             said: VecDeque::new(),
             duplicates: 0,
-            withheld: 0,
             config,
         }
     }
@@ -132,11 +129,11 @@ impl Tree {
         }
     }
 
-    /// The link takes something again; what it missed must be reconciled.
-    pub fn drained(&mut self, link: LinkId) {
-        if let Some(branch) = self.branches.get_mut(&link) {
-            branch.congested = false;
-        }
+    /// The link takes something again. Says how many broadcasts it missed, which must be reconciled.
+    pub fn drained(&mut self, link: LinkId) -> u64 {
+        let Some(branch) = self.branches.get_mut(&link) else { return 0 };
+        branch.congested = false;
+        std::mem::take(&mut branch.withheld)
     }
 
     /// How long an answer usually takes on a link.
@@ -210,7 +207,7 @@ impl Tree {
         let mut to = Vec::new();
         for (link, branch) in self.branches.iter_mut().filter(|(link, _)| Some(**link) != from) {
             if branch.congested {
-                self.withheld += 1;
+                branch.withheld += 1;
             } else if branch.eager {
                 to.push(*link);
             } else {

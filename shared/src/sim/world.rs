@@ -262,6 +262,7 @@ impl World {
             | NodeEvent::NeighbourDown { .. }
             | NodeEvent::Suspected { .. }
             | NodeEvent::Slow { .. }
+            | NodeEvent::KeepsUp { .. }
             | NodeEvent::Rejected { .. }
             | NodeEvent::Misbehaved { .. } => {}
         }

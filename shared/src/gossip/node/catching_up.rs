@@ -31,11 +31,15 @@ impl Node {
     }
 
     pub(super) fn drained(&mut self, now: Instant, link: LinkId) {
-        if let Some(Role::Original { .. }) = self.links.get(link).map(|link| link.role) {
-            return self.originals.drained(link, now);
+        match self.links.get(link).map(|link| link.role) {
+            Some(Role::Original { .. }) => self.originals.drained(link, now),
+            Some(Role::Neighbour { peer, .. }) => {
+                let withheld = self.tree.drained(link);
+                self.event(NodeEvent::KeepsUp { peer, withheld });
+                self.compare_with(now, link);
+            }
+            Some(Role::Stranger | Role::Asked { .. } | Role::Client | Role::Expected { .. }) | None => {}
         }
-        self.tree.drained(link);
-        self.compare_with(now, link);
     }
 
     /// Begins a comparison of files, or plans one where the last was only just.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use shared::gossip::config::{Config, Limits, Liveness};
-use shared::gossip::io::{Input, LinkId};
+use shared::gossip::io::{Input, LinkId, NodeEvent, Output};
 use shared::gossip::node::Node;
 use shared::wire::peer::{Fingerprint, Hello, Partner, PeerMessage, Wish};
 
@@ -165,4 +165,24 @@ fn neighbours_that_fall_silent_together_leave_nothing_to_do_at_once() {
         assert!(stage.node.next_wake() > stage.now, "it would be woken again at once");
     }
     assert_eq!(stage.node.neighbours().count(), 0);
+}
+
+#[test]
+fn liveness_a_neighbour_that_takes_nothing_holds_up_nobody_and_what_it_misses_is_counted_and_reconciled() {
+    let mut stage = Stage::new(Config::default());
+    let (full, other) = (stage.neighbour(5), stage.neighbour(6));
+    let slow = stage.feed(Input::Congested { link: full });
+    assert!(slow.contains(&Output::Event(NodeEvent::Slow { peer: peer(5) })), "{slow:?}");
+    let honest = stage.honest();
+    for version in 1..=3 {
+        let outputs = stage.say(honest, news(7, version, update("f", version)));
+        let to: Vec<LinkId> = sent(&outputs).flat_map(|(to, _)| to.to_vec()).collect();
+        assert!(to.contains(&other) && !to.contains(&full), "{outputs:?}");
+    }
+    let relieved = stage.feed(Input::Drained { link: full });
+    assert!(relieved.contains(&Output::Event(NodeEvent::KeepsUp { peer: peer(5), withheld: 3 })), "{relieved:?}");
+    assert!(sent(&relieved).any(|(to, message)| to == [full] && matches!(message, PeerMessage::Reconcile(..))));
+    let outputs = stage.say(honest, news(7, 4, update("f", 4)));
+    assert!(sent(&outputs).any(|(to, _)| to.contains(&full)), "{outputs:?}");
+    stage.check_it_still_works();
 }
