@@ -73,21 +73,11 @@ impl Branch {
         self.settled = 0;
     }
 
-    /// Whether a duplicate is a sign that the tree has a circle here: not while what was on its way when the tree changed
-    /// may still come.
-    pub fn is_superfluous(&self, now: Instant) -> bool {
+    /// Whether what comes here tells of the tree as it is: what was on its way when the link became or ceased to be one of
+    /// it has come.
+    pub fn is_steady(&self, now: Instant) -> bool {
         let changed = if self.eager { self.replaced } else { self.pruned };
-        now - changed > self.in_flight()
-    }
-
-    /// Whether what is pushed here is so because the other side takes the link for one of the tree's.
-    pub fn is_pushed_on(&self, now: Instant) -> bool {
-        now - self.pruned > self.in_flight()
-    }
-
-    /// How long after the other side was told something there may come what it said before.
-    fn in_flight(&self) -> Duration {
-        self.wait.max(PUNCTUAL)
+        now - changed > self.wait.max(PUNCTUAL)
     }
 
     /// Something came that is to be announced here. What comes at once makes it sooner: see [`Broadcast::announce_batch`].

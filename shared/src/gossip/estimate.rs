@@ -31,7 +31,7 @@ impl Estimate {
     }
 }
 
-/// The largest that was measured of late, halved every second: of what has its times, which pass.
+/// The largest that was measured of late, halved every second: for what comes and goes.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Lately {
     largest: Duration,

@@ -140,10 +140,6 @@ impl<T: Entry> Ledger<T> {
         let former = match range.binary_search_by_key(&key, |slot| slot.key) {
             Ok(found) => range.get_mut(found).map(|known| std::mem::replace(known, slot).hash),
             Err(here) => {
-                if range.len() == range.capacity() {
-                    // Most ranges are short: twice the room, as a vector takes it, would be half empty for good.
-                    range.reserve_exact(range.len() / 4 + 1);
-                }
                 range.insert(here, slot);
                 None
             }

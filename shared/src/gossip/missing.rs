@@ -167,7 +167,7 @@ impl Gap {
         pushes: impl Fn(LinkId) -> bool,
     ) -> Option<LinkId> {
         self.holders.retain(|holder| is_neighbour(*holder));
-        let others = self.holders.len() - usize::from(self.asked > 0).min(self.holders.len());
+        let others = self.holders.len().saturating_sub(usize::from(self.asked > 0));
         let best = self.holders.iter().take(others).position(|holder| pushes(*holder)).unwrap_or(0);
         let holder = self.holders.remove(best).filter(|_| self.asked < MAX_ASKED)?;
         self.asked += 1;

@@ -115,7 +115,7 @@ impl Streams {
     }
 
     /// Where there are as many as there may be, those that have been silent the longest give way: some at once, so that
-    /// looking for them costs a made-up source no more than a known one.
+    /// looking for them costs each made-up source little.
     fn make_room(&mut self) {
         if self.known.len() < self.sources_max {
             return;
@@ -237,5 +237,14 @@ mod tests {
             assert!(streams.note(id, Instant::from_micros(number)));
         }
         assert_eq!(streams.known.keys().map(|source| source.0).collect::<Vec<_>>(), [96, 97, 98, 99]);
+    }
+
+    #[test]
+    fn bounded_memory_a_quarter_of_the_sources_gives_way_at_once() {
+        let mut streams = Streams::new(16, 16);
+        for number in 0..17 {
+            streams.note(MessageId { source: Source(number), seq: 1 }, Instant::from_micros(number));
+        }
+        assert_eq!(streams.known.keys().map(|source| source.0).collect::<Vec<_>>(), (4..17).collect::<Vec<_>>());
     }
 }

@@ -174,7 +174,7 @@ impl Tree {
     /// Passes a noted broadcast on.
     pub fn pass_on(&mut self, link: LinkId, id: MessageId, pushed: Pushed, now: Instant, rng: &mut Rng) {
         if let Some(branch) = self.branches.get_mut(&link)
-            && branch.is_pushed_on(now)
+            && branch.is_steady(now)
         {
             branch.eager = true;
         }
@@ -190,7 +190,7 @@ impl Tree {
         self.duplicates += 1;
         let Some(branch) = self.branches.get_mut(&link) else { return };
         branch.has(id.source, id.seq);
-        if branch.is_superfluous(now) {
+        if branch.is_steady(now) {
             self.prune(link, now);
         }
     }

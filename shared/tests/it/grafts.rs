@@ -140,6 +140,7 @@ fn who_is_asked_next_is_asked_later_each_time() {
         node.announced(link, 2, 5);
     }
     let asked = node.asks(STEP, LONG, Duration::ZERO);
+    assert!((50..=100).contains(&asked[0].3), "{asked:?}");
     let pauses: Vec<u128> = asked.windows(2).map(|two| two[1].3 - two[0].3).collect();
     assert_eq!(pauses, [50, 100, 200, 400, 800, 1000, 1000]);
     assert!(asked.windows(2).all(|two| two[0].0 != two[1].0), "another neighbour each time");
@@ -151,7 +152,8 @@ fn when_who_was_asked_is_gone_another_is_asked_at_once() {
     for link in LAZY {
         node.announced(link, 2, 5);
     }
-    while node.asks(STEP, STEP, Duration::ZERO).is_empty() {}
+    let (link, first, last, _) = (0..100).find_map(|_| node.asks(STEP, STEP, Duration::ZERO).pop()).unwrap();
+    assert_eq!((link, first, last), (LAZY[0], 2, u64::MAX));
     node.tree.unlinked(LAZY[0], node.now);
     assert_eq!(node.asks(STEP, STEP, Duration::ZERO), [(LAZY[1], 2, u64::MAX, 1)]);
 }
@@ -227,12 +229,15 @@ fn convergence_what_passed_the_new_parent_before_it_heard_of_that_is_asked_for_a
 fn convergence_what_the_new_parent_had_announced_already_is_asked_for_at_once() {
     let mut node = Branching::new();
     node.pushed(PARENT, 2);
-    node.announced_of(Source(7), LAZY[0], 1, 1);
+    for source in [7, 8] {
+        node.announced_of(Source(source), LAZY[0], 1, 1);
+    }
     assert_eq!(node.asks(STEP, STEP, Duration::ZERO), []);
     node.announced(LAZY[0], 2, 2);
-    let asked: Vec<_> =
-        node.asks(STEP, STEP, Duration::ZERO).into_iter().filter(|(_, first, ..)| *first == 1).collect();
-    assert_eq!(asked, [(LAZY[0], 1, u64::MAX, 1)]);
+    node.said();
+    node.tree.tick(node.now, Duration::ZERO, &mut node.rng);
+    let both = [7, 8].map(|source| IdRange { source: Source(source), first: 1, last: u64::MAX });
+    assert_eq!(node.said(), [(vec![LAZY[0]], PeerMessage::Graft(both.to_vec()))], "for both, in one message");
 }
 
 #[test]
