@@ -20,18 +20,20 @@ pub const LONGEST_ANSWER: Duration = Duration::from_secs(1);
 /// One link with a neighbour.
 #[derive(Debug)]
 pub struct Branch {
-    /// It is one of the tree's: news is pushed here.
+    /// News is pushed to it, as it wants.
     pub eager: bool,
-    /// When it became one of the tree's in the place of others that push no more.
-    pub replaced: Instant,
+    /// It pushes news here, once it has heard that this node wants that.
+    pub feeds: bool,
     /// It was asked to push in the place of another, and hasn't said yet what it passed on before it heard of that.
     pub takes_over: bool,
-    /// It takes nothing now.
-    pub congested: bool,
-    /// Broadcasts that weren't pushed or announced since then.
-    pub withheld: u64,
-    /// When a prune was sent.
-    pub pruned: Instant,
+    /// It takes nothing now; so many broadcasts weren't pushed or announced since then.
+    pub withheld: Option<u64>,
+    /// When it wanted to be pushed to no more, or was last asked to again.
+    pub refused: Instant,
+    /// When something was last asked of it.
+    pub asked: Instant,
+    /// When it was last looked at which way was too many, since something came once more.
+    pub judged: Instant,
     /// What was received since the last announcement, and how many hops the last of it took.
     pub unannounced: BTreeMap<Source, (u64, u64, u16)>,
     /// How many they are, about.
@@ -51,11 +53,12 @@ impl Default for Branch {
     fn default() -> Self {
         Self {
             eager: true,
-            replaced: Instant::START,
+            feeds: true,
             takes_over: false,
-            congested: false,
-            withheld: 0,
-            pruned: Instant::START,
+            withheld: None,
+            refused: Instant::START,
+            asked: Instant::START,
+            judged: Instant::START,
             unannounced: BTreeMap::new(),
             waiting: 0,
             announced: Instant::START,
@@ -67,17 +70,29 @@ impl Default for Branch {
 }
 
 impl Branch {
-    /// It is none of the tree's any more.
-    pub fn grow_lazy(&mut self) {
-        (self.eager, self.takes_over) = (false, false);
-        self.settled = 0;
+    /// It is one of the tree's, both ways.
+    pub fn join_the_tree(&mut self) {
+        (self.eager, self.feeds) = (true, true);
     }
 
-    /// Whether what comes here tells of the tree as it is: what was on its way when the link became or ceased to be one of
-    /// it has come.
-    pub fn is_steady(&self, now: Instant) -> bool {
-        let changed = if self.eager { self.replaced } else { self.pruned };
-        now - changed > self.wait.max(PUNCTUAL)
+    /// Whether it pushes news here and has long refused this node's own: a tree for all sources needs both ways.
+    pub fn is_one_way(&self, now: Instant) -> bool {
+        self.feeds && !self.eager && self.is_past(self.refused, now)
+    }
+
+    /// Whether it has heard what it was asked, so that nothing it announces is being sent for that reason.
+    pub fn has_answered(&self, now: Instant) -> bool {
+        self.is_past(self.asked, now)
+    }
+
+    /// Whether to look at which way is too many: not each time that something comes once more.
+    pub fn is_to_be_judged(&self, now: Instant) -> bool {
+        self.is_past(self.judged, now)
+    }
+
+    /// Whether what was on its way at that time has come, if all is well.
+    fn is_past(&self, then: Instant, now: Instant) -> bool {
+        now - then > self.wait.max(PUNCTUAL)
     }
 
     /// Something came that is to be announced here. What comes at once makes it sooner: see [`Broadcast::announce_batch`].

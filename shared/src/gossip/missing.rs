@@ -21,6 +21,10 @@ const SHORTEST_WAIT: Duration = PUNCTUAL;
 /// The longest wait for something that was announced, on a link whose answers take less. A guess.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
 
+/// So much longer is each missing broadcast waited for: that many come at once means that all peers have much to do, and a
+/// machine with many of them lets each wait for its turn. What 128 on two cores take for one.
+const WAIT_FOR_EACH: Duration = Duration::from_micros(250);
+
 /// All gaps, by source.
 #[derive(Debug)]
 pub struct Missing {
@@ -32,6 +36,15 @@ pub struct Missing {
     slowness: Duration,
 }
 
+/// When to ask for something.
+#[derive(Debug, Clone, Copy)]
+pub enum Ask {
+    /// Then: it doesn't come by itself.
+    At(Instant),
+    /// Then at the earliest, if it hasn't come by itself.
+    After(Instant),
+}
+
 /// What is missing of one source.
 #[derive(Debug)]
 pub struct Gap {
@@ -41,11 +54,17 @@ pub struct Gap {
     timed: Option<(u64, Instant)>,
     /// When it is asked for.
     at: Instant,
+    /// It doesn't come by itself.
+    urgent: bool,
     /// That was put off since this node was held up.
     put_off: bool,
+    /// How long that was put off since much is missing.
+    waited: Duration,
     asked: u32,
-    /// Who has it; the last is the one that was asked last.
-    holders: VecDeque<LinkId>,
+    /// Who was asked last.
+    asked_of: Option<LinkId>,
+    /// Who has some of it, and up to which; who was asked is at the end.
+    holders: VecDeque<(LinkId, u64)>,
 }
 
 impl Missing {
@@ -71,36 +90,37 @@ impl Missing {
         answer.max(usual) + self.slowness * 2
     }
 
-    /// A neighbour has what this node hasn't; it is asked for after `wait`.
-    pub fn add(&mut self, range: IdRange, holder: LinkId, wait: Duration, now: Instant) {
+    /// A neighbour has what this node hasn't.
+    pub fn add(&mut self, range: IdRange, holder: LinkId, ask: Ask, now: Instant) {
         if self.gaps.len() >= self.sources_max && !self.gaps.contains_key(&range.source) {
             return;
         }
-        let at = now + wait;
         let gap = self.gaps.entry(range.source).or_insert_with(|| Gap {
             range,
             timed: None,
-            at,
+            at: now,
+            urgent: false,
             put_off: false,
+            waited: Duration::ZERO,
             asked: 0,
+            asked_of: None,
             holders: VecDeque::new(),
         });
+        let is_first = gap.holders.is_empty();
+        let is_another = gap.is_with(holder, range.last);
         if gap.asked == 0 {
-            gap.at = gap.at.min(at);
+            gap.ask(ask, is_first, is_another);
         }
         gap.timed.get_or_insert((range.last, now));
         gap.range.first = gap.range.first.min(range.first);
         gap.range.last = gap.range.last.max(range.last);
-        if gap.holders.len() < MAX_HOLDERS && !gap.holders.contains(&holder) {
-            gap.holders.push_back(holder);
-        }
     }
 
     /// Something came: by itself, unless the neighbour that was asked for it sent it (then nobody knows how long it would
     /// have taken: RFC 6298, section 3, Karn's algorithm).
     pub fn came(&mut self, link: LinkId, id: MessageId, now: Instant) {
         let Some(gap) = self.gaps.get_mut(&id.source) else { return };
-        let answered = gap.asked > 0 && gap.holders.back() == Some(&link);
+        let answered = gap.asked_of == Some(link);
         if let Some((_, announced)) = gap.timed.take_if(|(seq, _)| *seq == id.seq)
             && !answered
         {
@@ -110,18 +130,23 @@ impl Missing {
 
     /// A neighbour is gone: what it was asked for last, or would have been next, is asked of others at once.
     pub fn gone(&mut self, link: LinkId, now: Instant) {
-        self.hasten(now, |gap| [gap.holders.front(), gap.holders.back()].contains(&Some(&link)));
+        self.hasten(now, |gap| [gap.holder(), gap.asked_of].contains(&Some(link)));
     }
 
     /// A neighbour pushes now, in the place of another: nobody brings what it had already.
     pub fn takes_over(&mut self, link: LinkId, now: Instant) {
-        self.hasten(now, |gap| gap.asked == 0 && gap.holders.contains(&link));
+        self.hasten(now, |gap| gap.asked == 0 && gap.holders.iter().any(|(holder, _)| *holder == link));
     }
 
     fn hasten(&mut self, now: Instant, concerned: impl Fn(&Gap) -> bool) {
         for gap in self.gaps.values_mut().filter(|gap| concerned(gap)) {
-            gap.at = now;
+            (gap.at, gap.urgent) = (now, true);
         }
+    }
+
+    /// Where something may be missing.
+    pub fn ranges(&self) -> impl Iterator<Item = IdRange> {
+        self.gaps.values().map(|gap| gap.range)
     }
 
     /// Takes out what is to be asked for now.
@@ -137,15 +162,53 @@ impl Missing {
 }
 
 impl Gap {
+    /// A neighbour has some of it, up to `last`. Says whether it is one more.
+    fn is_with(&mut self, holder: LinkId, last: u64) -> bool {
+        if let Some((_, known)) = self.holders.iter_mut().find(|(known, _)| *known == holder) {
+            *known = last.max(*known);
+            return false;
+        }
+        let room = self.holders.len() < MAX_HOLDERS;
+        if room {
+            self.holders.push_back((holder, last));
+        }
+        room
+    }
+
+    /// One more neighbour has it. While it is on its way it reaches one after the other: it is waited for a while after the
+    /// last.
+    fn ask(&mut self, ask: Ask, is_first: bool, is_another: bool) {
+        match ask {
+            Ask::At(at) => {
+                self.at = if is_first { at } else { self.at.min(at) };
+                self.urgent = true;
+            }
+            Ask::After(at) if is_another && !self.urgent => self.at = self.at.max(at),
+            Ask::After(_) => {}
+        }
+    }
+
     /// Begins at `first` now. Says whether it is to be looked at again before anybody is asked: since it began earlier, and
     /// so is being filled; or since this node was held up, and hasn't read what came meanwhile.
     pub fn may_wait(&mut self, first: u64, now: Instant) -> bool {
         if first > self.range.first {
-            (self.range.first, self.asked, self.put_off) = (first, 0, false);
+            (self.range.first, self.asked, self.asked_of) = (first, 0, None);
+            (self.put_off, self.urgent, self.waited) = (false, false, Duration::ZERO);
             return true;
         }
         let was_put_off = std::mem::replace(&mut self.put_off, now - self.at > PUNCTUAL);
         self.put_off && !was_put_off
+    }
+
+    /// How much longer it is to be waited for since so many are missing, here and in other gaps.
+    pub fn more_patience(&mut self, missing: u64) -> Duration {
+        if self.asked > 0 || self.urgent {
+            return Duration::ZERO;
+        }
+        let all = WAIT_FOR_EACH.saturating_mul(u32::try_from(missing).unwrap_or(u32::MAX)).min(LONGEST_WAIT);
+        let more = all.saturating_sub(self.waited);
+        self.waited += more;
+        more
     }
 
     /// How long after it was asked for somebody else is asked, who has to send all of it, too: twice as long each time.
@@ -156,22 +219,25 @@ impl Gap {
 
     /// Who would be asked next.
     pub fn holder(&self) -> Option<LinkId> {
-        self.holders.front().copied()
+        self.holders.front().map(|(holder, _)| *holder)
     }
 
-    /// Whom to ask next, of those that are still neighbours, best one that `pushes` already; `None` when it was asked for
-    /// often enough.
+    /// Whom to ask next, of those that are still neighbours and have where it begins: best one that `pushes` already, and
+    /// not who was asked last; `None` when it was asked for often enough.
     pub fn next_holder(
         &mut self,
         is_neighbour: impl Fn(LinkId) -> bool,
         pushes: impl Fn(LinkId) -> bool,
     ) -> Option<LinkId> {
-        self.holders.retain(|holder| is_neighbour(*holder));
-        let others = self.holders.len().saturating_sub(usize::from(self.asked > 0));
-        let best = self.holders.iter().take(others).position(|holder| pushes(*holder)).unwrap_or(0);
-        let holder = self.holders.remove(best).filter(|_| self.asked < MAX_ASKED)?;
+        let first = self.range.first;
+        self.holders.retain(|(holder, last)| is_neighbour(*holder) && *last >= first);
+        let is_other = |holder: LinkId| self.asked_of != Some(holder);
+        let place = |wanted: &dyn Fn(LinkId) -> bool| self.holders.iter().position(|(holder, _)| wanted(*holder));
+        let best = place(&|holder| is_other(holder) && pushes(holder)).or_else(|| place(&is_other)).unwrap_or(0);
+        let (holder, last) = self.holders.remove(best).filter(|_| self.asked < MAX_ASKED)?;
         self.asked += 1;
-        self.holders.push_back(holder);
+        self.asked_of = Some(holder);
+        self.holders.push_back((holder, last));
         Some(holder)
     }
 }

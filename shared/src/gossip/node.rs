@@ -331,7 +331,7 @@ impl Node {
                     self.compare_with(now, id);
                 }
             }
-            PeerMessage::Prune => self.tree.pruned(id),
+            PeerMessage::Prune => self.tree.pruned(id, now),
             PeerMessage::ForwardJoin { addr, ttl } => self.forward_join(now, id, addr, ttl),
             PeerMessage::Shuffle { walk, ttl, addrs } => self.shuffled(now, id, walk, ttl, addrs),
             PeerMessage::ShuffleReply { walk, addrs } => self.shuffle_replied(now, walk, addrs),

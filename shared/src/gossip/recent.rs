@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::gossip::io::LinkId;
 use crate::time::Instant;
 use crate::wire::peer::{IdRange, MessageId, Payload};
 
@@ -20,9 +21,18 @@ pub struct Pushed {
 #[derive(Debug)]
 pub struct Recent {
     /// In the order in which they came.
-    kept: VecDeque<(MessageId, Instant, Pushed)>,
+    kept: VecDeque<Kept>,
     /// How many and how long they are kept at most.
     limits: (usize, Duration),
+}
+
+#[derive(Debug)]
+struct Kept {
+    id: MessageId,
+    came: Instant,
+    /// Over which link; absent for this node's own.
+    from: Option<LinkId>,
+    pushed: Pushed,
 }
 
 impl Recent {
@@ -32,16 +42,22 @@ impl Recent {
     }
 
     /// Keeps one more; the oldest gives way where there are as many as there may be.
-    pub fn keep(&mut self, id: MessageId, pushed: Pushed, now: Instant) {
+    pub fn keep(&mut self, id: MessageId, from: Option<LinkId>, pushed: Pushed, now: Instant) {
         while self.kept.len() >= self.limits.0 {
             self.kept.pop_front();
         }
-        self.kept.push_back((id, now, pushed));
+        self.kept.push_back(Kept { id, came: now, from, pushed });
+    }
+
+    /// How one came, and over how many links, if it is still here. Looks at all that came later.
+    pub fn way_of(&self, id: MessageId) -> Option<(Option<LinkId>, u16)> {
+        let kept = self.kept.iter().rev().find(|kept| kept.id == id)?;
+        Some((kept.from, kept.pushed.hops))
     }
 
     /// Forgets those that came too long ago, and gives back the room of a crowd that is over.
     pub fn forget_the_old(&mut self, now: Instant) {
-        while self.kept.front().is_some_and(|(_, came, _)| now - *came > self.limits.1) {
+        while self.kept.front().is_some_and(|kept| now - kept.came > self.limits.1) {
             self.kept.pop_front();
         }
         if self.kept.len() < self.kept.capacity() / 4 {
@@ -59,7 +75,7 @@ impl Recent {
             let range = behind.checked_sub(1).and_then(|place| ranges.get(place));
             range.is_some_and(|range| range.source == id.source && id.seq <= range.last)
         };
-        self.kept.iter().filter(move |(id, _, _)| is_wanted(*id)).map(|(id, _, pushed)| (*id, pushed))
+        self.kept.iter().filter(move |kept| is_wanted(kept.id)).map(|kept| (kept.id, &kept.pushed))
     }
 }
 
@@ -91,7 +107,7 @@ mod tests {
                 now = now + Duration::from_secs(pause);
                 recent.forget_the_old(now);
                 expected.retain(|(_, _, came)| now - *came <= LONG);
-                recent.keep(MessageId { source: Source(source), seq }, Pushed { hops: 0, payload: Payload::Beacon }, now);
+                recent.keep(MessageId { source: Source(source), seq }, None, Pushed { hops: 0, payload: Payload::Beacon }, now);
                 expected.push((source, seq, now));
                 expected.drain(..expected.len().saturating_sub(limit));
             }

@@ -87,6 +87,14 @@ impl Streams {
         missing
     }
 
+    /// How many of a range haven't come.
+    pub fn count_missing(&self, range: IdRange) -> u64 {
+        self.missing(range)
+            .iter()
+            .map(|range| (range.last - range.first).saturating_add(1))
+            .fold(0, u64::saturating_add)
+    }
+
     /// How many of a range have come, or were given up.
     pub fn received(&self, range: IdRange) -> u64 {
         let IdRange { source, first, last } = range;

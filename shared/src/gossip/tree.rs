@@ -11,6 +11,8 @@
 //!   section 3.4 leaves this policy open.
 //! - How long an announced broadcast may take to come by itself follows the link's round trip, and how long others took
 //!   (the paper's section 3.5 has one constant for all).
+//! - Whether one side of a link pushes is decided by the other alone, and who gets the same twice gives up the longer way,
+//!   not the slower, and never the last ([`Tree::came_again`]): a crowd cuts hardly anybody off.
 //! - The tree is only improved (section 3.8) for one source, which all peers choose alike ([`super::anchor`]), so that
 //!   it comes to rest whoever sends.
 //! - When a link of the tree is gone, all other links are pushed on until they prove superfluous again (the paper's
@@ -21,7 +23,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::gossip::anchor::{Anchor, Came};
-use crate::gossip::branch::{Branch, FIRST_WAIT, LONGEST_ANSWER};
+use crate::gossip::branch::{Branch, LONGEST_ANSWER};
 use crate::gossip::config::Broadcast;
 use crate::gossip::io::LinkId;
 use crate::gossip::missing::Missing;
@@ -30,6 +32,8 @@ use crate::gossip::streams::Streams;
 use crate::rng::Rng;
 use crate::time::Instant;
 use crate::wire::peer::{Announced, IdRange, MAX_RANGES, MessageId, Payload, PeerMessage, Source};
+
+mod repair;
 
 /// A node's part of the tree.
 #[derive(Debug)]
@@ -86,13 +90,18 @@ impl Tree {
         self.branches.iter().filter(|(_, branch)| branch.eager).map(|(link, _)| *link)
     }
 
+    /// Whether news is pushed on a link, one way at least.
+    pub fn uses(&self, link: LinkId) -> bool {
+        self.branches.get(&link).is_some_and(|branch| branch.eager || branch.feeds)
+    }
+
     // --- links ------------------------------------------------------------------------------------------------
 
     /// A neighbour is there. Its link is part of the tree until it proves superfluous (section 3.6) where there is no tree
     /// yet; later (departing from the paper), only where no other link is.
     pub fn linked(&mut self, link: LinkId) {
-        let eager = self.anchor.is_unknown() || self.eager().next().is_none();
-        self.branches.insert(link, Branch { eager, ..Branch::default() });
+        let eager = self.anchor.is_unknown() || !self.branches.values().any(|branch| branch.feeds);
+        self.branches.insert(link, Branch { eager, feeds: eager, ..Branch::default() });
         if eager {
             self.said.push_back((vec![link], PeerMessage::Graft(Vec::new())));
         }
@@ -105,12 +114,12 @@ impl Tree {
         let Some(gone) = self.branches.remove(&link) else { return Vec::new() };
         self.missing.gone(link, now);
         self.unsettle_all();
-        if !gone.eager {
+        if !gone.feeds {
             return Vec::new();
         }
         let mut mended = Vec::new();
-        for (link, branch) in self.branches.iter_mut().filter(|(_, branch)| !branch.eager) {
-            branch.eager = true;
+        for (link, branch) in self.branches.iter_mut().filter(|(_, branch)| !branch.feeds) {
+            branch.join_the_tree();
             mended.push(*link);
         }
         if !mended.is_empty() {
@@ -122,7 +131,7 @@ impl Tree {
     /// The link takes nothing until [`Tree::drained`].
     pub fn congested(&mut self, link: LinkId) {
         if let Some(branch) = self.branches.get_mut(&link) {
-            branch.congested = true;
+            branch.withheld.get_or_insert(0);
             branch.unannounced.clear();
             branch.announce_at = None;
             branch.waiting = 0;
@@ -131,9 +140,7 @@ impl Tree {
 
     /// The link takes something again. Says how many broadcasts it missed, which must be reconciled.
     pub fn drained(&mut self, link: LinkId) -> u64 {
-        let Some(branch) = self.branches.get_mut(&link) else { return 0 };
-        branch.congested = false;
-        std::mem::take(&mut branch.withheld)
+        self.branches.get_mut(&link).and_then(|branch| branch.withheld.take()).unwrap_or(0)
     }
 
     /// How long an answer usually takes on a link.
@@ -173,10 +180,9 @@ impl Tree {
 
     /// Passes a noted broadcast on.
     pub fn pass_on(&mut self, link: LinkId, id: MessageId, pushed: Pushed, now: Instant, rng: &mut Rng) {
-        if let Some(branch) = self.branches.get_mut(&link)
-            && branch.is_steady(now)
-        {
-            branch.eager = true;
+        if let Some(branch) = self.branches.get_mut(&link).filter(|branch| branch.is_one_way(now)) {
+            branch.refused = now;
+            self.said.push_back((vec![link], PeerMessage::Graft(Vec::new())));
         }
         self.missing.came(link, id, now);
         if let Some(gap) = self.streams.gap_before(id) {
@@ -185,29 +191,12 @@ impl Tree {
         self.spread(id, pushed, Some(link), now, rng);
     }
 
-    /// A broadcast came once too often: the link is none of the tree's (section 3.5).
-    pub fn came_again(&mut self, link: LinkId, id: MessageId, now: Instant) {
-        self.duplicates += 1;
-        let Some(branch) = self.branches.get_mut(&link) else { return };
-        branch.has(id.source, id.seq);
-        if branch.is_steady(now) {
-            self.prune(link, now);
-        }
-    }
-
-    fn prune(&mut self, link: LinkId, now: Instant) {
-        let Some(branch) = self.branches.get_mut(&link) else { return };
-        branch.grow_lazy();
-        branch.pruned = now;
-        self.said.push_back((vec![link], PeerMessage::Prune));
-    }
-
     fn spread(&mut self, id: MessageId, pushed: Pushed, from: Option<LinkId>, now: Instant, rng: &mut Rng) {
         self.anchor.heard(Came { id, link: from, hops: pushed.hops }, &pushed.payload, now, rng);
         let mut to = Vec::new();
         for (link, branch) in self.branches.iter_mut().filter(|(link, _)| Some(**link) != from) {
-            if branch.congested {
-                branch.withheld += 1;
+            if let Some(withheld) = &mut branch.withheld {
+                *withheld += 1;
             } else if branch.eager {
                 to.push(*link);
             } else {
@@ -218,57 +207,56 @@ impl Tree {
         if !to.is_empty() {
             self.said.push_back((to, PeerMessage::Broadcast { id, hops, payload }));
         }
-        self.recent.keep(id, pushed, now);
+        self.recent.keep(id, from, pushed, now);
     }
 
-    // --- repair -----------------------------------------------------------------------------------------------
+    // --- shape ------------------------------------------------------------------------------------------------
 
-    /// A neighbour doesn't want to be pushed to.
-    pub fn pruned(&mut self, link: LinkId) {
+    /// A broadcast came once too often, this time over so many hops: a link too many is one of the tree's (section 3.5).
+    pub fn came_again(&mut self, link: LinkId, id: MessageId, hops: u16, now: Instant) {
+        self.duplicates += 1;
+        let Some(branch) = self.branches.get_mut(&link) else { return };
+        branch.has(id.source, id.seq);
+        if !branch.is_to_be_judged(now) {
+            return;
+        }
+        branch.judged = now;
+        if !branch.feeds {
+            return self.prune(link);
+        }
+        if let Some(superfluous) = self.superfluous(link, id, hops) {
+            self.prune(superfluous);
+        }
+    }
+
+    /// Which link to prune where a broadcast came over `link`, too. That is not the one that was a moment slower, as in the
+    /// paper: in a crowd it is now this one, now that, and peers that choose each other as parents would be cut off
+    /// together. It is the longer way from the anchor, of which there is no circle.
+    fn superfluous(&self, link: LinkId, id: MessageId, hops: u16) -> Option<LinkId> {
+        let Some((Some(first), first_hops)) = self.recent.way_of(id) else { return Some(link) };
+        let first_feeds = self.branches.get(&first).is_some_and(|branch| branch.feeds);
+        if first == link || !first_feeds {
+            return None;
+        }
+        if self.anchor.is(id.source) {
+            return Some(if hops < first_hops { first } else { link });
+        }
+        let is_parent = self.anchor.newest().is_some_and(|newest| newest.link == Some(link));
+        (!is_parent).then_some(link)
+    }
+
+    fn prune(&mut self, link: LinkId) {
+        let Some(branch) = self.branches.get_mut(&link) else { return };
+        (branch.feeds, branch.takes_over) = (false, false);
+        branch.settled = 0;
+        self.said.push_back((vec![link], PeerMessage::Prune));
+    }
+
+    /// A neighbour doesn't want to be pushed to any more.
+    pub fn pruned(&mut self, link: LinkId, now: Instant) {
         if let Some(branch) = self.branches.get_mut(&link) {
-            branch.grow_lazy();
-        }
-    }
-
-    /// A neighbour wants to be pushed to, beginning with some broadcasts. Says whether all of them that have come are still
-    /// here; the others must be reconciled.
-    pub fn grafted(&mut self, link: LinkId, wanted: &[IdRange], now: Instant) -> bool {
-        let Some(branch) = self.branches.get_mut(&link) else { return true };
-        branch.eager = true;
-        if wanted.is_empty() {
-            branch.replaced = now;
-        }
-        // What came before the graft is pushed to nobody there any more: the neighbour learns of it at once.
-        branch.announce_at = branch.announce_at.map(|at| at.min(now));
-        let mut sent = 0;
-        for (id, Pushed { hops, payload }) in self.recent.of_ranges(wanted) {
-            let message = PeerMessage::Broadcast { id, hops: *hops, payload: payload.clone() };
-            self.said.push_back((vec![link], message));
-            sent += 1;
-        }
-        let came = wanted.iter().map(|range| self.streams.received(*range)).fold(0, u64::saturating_add);
-        if !wanted.is_empty() {
-            self.unsettle(link);
-        }
-        sent == came
-    }
-
-    /// A neighbour has some broadcasts.
-    pub fn announced(&mut self, link: LinkId, all: &[Announced], now: Instant, rng: &mut Rng) {
-        for Announced { range, hops } in all {
-            let missing = self.streams.missing(*range);
-            if let Some(branch) = self.branches.get_mut(&link) {
-                branch.has(range.source, range.last);
-            }
-            if missing.is_empty() && self.anchor.is(range.source) {
-                self.optimise(link, *range, *hops, now);
-            }
-            for range in missing {
-                self.miss(range, link, now, rng);
-            }
-        }
-        if let Some(branch) = self.branches.get_mut(&link) {
-            branch.takes_over = false;
+            (branch.eager, branch.refused) = (false, now);
+            branch.settled = 0;
         }
     }
 
@@ -277,32 +265,18 @@ impl Tree {
         let Some(newest) = self.anchor.newest().filter(|newest| newest.id.seq == range.last) else { return };
         let Some(parent) = newest.link.filter(|parent| *parent != link) else { return };
         let nearer = hops.saturating_add(1).saturating_add(self.config.optimise_hops) <= newest.hops;
-        let old_is_eager = self.branches.get(&parent).is_some_and(|old| old.eager);
+        let old_feeds = self.branches.get(&parent).is_some_and(|old| old.feeds);
         let Some(branch) = self.branches.get_mut(&link) else { return };
-        if nearer && old_is_eager && !branch.eager && !branch.congested {
-            (branch.eager, branch.replaced, branch.takes_over) = (true, now, true);
+        if nearer && old_feeds && !branch.feeds && branch.withheld.is_none() {
+            branch.join_the_tree();
+            branch.takes_over = true;
             self.said.push_back((vec![link], PeerMessage::Graft(Vec::new())));
             self.missing.takes_over(link, now);
-            self.prune(parent, now);
+            self.prune(parent);
         }
     }
 
-    fn miss(&mut self, range: IdRange, holder: LinkId, now: Instant, rng: &mut Rng) {
-        let wait = match self.branches.get(&holder) {
-            None => FIRST_WAIT,
-            // Nobody brings what passed the new parent before it heard of that, and would have passed the old one later.
-            Some(branch) if branch.takes_over => Duration::ZERO,
-            // A parent announces only what it had before it became one: it doesn't come by itself.
-            Some(branch) if branch.eager => branch.wait,
-            // All on this side of a cut miss it. Whom chance lets ask first gets it for all (Floyd, Jacobson, McCanne,
-            // Liu, Zhang, "A Reliable Multicast Framework", SIGCOMM 1995, section 3.2: request timers).
-            Some(branch) => {
-                let patience = self.missing.patience(branch.wait, now);
-                rng.duration(patience, patience * 2)
-            }
-        };
-        self.missing.add(range, holder, wait, now);
-    }
+    // --- time -------------------------------------------------------------------------------------------------
 
     /// Does what is due. `slowness`: how late this node is for its own deadlines.
     pub fn tick(&mut self, now: Instant, slowness: Duration, rng: &mut Rng) {
@@ -331,40 +305,6 @@ impl Tree {
             branch.settled = branch.settled.saturating_add(1);
             (branch.announced, branch.waiting) = (now, 0);
             self.said.push_back((vec![*link], PeerMessage::Have(all)));
-        }
-    }
-
-    fn graft(&mut self, now: Instant) {
-        let mut asked: BTreeMap<LinkId, Vec<IdRange>> = BTreeMap::new();
-        for mut gap in self.missing.due(now) {
-            let mut wanted = self.streams.missing(gap.range);
-            let Some(first) = wanted.first().map(|range| range.first) else { continue };
-            if gap.may_wait(first, now) {
-                let holder = gap.holder().and_then(|link| self.branches.get(&link));
-                let patience = self.missing.patience(holder.map_or(FIRST_WAIT, |branch| branch.wait), now);
-                self.missing.put_back(gap, now + patience);
-                continue;
-            }
-            // Each link that is pushed on makes another circle in the tree: one that is already is asked first.
-            let pushes = |link| self.branches.get(&link).is_some_and(|branch| branch.eager);
-            let Some(holder) = gap.next_holder(|link| self.branches.contains_key(&link), pushes) else {
-                self.streams.give_up(gap.range);
-                continue;
-            };
-            let Some(branch) = self.branches.get_mut(&holder) else { continue };
-            branch.eager = true;
-            branch.settled = 0;
-            let again_after = gap.backed_off(self.missing.patience(branch.wait * 2, now));
-            self.missing.put_back(gap, now + again_after);
-            if let Some(end) = wanted.last_mut() {
-                self.streams.open(end);
-            }
-            wanted.truncate(MAX_RANGES);
-            asked.entry(holder).or_default().append(&mut wanted);
-        }
-        for (holder, wanted) in asked {
-            let grafts = wanted.chunks(MAX_RANGES).map(|ranges| PeerMessage::Graft(ranges.to_vec()));
-            self.said.extend(grafts.map(|graft| (vec![holder], graft)));
         }
     }
 }

@@ -32,11 +32,13 @@ impl Branching {
             tree.measured(link, Duration::from_millis(1));
         }
         let mut node = Self { tree, now: Instant::START + Duration::from_secs(1), rng: Rng::from_seed(1) };
-        for link in LAZY {
-            node.tree.pruned(link);
-        }
         node.comes(1);
+        for link in LAZY {
+            node.pushed(link, 1);
+            node.tree.pruned(link, node.now);
+        }
         node.said();
+        node.now = node.now + LATER;
         node
     }
 
@@ -46,12 +48,15 @@ impl Branching {
 
     /// It came over this link.
     fn pushed(&mut self, link: LinkId, seq: u64) {
-        let id = MessageId { source: SENDER, seq };
-        let pushed = Pushed { hops: 9, payload: Payload::Beacon };
+        self.pushed_over(link, MessageId { source: SENDER, seq }, 9);
+    }
+
+    fn pushed_over(&mut self, link: LinkId, id: MessageId, hops: u16) {
         if self.tree.note(id, self.now) {
+            let pushed = Pushed { hops, payload: Payload::Beacon };
             self.tree.pass_on(link, id, pushed, self.now, &mut self.rng);
         } else {
-            self.tree.came_again(link, id, self.now);
+            self.tree.came_again(link, id, hops, self.now);
         }
     }
 
@@ -66,6 +71,10 @@ impl Branching {
 
     fn said(&mut self) -> Vec<(Vec<LinkId>, PeerMessage)> {
         std::iter::from_fn(|| self.tree.poll_said()).collect()
+    }
+
+    fn said_to(&mut self, link: LinkId) -> Vec<PeerMessage> {
+        self.said().into_iter().filter(|(to, _)| to.contains(&link)).map(|(_, message)| message).collect()
     }
 
     /// Lets time pass, in steps of so much, and gives whom it asked, for what, and after how many milliseconds.
@@ -87,6 +96,8 @@ impl Branching {
 }
 
 const STEP: Duration = Duration::from_millis(1);
+/// After it, what was on its way has come.
+const LATER: Duration = Duration::from_millis(51);
 const LONG: Duration = Duration::from_secs(20);
 
 #[test]
@@ -186,7 +197,7 @@ fn of_many_that_miss_the_same_some_ask_much_sooner_than_others() {
         let mut node = Branching::new();
         node.rng = Rng::from_seed(seed);
         node.announced(LAZY[0], 2, 2);
-        waits.push(node.asks(STEP, Duration::from_millis(100), Duration::ZERO)[0].3);
+        waits.push(node.asks(STEP, Duration::from_millis(102), Duration::ZERO)[0].3);
     }
     waits.sort_unstable();
     assert!(waits[0] < 55 && waits[99] > 95, "from {} to {} ms", waits[0], waits[99]);
@@ -201,7 +212,7 @@ fn what_several_neighbours_have_is_asked_of_one() {
             node.announced_of(Source(source), link, 1, 1);
         }
     }
-    let asked = node.asks(STEP, Duration::from_millis(100), Duration::ZERO);
+    let asked = node.asks(STEP, Duration::from_millis(105), Duration::ZERO);
     assert_eq!(asked.len(), 10);
     assert!(asked.iter().all(|(link, ..)| *link == asked[0].0), "{asked:?}");
 }
@@ -243,12 +254,83 @@ fn convergence_what_the_new_parent_had_announced_already_is_asked_for_at_once() 
 #[test]
 fn convergence_what_was_on_its_way_from_the_old_parent_doesnt_cost_the_new_one() {
     let mut node = handed_over();
+    node.tree.pruned(PARENT, node.now);
     node.pushed(PARENT, 3);
     node.pushed(LAZY[0], 3);
     assert!(!node.said().iter().any(|(_, message)| *message == PeerMessage::Prune), "neither pushes any more");
     assert_eq!(node.tree.eager().collect::<Vec<_>>(), [LAZY[0]], "and the old one is no parent again");
-    node.now = node.now + Duration::from_millis(51);
-    node.pushed(LAZY[1], 4);
+    node.now = node.now + LATER;
     node.pushed(LAZY[0], 4);
-    assert!(node.said().contains(&(vec![LAZY[0]], PeerMessage::Prune)), "a circle is broken later");
+    node.pushed(LAZY[1], 4);
+    assert_eq!(node.said_to(LAZY[1]), [PeerMessage::Prune], "who hasn't heard that it is to cease is told again");
+}
+
+/// A node that a second neighbour pushes to as well.
+fn fed_by_two() -> Branching {
+    let mut node = Branching::new();
+    assert!(node.tree.grafted(LAZY[0], &[], node.now));
+    let again = PeerMessage::Graft(Vec::new());
+    assert_eq!(node.said(), [(vec![LAZY[0]], again)], "a tree for all sources needs both ways");
+    node
+}
+
+#[test]
+fn of_two_ways_the_longer_is_pruned_whichever_was_quicker() {
+    let id = MessageId { source: SENDER, seq: 2 };
+    for (quick, slow, pruned) in [(9, 8, LAZY[0]), (8, 9, PARENT), (8, 8, PARENT)] {
+        let mut node = fed_by_two();
+        node.pushed_over(LAZY[0], id, quick);
+        node.said();
+        node.pushed_over(PARENT, id, slow);
+        assert_eq!(node.said(), [(vec![pruned], PeerMessage::Prune)], "{quick} hops first, then {slow}");
+    }
+}
+
+#[test]
+fn convergence_who_alone_feeds_a_node_isnt_pruned() {
+    let mut node = Branching::new();
+    node.pushed(LAZY[0], 2);
+    node.said();
+    node.pushed(PARENT, 2);
+    assert_eq!(node.said(), [], "the first copy was the last of a neighbour that was told to cease");
+}
+
+#[test]
+fn who_feeds_a_node_and_refuses_it_is_asked_again_later() {
+    let mut node = Branching::new();
+    node.tree.pruned(PARENT, node.now);
+    node.comes(2);
+    assert_eq!(node.said_to(PARENT), []);
+    node.now = node.now + LATER;
+    node.comes(3);
+    node.comes(4);
+    assert_eq!(node.said_to(PARENT), [PeerMessage::Graft(Vec::new())]);
+}
+
+#[test]
+fn only_who_has_where_a_gap_begins_is_asked() {
+    let mut node = Branching::new();
+    node.announced(LAZY[0], 2, 3);
+    node.announced(LAZY[1], 2, 9);
+    (2..=5).for_each(|seq| node.comes(seq));
+    let asked = node.asks(STEP, LONG, Duration::ZERO);
+    assert!(!asked.is_empty() && asked.iter().all(|(link, ..)| *link == LAZY[1]), "{asked:?}");
+}
+
+#[test]
+fn while_more_neighbours_get_it_a_node_waits() {
+    let mut node = Branching::new();
+    node.announced(LAZY[0], 2, 2);
+    assert_eq!(node.asks(STEP, Duration::from_millis(45), Duration::ZERO), []);
+    node.announced(LAZY[1], 2, 2);
+    let asked = node.asks(STEP, Duration::from_millis(102), Duration::ZERO);
+    assert!(asked[0].3 >= 50, "{asked:?}");
+}
+
+#[test]
+fn much_is_waited_for_longer() {
+    let mut node = Branching::new();
+    node.announced(LAZY[0], 2, 1001);
+    let asked = node.asks(STEP, LONG, Duration::ZERO);
+    assert!((300..=351).contains(&asked[0].3), "{:?}: a quarter of a second more", asked[0]);
 }

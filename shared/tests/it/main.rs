@@ -3,6 +3,7 @@
 
 mod convergence;
 mod corpus;
+mod crowd;
 mod grafts;
 mod hostile;
 mod lines;

@@ -165,9 +165,8 @@ impl Node {
     /// probe isn't worth a link of the tree.
     fn make_room(&mut self, now: Instant, newcomer: LinkId, wish: Wish) {
         while self.links.active() > self.config.views.active_max {
-            let eager: Vec<LinkId> = self.tree.eager().collect();
             let others = self.neighbours_but(newcomer);
-            let lazy: Vec<LinkId> = others.iter().copied().filter(|id| !eager.contains(id)).collect();
+            let lazy: Vec<LinkId> = others.iter().copied().filter(|id| !self.tree.uses(*id)).collect();
             let gone = match wish {
                 Wish::Probe if lazy.is_empty() => Some(newcomer),
                 Wish::Join => self.youngest(if lazy.is_empty() { others } else { lazy }),

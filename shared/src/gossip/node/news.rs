@@ -26,7 +26,7 @@ impl Node {
         if first_time || news {
             self.tree.pass_on(link, id, Pushed { hops, ..pushed }, now, &mut self.rng);
         } else {
-            self.tree.came_again(link, id, now);
+            self.tree.came_again(link, id, hops, now);
         }
     }
 

@@ -1,0 +1,118 @@
+//! What neighbours ask for, and what is asked of them (Plumtree, section 3.5).
+
+use std::collections::BTreeMap;
+
+use crate::gossip::branch::FIRST_WAIT;
+use crate::gossip::io::LinkId;
+use crate::gossip::missing::Ask;
+use crate::gossip::recent::Pushed;
+use crate::gossip::tree::Tree;
+use crate::rng::Rng;
+use crate::time::Instant;
+use crate::wire::peer::{Announced, IdRange, MAX_RANGES, PeerMessage};
+
+impl Tree {
+    /// A neighbour wants to be pushed to, beginning with some broadcasts. Says whether all of them that have come are still
+    /// here; the others must be reconciled.
+    pub fn grafted(&mut self, link: LinkId, wanted: &[IdRange], now: Instant) -> bool {
+        let Some(branch) = self.branches.get_mut(&link) else { return true };
+        branch.eager = true;
+        if wanted.is_empty() && !branch.feeds {
+            branch.feeds = true;
+            self.said.push_back((vec![link], PeerMessage::Graft(Vec::new())));
+        }
+        // What came before the graft is pushed to nobody there any more: the neighbour learns of it at once.
+        branch.announce_at = branch.announce_at.map(|at| at.min(now));
+        let mut sent = 0;
+        for (id, Pushed { hops, payload }) in self.recent.of_ranges(wanted) {
+            let message = PeerMessage::Broadcast { id, hops: *hops, payload: payload.clone() };
+            self.said.push_back((vec![link], message));
+            sent += 1;
+        }
+        let came = wanted.iter().map(|range| self.streams.received(*range)).fold(0, u64::saturating_add);
+        if !wanted.is_empty() {
+            self.unsettle(link);
+        }
+        sent == came
+    }
+
+    /// A neighbour has some broadcasts.
+    pub fn announced(&mut self, link: LinkId, all: &[Announced], now: Instant, rng: &mut Rng) {
+        for Announced { range, hops } in all {
+            let missing = self.streams.missing(*range);
+            if let Some(branch) = self.branches.get_mut(&link) {
+                branch.has(range.source, range.last);
+            }
+            if missing.is_empty() && self.anchor.is(range.source) {
+                self.optimise(link, *range, *hops, now);
+            }
+            for range in missing {
+                self.miss(range, link, now, rng);
+            }
+        }
+        if let Some(branch) = self.branches.get_mut(&link) {
+            branch.takes_over = false;
+        }
+    }
+
+    /// A neighbour has what this node hasn't: plans when to ask for it.
+    pub(super) fn miss(&mut self, range: IdRange, holder: LinkId, now: Instant, rng: &mut Rng) {
+        let at = match self.branches.get(&holder) {
+            None => Ask::At(now + FIRST_WAIT),
+            // Nobody brings what passed the new parent before it heard of that, and would have passed the old one later.
+            Some(branch) if branch.takes_over => Ask::At(now),
+            // A parent announces only what it had before it became one: it doesn't come by itself.
+            Some(branch) if branch.feeds && branch.has_answered(now) => Ask::At(now + branch.wait),
+            // All on this side of a cut miss it. Whom chance lets ask first gets it for all (Floyd, Jacobson, McCanne,
+            // Liu, Zhang, "A Reliable Multicast Framework", SIGCOMM 1995, section 3.2: request timers).
+            Some(branch) => {
+                let patience = self.missing.patience(branch.wait, now);
+                Ask::After(now + rng.duration(patience, patience * 2))
+            }
+        };
+        self.missing.add(range, holder, at, now);
+    }
+
+    /// Asks for what is due.
+    pub(super) fn graft(&mut self, now: Instant) {
+        let mut asked: BTreeMap<LinkId, Vec<IdRange>> = BTreeMap::new();
+        if self.missing.next_wake().is_none_or(|at| now < at) {
+            return;
+        }
+        let missing = self.missing.ranges().map(|range| self.streams.count_missing(range)).fold(0, u64::saturating_add);
+        for mut gap in self.missing.due(now) {
+            let mut wanted = self.streams.missing(gap.range);
+            let Some(first) = wanted.first().map(|range| range.first) else { continue };
+            if gap.may_wait(first, now) {
+                let holder = gap.holder().and_then(|link| self.branches.get(&link));
+                let patience = self.missing.patience(holder.map_or(FIRST_WAIT, |branch| branch.wait), now);
+                self.missing.put_back(gap, now + patience);
+                continue;
+            }
+            let more = gap.more_patience(missing);
+            if !more.is_zero() {
+                self.missing.put_back(gap, now + more);
+                continue;
+            }
+            // Each link that is pushed on makes another circle in the tree: one that is already is asked first.
+            let pushes = |link| self.branches.get(&link).is_some_and(|branch| branch.feeds);
+            let Some(holder) = gap.next_holder(|link| self.branches.contains_key(&link), pushes) else {
+                self.streams.give_up(gap.range);
+                continue;
+            };
+            let Some(branch) = self.branches.get_mut(&holder) else { continue };
+            (branch.feeds, branch.settled, branch.asked) = (true, 0, now);
+            let again_after = gap.backed_off(self.missing.patience(branch.wait * 2, now));
+            self.missing.put_back(gap, now + again_after);
+            if let Some(end) = wanted.last_mut() {
+                self.streams.open(end);
+            }
+            wanted.truncate(MAX_RANGES);
+            asked.entry(holder).or_default().append(&mut wanted);
+        }
+        for (holder, wanted) in asked {
+            let grafts = wanted.chunks(MAX_RANGES).map(|ranges| PeerMessage::Graft(ranges.to_vec()));
+            self.said.extend(grafts.map(|graft| (vec![holder], graft)));
+        }
+    }
+}
