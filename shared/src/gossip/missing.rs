@@ -38,11 +38,11 @@ pub struct Missing {
 
 /// When to ask for something.
 #[derive(Debug, Clone, Copy)]
-pub enum Ask {
-    /// Then: it doesn't come by itself.
-    At(Instant),
-    /// Then at the earliest, if it hasn't come by itself.
-    After(Instant),
+pub struct Ask {
+    /// Then.
+    pub at: Instant,
+    /// It doesn't come by itself; else it is waited for once more when another neighbour gets it.
+    pub urgent: bool,
 }
 
 /// What is missing of one source.
@@ -98,18 +98,17 @@ impl Missing {
         let gap = self.gaps.entry(range.source).or_insert_with(|| Gap {
             range,
             timed: None,
-            at: now,
-            urgent: false,
+            at: ask.at,
+            urgent: ask.urgent,
             put_off: false,
             waited: Duration::ZERO,
             asked: 0,
             asked_of: None,
             holders: VecDeque::new(),
         });
-        let is_first = gap.holders.is_empty();
-        let is_another = gap.is_with(holder, range.last);
+        let is_another = gap.add_holder(holder, range.last);
         if gap.asked == 0 {
-            gap.ask(ask, is_first, is_another);
+            gap.plan(ask, is_another);
         }
         gap.timed.get_or_insert((range.last, now));
         gap.range.first = gap.range.first.min(range.first);
@@ -163,7 +162,7 @@ impl Missing {
 
 impl Gap {
     /// A neighbour has some of it, up to `last`. Says whether it is one more.
-    fn is_with(&mut self, holder: LinkId, last: u64) -> bool {
+    fn add_holder(&mut self, holder: LinkId, last: u64) -> bool {
         if let Some((_, known)) = self.holders.iter_mut().find(|(known, _)| *known == holder) {
             *known = last.max(*known);
             return false;
@@ -175,16 +174,13 @@ impl Gap {
         room
     }
 
-    /// One more neighbour has it. While it is on its way it reaches one after the other: it is waited for a while after the
+    /// A neighbour has it, maybe one more. While it is on its way it reaches one after the other: it is waited for a while after the
     /// last.
-    fn ask(&mut self, ask: Ask, is_first: bool, is_another: bool) {
-        match ask {
-            Ask::At(at) => {
-                self.at = if is_first { at } else { self.at.min(at) };
-                self.urgent = true;
-            }
-            Ask::After(at) if is_another && !self.urgent => self.at = self.at.max(at),
-            Ask::After(_) => {}
+    fn plan(&mut self, ask: Ask, is_another: bool) {
+        if ask.urgent {
+            (self.at, self.urgent) = (self.at.min(ask.at), true);
+        } else if is_another && !self.urgent {
+            self.at = self.at.max(ask.at);
         }
     }
 

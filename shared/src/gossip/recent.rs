@@ -107,12 +107,17 @@ mod tests {
                 now = now + Duration::from_secs(pause);
                 recent.forget_the_old(now);
                 expected.retain(|(_, _, came)| now - *came <= LONG);
-                recent.keep(MessageId { source: Source(source), seq }, None, Pushed { hops: 0, payload: Payload::Beacon }, now);
+                let id = MessageId { source: Source(source), seq };
+                recent.keep(id, Some(LinkId(seq)), Pushed { hops: 7, payload: Payload::Beacon }, now);
                 expected.push((source, seq, now));
                 expected.drain(..expected.len().saturating_sub(limit));
             }
             let mut expected: Vec<(u64, u64)> = expected.into_iter().map(|(source, seq, _)| (source, seq)).collect();
             prop_assert_eq!(kept(&recent), expected.clone());
+            for (source, seq) in (0..3).flat_map(|source| (1..20).map(move |seq| (source, seq))) {
+                let way = expected.contains(&(source, seq)).then_some((Some(LinkId(seq)), 7));
+                prop_assert_eq!(recent.way_of(MessageId { source: Source(source), seq }), way);
+            }
 
             let last = first + length;
             let few = [IdRange { source: Source(2), first: 4, last: 4 }, IdRange { source: Source(1), first, last }];

@@ -206,7 +206,8 @@ mod tests {
                 let expected: Vec<u64> = (1..=64).filter(|seq| !seen.contains(seq)).collect();
                 prop_assert_eq!(missing, expected);
                 let few = IdRange { source: SOURCE, first: 20, last: 40 };
-                prop_assert_eq!(streams.received(few), u64::try_from(seen.range(20..=40).count()).unwrap());
+                let received = u64::try_from(seen.range(20..=40).count()).unwrap();
+                prop_assert_eq!((streams.received(few), streams.count_missing(few)), (received, 21 - received));
                 let mut open = few;
                 streams.open(&mut open);
                 prop_assert_eq!(open.last, if seen.range(40..).next().is_some() { 40 } else { u64::MAX });

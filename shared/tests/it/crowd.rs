@@ -1,5 +1,5 @@
 //! A tree among peers that take turns, each for long, as many processes on few cores do: what is quicker now isn't a moment
-//! later, and still nobody may be cut off.
+//! later, and still hardly anybody may be cut off.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -21,9 +21,9 @@ const AT_ONCE: u64 = 50;
 const TURN: u64 = 80;
 
 const CROWDS: u64 = 200;
-/// A cut is left where two decide at once, each by what the other has just given up: in 4 of these crowds. Where the
-/// slower way is pruned, as in the paper, in all 200.
-const CROWDS_WITH_A_CUT: usize = 8;
+/// In so many of them somebody is cut off and would have to ask. Where the slower way is pruned, as in the paper (let
+/// `Tree::superfluous` give `Some(link)`), in all 200.
+const CROWDS_WITH_A_CUT: usize = 4;
 
 /// Peers, and what is on its way: by receiver and sender.
 struct Crowd {
@@ -141,5 +141,5 @@ fn convergence_in_a_crowd_hardly_anybody_is_cut_off_and_little_comes_twice() {
         let again = crowd.duplicates() - before;
         assert!(again <= PEERS * NEIGHBOURS, "{again} duplicates after the crowd of seed {seed}");
     }
-    assert!(cut_off.len() < CROWDS_WITH_A_CUT, "somebody would have to ask after the crowds of seeds {cut_off:?}");
+    assert!(cut_off.len() <= CROWDS_WITH_A_CUT, "somebody would have to ask after the crowds of seeds {cut_off:?}");
 }

@@ -1,6 +1,7 @@
 //! What neighbours ask for, and what is asked of them (Plumtree, section 3.5).
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::gossip::branch::FIRST_WAIT;
 use crate::gossip::io::LinkId;
@@ -57,28 +58,28 @@ impl Tree {
 
     /// A neighbour has what this node hasn't: plans when to ask for it.
     pub(super) fn miss(&mut self, range: IdRange, holder: LinkId, now: Instant, rng: &mut Rng) {
-        let at = match self.branches.get(&holder) {
-            None => Ask::At(now + FIRST_WAIT),
+        let (wait, urgent) = match self.branches.get(&holder) {
+            None => (FIRST_WAIT, true),
             // Nobody brings what passed the new parent before it heard of that, and would have passed the old one later.
-            Some(branch) if branch.takes_over => Ask::At(now),
+            Some(branch) if branch.takes_over => (Duration::ZERO, true),
             // A parent announces only what it had before it became one: it doesn't come by itself.
-            Some(branch) if branch.feeds && branch.has_answered(now) => Ask::At(now + branch.wait),
+            Some(branch) if branch.feeds && branch.has_answered(now) => (branch.wait, true),
             // All on this side of a cut miss it. Whom chance lets ask first gets it for all (Floyd, Jacobson, McCanne,
             // Liu, Zhang, "A Reliable Multicast Framework", SIGCOMM 1995, section 3.2: request timers).
             Some(branch) => {
                 let patience = self.missing.patience(branch.wait, now);
-                Ask::After(now + rng.duration(patience, patience * 2))
+                (rng.duration(patience, patience * 2), false)
             }
         };
-        self.missing.add(range, holder, at, now);
+        self.missing.add(range, holder, Ask { at: now + wait, urgent }, now);
     }
 
     /// Asks for what is due.
     pub(super) fn graft(&mut self, now: Instant) {
-        let mut asked: BTreeMap<LinkId, Vec<IdRange>> = BTreeMap::new();
         if self.missing.next_wake().is_none_or(|at| now < at) {
             return;
         }
+        let mut asked: BTreeMap<LinkId, Vec<IdRange>> = BTreeMap::new();
         let missing = self.missing.ranges().map(|range| self.streams.count_missing(range)).fold(0, u64::saturating_add);
         for mut gap in self.missing.due(now) {
             let mut wanted = self.streams.missing(gap.range);
