@@ -151,7 +151,7 @@ pub fn start(
     tasks: Tasks,
 ) -> Result<PeerHandle, PeerError> {
     let (commands, inbox) = mpsc::channel(COMMAND_QUEUE);
-    let actor = Actor::new(listener, config, kept, observer, tasks.clone())?;
+    let actor = Box::new(Actor::new(listener, config, kept, observer, tasks.clone())?);
     let Place { peer: id, addr } = actor.place();
     let actor = tasks.spawn(actor.run(inbox));
     Ok(PeerHandle { id, addr, commands, tasks, actor })

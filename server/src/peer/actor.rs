@@ -145,8 +145,9 @@ impl Actor {
         self.place
     }
 
-    /// Runs until it is told to leave, or its token is cancelled (then it stops at once).
-    pub async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+    /// Runs until it is told to leave, or its token is cancelled (then it stops at once). Boxed, since a future has room
+    /// for each place that what it is given is moved to: four times 4 KiB.
+    pub async fn run(mut self: Box<Self>, mut commands: mpsc::Receiver<Command>) {
         self.begin();
         let mut timer = pin!(tokio::time::sleep_until(self.began));
         let token = self.tasks.token().clone();
@@ -360,11 +361,11 @@ impl Actor {
         }
     }
 
-    async fn leave(mut self) {
+    async fn leave(mut self: Box<Self>) {
         self.feed(Input::Leave);
         self.keep_known_at = Some(tokio::time::Instant::now());
         self.end_turn().await;
-        let Self { links, wires, journal, all_said, .. } = &mut self;
+        let Self { links, wires, journal, all_said, .. } = &mut *self;
         links.clear();
         drop(std::mem::replace(&mut wires.open, mpsc::channel(1).0));
         while all_said.recv().await.is_some() {}

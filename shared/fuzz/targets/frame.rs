@@ -18,7 +18,7 @@ fuzz_target!(|data: &[u8]| {
                 Ok(Some(message)) => {
                     let frame = encode(&message).expect("what was read can be written");
                     assert!(frame.len() <= LENGTH_BYTES + MAX_FRAME_BYTES);
-                    assert_eq!(decode(&frame[LENGTH_BYTES..]), Ok(Some(message)));
+                    assert_eq!(decode(&frame[LENGTH_BYTES..]), Ok(message));
                 }
                 Ok(None) => break,
                 Err(error) => {

@@ -63,7 +63,7 @@ impl Script<'_> {
         let length = usize::try_from(u32::from_be_bytes(*length)).ok()?.min(rest.len());
         let (payload, rest) = rest.split_at(length);
         self.0 = rest;
-        decode(payload).ok().flatten()
+        decode(payload).ok()
     }
 }
 

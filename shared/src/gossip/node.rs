@@ -307,6 +307,7 @@ impl Node {
             (Role::Stranger, PeerMessage::Hello(hello)) => self.greeted(now, id, &hello),
             (Role::Stranger, _) => self.refuse(now, id, "a message before hello"),
             (_, PeerMessage::Hello(_)) => self.refuse(now, id, "a second hello"),
+            (_, PeerMessage::Unknown { .. }) => {}
             (Role::Asked { peer, addr }, PeerMessage::Welcome { others }) => self.welcomed(now, id, peer, addr, others),
             (_, PeerMessage::Ping { nonce, catalogue, partner }) => self.ping(now, id, nonce, catalogue, partner),
             (_, PeerMessage::Pong { nonce, catalogue, partner }) => self.pong(now, id, nonce, catalogue, partner),
@@ -347,7 +348,8 @@ impl Node {
             | PeerMessage::Want(..)
             | PeerMessage::Submit { .. }
             | PeerMessage::Accepted { .. }
-            | PeerMessage::Refused { .. } => {}
+            | PeerMessage::Refused { .. }
+            | PeerMessage::Unknown { .. } => {}
         }
     }
 

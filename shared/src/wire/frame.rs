@@ -1,5 +1,6 @@
 //! Bytes <-> [`PeerMessage`]: a 32-bit big-endian length, one byte that names the kind, and the fields in postcard.
-//! The length counts kind and fields. A kind that isn't known is skipped, so that newer minors can add kinds.
+//! The length counts kind and fields. A kind that isn't known is read as [`PeerMessage::Unknown`],
+//! so that newer minors can add kinds.
 
 use std::sync::Arc;
 
@@ -62,27 +63,46 @@ pub enum FrameError {
 /// # Errors
 /// When a field of the message is beyond its limit.
 pub fn encode(message: &PeerMessage) -> Result<Vec<u8>, FrameError> {
-    check_limits(message)?;
     let mut frame = Vec::with_capacity(USUAL_FRAME_BYTES);
-    frame.extend_from_slice(&[0; LENGTH_BYTES]);
+    append(message, &mut frame)?;
+    Ok(frame)
+}
+
+/// Puts the frame for `message` behind what `buffer` has.
+///
+/// # Errors
+/// As [`encode`]; then the buffer is as it was.
+pub fn append(message: &PeerMessage, buffer: &mut Vec<u8>) -> Result<(), FrameError> {
+    check_limits(message)?;
+    let begin = buffer.len();
+    let written = write_frame(message, buffer);
+    if written.is_err() {
+        buffer.truncate(begin);
+    }
+    written
+}
+
+fn write_frame(message: &PeerMessage, buffer: &mut Vec<u8>) -> Result<(), FrameError> {
+    let begin = buffer.len();
+    buffer.extend_from_slice(&[0; LENGTH_BYTES]);
     let kind = kind(message);
-    frame.push(kind);
-    write_fields(message, &mut frame).map_err(|source| FrameError::Malformed { kind, source })?;
-    let len = frame.len() - LENGTH_BYTES;
+    buffer.push(kind);
+    write_fields(message, buffer).map_err(|source| FrameError::Malformed { kind, source })?;
+    let len = buffer.len() - begin - LENGTH_BYTES;
     if len > MAX_FRAME_BYTES {
         return Err(FrameError::TooLarge(len));
     }
     let header = u32::try_from(len).map_err(|_too_large| FrameError::TooLarge(len))?.to_be_bytes();
-    for (byte, value) in frame.iter_mut().zip(header) {
+    for (byte, value) in buffer.iter_mut().skip(begin).zip(header) {
         *byte = value;
     }
-    Ok(frame)
+    Ok(())
 }
 
 fn write_fields(message: &PeerMessage, buffer: &mut Vec<u8>) -> Result<(), postcard::Error> {
     match message {
         PeerMessage::Hello(hello) => write(buffer, hello),
-        PeerMessage::Prune => Ok(()),
+        PeerMessage::Prune | PeerMessage::Unknown { .. } => Ok(()),
         PeerMessage::Welcome { others } => write(buffer, others),
         PeerMessage::Goodbye { reason, leaving, others } => write(buffer, &(reason, leaving, others)),
         PeerMessage::ForwardJoin { addr, ttl } => write(buffer, &(addr, ttl)),
@@ -158,14 +178,15 @@ fn kind(message: &PeerMessage) -> u8 {
         PeerMessage::Accepted { .. } => 19,
         PeerMessage::Refused { .. } => 20,
         PeerMessage::Broadcast { payload: Payload::Beacon, .. } => 21,
+        PeerMessage::Unknown { kind } => *kind,
     }
 }
 
-/// The message in `payload`, a frame without its length field; `None` for a kind that isn't known.
+/// The message in `payload`, a frame without its length field.
 ///
 /// # Errors
 /// When the payload isn't what its kind says, or a field is beyond its limit.
-pub fn decode(payload: &[u8]) -> Result<Option<PeerMessage>, FrameError> {
+pub fn decode(payload: &[u8]) -> Result<PeerMessage, FrameError> {
     let (&kind, fields) = payload.split_first().ok_or(FrameError::Empty)?;
     let message = match kind {
         0 => read::<Hello>(fields).map(PeerMessage::Hello),
@@ -190,11 +211,11 @@ pub fn decode(payload: &[u8]) -> Result<Option<PeerMessage>, FrameError> {
         19 => read(fields).map(|request| PeerMessage::Accepted { request }),
         20 => read(fields).map(|(request, reason)| PeerMessage::Refused { request, reason }),
         21 => broadcast(fields, |()| Payload::Beacon),
-        _ => return Ok(None),
+        kind => Ok(PeerMessage::Unknown { kind }),
     };
     let message = message.map_err(|source| FrameError::Malformed { kind, source })?;
     check_limits(&message)?;
-    Ok(Some(message))
+    Ok(message)
 }
 
 fn broadcast<T: DeserializeOwned>(
@@ -254,7 +275,8 @@ fn check_limits(message: &PeerMessage) -> Result<(), FrameError> {
         | PeerMessage::Pong { .. }
         | PeerMessage::Broadcast { payload: Payload::Suspect(_) | Payload::Beacon, .. }
         | PeerMessage::Prune
-        | PeerMessage::Accepted { .. } => Ok(()),
+        | PeerMessage::Accepted { .. }
+        | PeerMessage::Unknown { .. } => Ok(()),
     }
 }
 
@@ -286,35 +308,31 @@ impl Decoder {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The next message of a known kind; `None` until more bytes are pushed.
+    /// The next message; `None` until more bytes are pushed.
     ///
     /// # Errors
     /// When the peer broke the format. The stream can't be read any further.
     pub fn next_message(&mut self) -> Result<Option<PeerMessage>, FrameError> {
-        loop {
-            let pending = self.buffer.get(self.consumed..).unwrap_or_default();
-            if pending.is_empty() {
-                self.buffer.clear();
-                self.buffer.shrink_to(KEPT_BYTES);
-                self.consumed = 0;
-                return Ok(None);
-            }
-            let Some((header, rest)) = pending.split_first_chunk::<LENGTH_BYTES>() else {
-                return Ok(None);
-            };
-            let len = usize::try_from(u32::from_be_bytes(*header)).unwrap_or(usize::MAX);
-            if len > MAX_FRAME_BYTES {
-                return Err(FrameError::TooLarge(len));
-            }
-            let Some(payload) = rest.get(..len) else {
-                return Ok(None);
-            };
-            let decoded = decode(payload)?;
-            self.consumed += LENGTH_BYTES + len;
-            if decoded.is_some() {
-                return Ok(decoded);
-            }
+        let pending = self.buffer.get(self.consumed..).unwrap_or_default();
+        if pending.is_empty() {
+            self.buffer.clear();
+            self.buffer.shrink_to(KEPT_BYTES);
+            self.consumed = 0;
+            return Ok(None);
         }
+        let Some((header, rest)) = pending.split_first_chunk::<LENGTH_BYTES>() else {
+            return Ok(None);
+        };
+        let len = usize::try_from(u32::from_be_bytes(*header)).unwrap_or(usize::MAX);
+        if len > MAX_FRAME_BYTES {
+            return Err(FrameError::TooLarge(len));
+        }
+        let Some(payload) = rest.get(..len) else {
+            return Ok(None);
+        };
+        let message = decode(payload)?;
+        self.consumed += LENGTH_BYTES + len;
+        Ok(Some(message))
     }
 }
 
@@ -351,11 +369,20 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_kind_is_skipped() {
+    fn an_unknown_kind_says_no_more_than_that() {
         let mut decoder = Decoder::default();
         decoder.push(&[0, 0, 0, 3, 250, 1, 2]);
         decoder.push(&encode(&PeerMessage::Accepted { request: 7 }).unwrap());
+        assert_eq!(decoder.next_message(), Ok(Some(PeerMessage::Unknown { kind: 250 })));
         assert_eq!(decoder.next_message(), Ok(Some(PeerMessage::Accepted { request: 7 })));
+    }
+
+    #[test]
+    fn what_cant_be_written_leaves_the_buffer_as_it_was() {
+        let mut buffer = b"before".to_vec();
+        let reason = "x".repeat(MAX_REASON_BYTES + 1);
+        assert!(append(&PeerMessage::Refused { request: 1, reason }, &mut buffer).is_err());
+        assert_eq!(buffer, b"before");
     }
 
     #[test]

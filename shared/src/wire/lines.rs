@@ -83,6 +83,8 @@ pub enum Said {
         /// Its version.
         version: Version,
     },
+    /// Something of a type that isn't known. It is counted like any other line, and ignored.
+    Unknown,
 }
 
 /// One complete line, its end included, as Python's `json.dumps` writes it.
@@ -122,11 +124,11 @@ impl Formatter for Python {
     }
 }
 
-/// What a line without its end says; `None` where it is of a type that isn't known.
+/// What a line without its end says.
 ///
 /// # Errors
 /// When it isn't a JSON object, or a field that its type has is missing or wrong.
-pub fn decode(line: &[u8]) -> Result<Option<Line>, LineError> {
+pub fn decode(line: &[u8]) -> Result<Line, LineError> {
     let fields: Map<String, Value> = serde_json::from_slice(line)?;
     let said = match text(&fields, "type")? {
         "hello" => Said::Hello { from: sender(&fields)? },
@@ -135,10 +137,10 @@ pub fn decode(line: &[u8]) -> Result<Option<Line>, LineError> {
             file: text(&fields, "file_id")?.parse().map_err(|_unusable| LineError::Field("file_id"))?,
             version: fields.get("version").and_then(version).ok_or(LineError::Field("version"))?,
         },
-        _ => return Ok(None),
+        _ => return Ok(Line { said: Said::Unknown, ts: 0 }),
     };
     let ts = fields.get("ts").map_or(Some(0), Value::as_u64).ok_or(LineError::Field("ts"))?;
-    Ok(Some(Line { said, ts }))
+    Ok(Line { said, ts })
 }
 
 fn text<'a>(fields: &'a Map<String, Value>, name: &'static str) -> Result<&'a str, LineError> {
@@ -239,21 +241,16 @@ impl Decoder {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The next line of a known type; `None` until more bytes are pushed.
+    /// The next line; `None` until more bytes are pushed.
     ///
     /// # Errors
     /// When the other side broke the format. The stream can't be read any further.
     pub fn next_line(&mut self) -> Result<Option<Line>, LineError> {
-        while let Some(end) = self.find_end()? {
-            let line = self.buffer.get(self.consumed..end).unwrap_or_default();
-            let decoded = decode(line)?;
-            self.consumed = end + 1;
-            self.searched = self.consumed;
-            if decoded.is_some() {
-                return Ok(decoded);
-            }
-        }
-        Ok(None)
+        let Some(end) = self.find_end()? else { return Ok(None) };
+        let line = decode(self.buffer.get(self.consumed..end).unwrap_or_default())?;
+        self.consumed = end + 1;
+        self.searched = self.consumed;
+        Ok(Some(line))
     }
 
     /// Where the next line ends.
@@ -379,12 +376,13 @@ mod tests {
         let from = "0.0.0.0:9001".parse().unwrap();
         let files = [("c".parse().unwrap(), Version(3))].into();
         let said = Said::State { from, files, peers: vec!["127.0.0.1:9003".parse().unwrap()] };
-        assert_eq!(decode(line).unwrap(), Some(Line { said, ts: 0 }));
+        assert_eq!(decode(line).unwrap(), Line { said, ts: 0 });
     }
 
     #[test]
-    fn an_unknown_type_is_skipped() {
+    fn an_unknown_type_says_no_more_than_that() {
         let bytes = b"{\"type\": \"bye\", \"why\": [1]}\n{\"type\": \"hello\", \"from\": \"127.0.0.1:1\", \"ts\": 4}\n";
-        assert_eq!(decoded(bytes, 7).unwrap().len(), 1);
+        let lines = decoded(bytes, 7).unwrap();
+        assert!(matches!(&lines[..], [Line { said: Said::Unknown, ts: 0 }, Line { said: Said::Hello { .. }, ts: 4 }]));
     }
 }

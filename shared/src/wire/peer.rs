@@ -295,6 +295,11 @@ pub enum PeerMessage {
         /// Why, at most [`MAX_REASON_BYTES`].
         reason: String,
     },
+    /// Something that only a newer minor of the protocol knows. It is counted like any other message, and ignored.
+    Unknown {
+        /// The kind byte.
+        kind: u8,
+    },
 }
 
 impl PeerMessage {
@@ -335,6 +340,7 @@ impl PeerMessage {
             Self::Submit { .. } => "submit",
             Self::Accepted { .. } => "accepted",
             Self::Refused { .. } => "refused",
+            Self::Unknown { .. } => "unknown",
         }
     }
 }

@@ -84,7 +84,7 @@ fn corpus_of_frames_goes_through_the_decoder() {
                 match decoder.next_message() {
                     Ok(Some(message)) => {
                         let again = decode(&encode(&message).unwrap()[LENGTH_BYTES..]);
-                        assert_eq!(again, Ok(Some(message)), "{}", path.display());
+                        assert_eq!(again, Ok(message), "{}", path.display());
                     }
                     Ok(None) => break,
                     Err(_) => break 'input,
@@ -117,7 +117,7 @@ fn corpus_of_lines_goes_through_the_decoder() {
                 match decoder.next_line() {
                     Ok(Some(line)) => {
                         let written = lines::encode(&line).unwrap();
-                        assert_eq!(lines::decode(&written).unwrap(), Some(line), "{}", path.display());
+                        assert_eq!(lines::decode(&written).unwrap(), line, "{}", path.display());
                     }
                     Ok(None) => break,
                     Err(_) => break 'input,

@@ -127,6 +127,7 @@ impl Node {
                 self.told_peers(now, peers);
             }
             Said::Event { file, version } => self.told_files(now, None, [(file, version)].into()),
+            Said::Unknown => {}
         }
     }
 
