@@ -151,6 +151,7 @@ pub fn start(
     tasks: Tasks,
 ) -> Result<PeerHandle, PeerError> {
     let (commands, inbox) = mpsc::channel(COMMAND_QUEUE);
+    // A future has room for each place that what it is given is moved to: unboxed, four times 4 KiB.
     let actor = Box::new(Actor::new(listener, config, kept, observer, tasks.clone())?);
     let Place { peer: id, addr } = actor.place();
     let actor = tasks.spawn(actor.run(inbox));

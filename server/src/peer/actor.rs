@@ -145,8 +145,7 @@ impl Actor {
         self.place
     }
 
-    /// Runs until it is told to leave, or its token is cancelled (then it stops at once). Boxed, since a future has room
-    /// for each place that what it is given is moved to: four times 4 KiB.
+    /// Runs until it is told to leave, or its token is cancelled (then it stops at once).
     pub async fn run(mut self: Box<Self>, mut commands: mpsc::Receiver<Command>) {
         self.begin();
         let mut timer = pin!(tokio::time::sleep_until(self.began));
