@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shared::gossip::catalogue::Catalogue;
-use shared::gossip::config::Config;
+use shared::gossip::config::{Config, Limits};
 use shared::gossip::io::{Input, LinkId, NodeEvent, Output};
 use shared::gossip::node::{Identity, Node};
 use shared::ids::{FileId, PeerId, Version};
@@ -328,6 +328,26 @@ fn lines_that_are_turned_off_close_the_link() {
     let outputs = peer.hear(ACCEPTED, &RECORDED);
     assert!(outputs.contains(&Output::Close { link: ACCEPTED }));
     assert_eq!(peer.version("f1"), None);
+}
+
+#[test]
+fn lines_beyond_the_rate_close_the_link_whatever_they_say() {
+    for line in [RECORDED[2], r#"{"type": "bye"}"#] {
+        let limits = Limits { burst: 20, messages_per_second: 10, ..Limits::default() };
+        let mut peer = Peer::with(Config { limits, ..Config::default() }, &[]);
+        peer.up(ACCEPTED, None);
+        let is_closed = |outputs: &[Output]| outputs.contains(&Output::Close { link: ACCEPTED });
+        assert!(!is_closed(&peer.hear(ACCEPTED, &[line; 20])), "a burst is allowed");
+        peer.wait(Duration::from_secs(1));
+        assert!(!is_closed(&peer.hear(ACCEPTED, &[line; 10])), "and after a while another");
+        let outputs = peer.hear(ACCEPTED, &[line]);
+        assert!(is_closed(&outputs), "{line}");
+        let reason = |output: &Output| match output {
+            Output::Event(NodeEvent::Misbehaved { reason, .. }) => Some(reason.clone()),
+            _ => None,
+        };
+        assert_eq!(outputs.iter().find_map(reason).as_deref(), Some("too many lines"));
+    }
 }
 
 #[test]
