@@ -24,8 +24,6 @@ pub struct Outlets {
     spoken: BTreeSet<LinkId>,
     /// Those that the last update went to.
     pushed: Vec<LinkId>,
-    /// What is being said.
-    frame: Vec<u8>,
     traffic: Arc<Traffic>,
 }
 
@@ -38,7 +36,7 @@ struct Outlet {
 impl Outlets {
     /// No links yet. What is said on them is counted in `traffic`.
     pub fn new(traffic: Arc<Traffic>) -> Self {
-        Self { open: BTreeMap::new(), spoken: BTreeSet::new(), pushed: Vec::new(), frame: Vec::new(), traffic }
+        Self { open: BTreeMap::new(), spoken: BTreeSet::new(), pushed: Vec::new(), traffic }
     }
 
     /// A link is open.
@@ -68,19 +66,14 @@ impl Outlets {
     /// # Errors
     /// When no link can carry it.
     pub fn say(&mut self, to: &[LinkId], message: &PeerMessage) -> Result<Vec<Input>, FrameError> {
-        let mut frame = std::mem::take(&mut self.frame);
-        frame.clear();
-        frame.shrink_to(KEPT_BYTES);
-        frame::append(message, &mut frame)?;
+        let frame = frame::encode(message)?;
         if matches!(message, PeerMessage::Broadcast { payload: Payload::Update(_), .. }) {
             self.pushed.clear();
             self.pushed.extend_from_slice(to);
         } else {
             self.traffic.control.fetch_add(u64::try_from(to.len()).unwrap_or(0), Ordering::Relaxed);
         }
-        let consequences = self.put_down(to, &frame);
-        self.frame = frame;
-        Ok(consequences)
+        Ok(self.put_down(to, &frame))
     }
 
     /// The same for lines.

@@ -3,8 +3,6 @@
 
 use std::sync::Arc;
 
-use smallvec::SmallVec;
-
 use crate::gossip::ledger::{Entry, Ledger, key_of};
 use crate::ids::FileId;
 use crate::wire::peer::Key;
@@ -25,7 +23,7 @@ impl Entry for FileUpdate {
     /// Over all that [`FileUpdate::rank`] compares.
     fn hash(&self) -> u64 {
         // Gathered first: hashing one piece is much quicker than feeding many.
-        let mut bytes = SmallVec::<[u8; USUAL_BYTES]>::new();
+        let mut bytes = Vec::with_capacity(USUAL_BYTES);
         for number in [self.version.0, self.stamp.0, self.size_bytes] {
             bytes.extend_from_slice(&number.to_be_bytes());
         }

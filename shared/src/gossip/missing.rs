@@ -174,8 +174,8 @@ impl Gap {
         room
     }
 
-    /// A neighbour has it, maybe one more. While it is on its way it reaches one after the other: it is waited for a while after the
-    /// last.
+    /// A neighbour has it, maybe one more. While it is on its way it reaches one after the other: it is waited for a
+    /// while after the last.
     fn plan(&mut self, ask: Ask, is_another: bool) {
         if ask.urgent {
             (self.at, self.urgent) = (self.at.min(ask.at), true);

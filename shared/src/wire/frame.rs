@@ -1,6 +1,5 @@
 //! Bytes <-> [`PeerMessage`]: a 32-bit big-endian length, one byte that names the kind, and the fields in postcard.
-//! The length counts kind and fields. A kind that isn't known is read as [`PeerMessage::Unknown`],
-//! so that newer minors can add kinds.
+//! The length counts kind and fields. An unknown kind is read as [`PeerMessage::Unknown`]: newer minors add kinds.
 
 use std::sync::Arc;
 
@@ -63,40 +62,21 @@ pub enum FrameError {
 /// # Errors
 /// When a field of the message is beyond its limit.
 pub fn encode(message: &PeerMessage) -> Result<Vec<u8>, FrameError> {
-    let mut frame = Vec::with_capacity(USUAL_FRAME_BYTES);
-    append(message, &mut frame)?;
-    Ok(frame)
-}
-
-/// Puts the frame for `message` behind what `buffer` has.
-///
-/// # Errors
-/// As [`encode`]; then the buffer is as it was.
-pub fn append(message: &PeerMessage, buffer: &mut Vec<u8>) -> Result<(), FrameError> {
     check_limits(message)?;
-    let begin = buffer.len();
-    let written = write_frame(message, buffer);
-    if written.is_err() {
-        buffer.truncate(begin);
-    }
-    written
-}
-
-fn write_frame(message: &PeerMessage, buffer: &mut Vec<u8>) -> Result<(), FrameError> {
-    let begin = buffer.len();
-    buffer.extend_from_slice(&[0; LENGTH_BYTES]);
+    let mut frame = Vec::with_capacity(USUAL_FRAME_BYTES);
+    frame.extend_from_slice(&[0; LENGTH_BYTES]);
     let kind = kind(message);
-    buffer.push(kind);
-    write_fields(message, buffer).map_err(|source| FrameError::Malformed { kind, source })?;
-    let len = buffer.len() - begin - LENGTH_BYTES;
+    frame.push(kind);
+    write_fields(message, &mut frame).map_err(|source| FrameError::Malformed { kind, source })?;
+    let len = frame.len() - LENGTH_BYTES;
     if len > MAX_FRAME_BYTES {
         return Err(FrameError::TooLarge(len));
     }
     let header = u32::try_from(len).map_err(|_too_large| FrameError::TooLarge(len))?.to_be_bytes();
-    for (byte, value) in buffer.iter_mut().skip(begin).zip(header) {
+    for (byte, value) in frame.iter_mut().zip(header) {
         *byte = value;
     }
-    Ok(())
+    Ok(frame)
 }
 
 fn write_fields(message: &PeerMessage, buffer: &mut Vec<u8>) -> Result<(), postcard::Error> {
@@ -375,14 +355,6 @@ mod tests {
         decoder.push(&encode(&PeerMessage::Accepted { request: 7 }).unwrap());
         assert_eq!(decoder.next_message(), Ok(Some(PeerMessage::Unknown { kind: 250 })));
         assert_eq!(decoder.next_message(), Ok(Some(PeerMessage::Accepted { request: 7 })));
-    }
-
-    #[test]
-    fn what_cant_be_written_leaves_the_buffer_as_it_was() {
-        let mut buffer = b"before".to_vec();
-        let reason = "x".repeat(MAX_REASON_BYTES + 1);
-        assert!(append(&PeerMessage::Refused { request: 1, reason }, &mut buffer).is_err());
-        assert_eq!(buffer, b"before");
     }
 
     #[test]

@@ -64,21 +64,21 @@ fn a_link_whose_hello_is_never_followed_by_a_welcome_is_closed_in_time() {
 
 #[test]
 fn messages_beyond_the_rate_close_the_link() {
-    let mut stage = Stage::new(Config::default());
-    let limits = Limits::default();
-    let hasty = stage.neighbour(5);
-    let at_once = usize::try_from(limits.burst).unwrap();
-    // Hello was the first of them.
-    stage.say_all(hasty, vec![PeerMessage::Prune; at_once - 1]);
-    assert!(!stage.is_closed(hasty), "a burst is allowed");
-    stage.pass(Duration::from_secs(1));
-    // What isn't known is no way around it.
-    stage.say_all(hasty, vec![PeerMessage::Unknown { kind: 250 }; at_once / 2]);
-    assert!(!stage.is_closed(hasty), "and after a while another");
-    let outputs = stage.say_all(hasty, vec![PeerMessage::Prune; at_once]);
-    assert_eq!(offences(&outputs), ["too many messages"]);
-    assert!(stage.is_closed(hasty));
-    stage.check_it_still_works();
+    let at_once = usize::try_from(Limits::default().burst).unwrap();
+    for message in [PeerMessage::Prune, PeerMessage::Unknown { kind: 250 }] {
+        let mut stage = Stage::new(Config::default());
+        let hasty = stage.neighbour(5);
+        // Hello was the first of them.
+        stage.say_all(hasty, vec![message.clone(); at_once - 1]);
+        assert!(!stage.is_closed(hasty), "a burst is allowed");
+        stage.pass(Duration::from_secs(1));
+        stage.say_all(hasty, vec![message.clone(); at_once / 2]);
+        assert!(!stage.is_closed(hasty), "and after a while another");
+        let outputs = stage.say_all(hasty, vec![message.clone(); at_once]);
+        assert_eq!(offences(&outputs), ["too many messages"]);
+        assert!(stage.is_closed(hasty));
+        stage.check_it_still_works();
+    }
 }
 
 #[test]
