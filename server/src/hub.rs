@@ -5,10 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use shared::ids::{FileId, PeerId, Version};
+use shared::wire::condition::Condition;
 use shared::wire::overview::{Overview, SNAPSHOT_FILES};
 use shared::wire::stream::{Entry, Event, StreamFrame, VERSION};
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::broadcast::{self, Receiver, Sender};
+use tracing::{info, warn};
 
 use crate::wall;
 
@@ -53,6 +55,24 @@ impl Hub {
         overview.apply(&entry);
         // Sent under the lock, so that the order is that of the numbers. No reader is no error.
         drop(self.inner.feed.send(Item::Entry(Arc::new(entry))));
+    }
+
+    /// A fault lasts; told when it begins, and when `detail` (a sentence for people) is another.
+    pub fn raise(&self, condition: Condition, detail: impl Into<String>) {
+        let detail = detail.into();
+        let known = self.read(|overview| overview.conditions.get(&condition).is_some_and(|now| now.detail == detail));
+        if !known {
+            warn!("{condition}: {detail}");
+            self.emit(Event::ConditionRaised { condition, detail });
+        }
+    }
+
+    /// A fault is over, if it lasted; told once.
+    pub fn clear(&self, condition: Condition) {
+        if self.read(|overview| overview.conditions.contains_key(&condition)) {
+            info!("no more {condition}");
+            self.emit(Event::ConditionCleared { condition });
+        }
     }
 
     /// A peer is about to start with a catalogue that it kept.
@@ -176,6 +196,19 @@ mod tests {
         hub.emit(learned(3));
         let StreamFrame::Batch { entries } = reader.next_frame().await else { panic!("a batch is due") };
         assert_eq!(entries.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [2, 3]);
+    }
+
+    #[test]
+    fn a_condition_is_told_when_it_begins_changes_and_ends() {
+        let hub = Hub::new(10, true);
+        hub.raise(Condition::LostContents, "two");
+        hub.raise(Condition::LostContents, "two");
+        assert_eq!(hub.read(|overview| (overview.seq, overview.conditions.len())), (1, 1));
+        hub.raise(Condition::LostContents, "three");
+        assert_eq!(hub.read(|overview| overview.conditions[&Condition::LostContents].detail.clone()), "three");
+        hub.clear(Condition::LostContents);
+        hub.clear(Condition::LostContents);
+        assert_eq!(hub.read(|overview| (overview.seq, overview.conditions.len())), (3, 0));
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,6 +2,7 @@
 //! of each message; a changed snapshot is a change of format: think of old readers, new readers and old writers.
 
 pub mod census;
+pub mod condition;
 pub mod frame;
 pub mod lines;
 pub mod overview;

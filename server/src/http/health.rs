@@ -3,7 +3,8 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use shared::wire::rest::{HealthOut, ReadyOut};
+use shared::wire::overview::Overview;
+use shared::wire::rest::{ConditionOut, HealthOut, ReadyOut};
 use shared::wire::stream::PartState;
 use tracing::warn;
 
@@ -37,9 +38,21 @@ pub(super) async fn ready(State(state): State<AppState>) -> (StatusCode, Json<Re
             (PartState::Down { reason: error.to_string() }, (0, 0))
         }
     };
-    let ready = store == PartState::Up;
     let (broker, bridge, peers) =
         state.hub.read(|overview| (overview.broker.clone(), overview.bridge.clone(), overview.running()));
+    let conditions = state.hub.read(conditions);
+    let ready = store == PartState::Up && !conditions.iter().any(|condition| condition.name.stops_uploads());
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(ReadyOut { ready, store, broker, bridge, outbox, dead_letters, peers }))
+    (status, Json(ReadyOut { ready, store, broker, bridge, outbox, dead_letters, peers, conditions }))
+}
+
+fn conditions(overview: &Overview) -> Vec<ConditionOut> {
+    let standing = overview.conditions.iter();
+    standing
+        .map(|(name, standing)| ConditionOut {
+            name: *name,
+            detail: standing.detail.clone(),
+            since: wall::rfc3339(standing.since_ms),
+        })
+        .collect()
 }

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{FileId, PeerId, Version};
+use crate::wire::condition::{Condition, Standing};
 use crate::wire::queue::ChangeKind;
 use crate::wire::stream::{Entry, Event, PartState, PeerState};
 
@@ -67,6 +68,8 @@ pub struct Overview {
     pub broker: PartState,
     /// The bridge's state; absent where this server runs none.
     pub bridge: Option<PartState>,
+    /// The faults that last.
+    pub conditions: BTreeMap<Condition, Standing>,
     /// The last [`LOG_LIMIT`] entries, oldest first.
     pub log: VecDeque<Entry>,
 }
@@ -86,6 +89,7 @@ impl Overview {
             file_limit,
             broker: PartState::Starting,
             bridge: bridge.then_some(PartState::Starting),
+            conditions: BTreeMap::new(),
             log: VecDeque::new(),
         }
     }
@@ -154,6 +158,7 @@ impl Overview {
             file_limit: self.file_limit,
             broker: self.broker.clone(),
             bridge: self.bridge.clone(),
+            conditions: self.conditions.clone(),
             log: self.log.clone(),
         }
     }
@@ -187,6 +192,12 @@ impl Overview {
             Event::LinkDown { peer, neighbour, reason: _ } => self.unlinked(*peer, *neighbour),
             Event::Broker { state } => self.broker = state.clone(),
             Event::Bridge { state } => self.bridge = Some(state.clone()),
+            Event::ConditionRaised { condition, detail } => {
+                let standing = self.conditions.entry(*condition);
+                let standing = standing.or_insert_with(|| Standing { since_ms: at_ms, detail: String::new() });
+                standing.detail.clone_from(detail);
+            }
+            Event::ConditionCleared { condition } => drop(self.conditions.remove(condition)),
             Event::FileStored { .. }
             | Event::DeadLettered { .. }
             | Event::UpdateReceived { .. }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::wire::condition::Condition;
 use crate::wire::stream::{PartState, PeerState};
 
 /// The header that says who is asking.
@@ -135,6 +136,19 @@ pub struct ReadyOut {
     pub dead_letters: u64,
     /// Running local peers.
     pub peers: u32,
+    /// The faults that last.
+    pub conditions: Vec<ConditionOut>,
+}
+
+/// A fault that lasts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ConditionOut {
+    /// Its stable name.
+    pub name: Condition,
+    /// What it is this time, in a sentence for people.
+    pub detail: String,
+    /// Since when, RFC 3339.
+    pub since: String,
 }
 
 /// What the concurrency lab shall run. Absent numbers are the original's.

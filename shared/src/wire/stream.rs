@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::ids::{FileId, PeerId, Version};
+use crate::wire::condition::Condition;
 use crate::wire::overview::Overview;
 use crate::wire::queue::ChangeKind;
 use crate::wire::rest::RaceOut;
@@ -237,6 +238,18 @@ pub enum Event {
         /// Its state now.
         state: PartState,
     },
+    /// A fault began to last, or what is known of it changed.
+    ConditionRaised {
+        /// Which.
+        condition: Condition,
+        /// What it is this time, in a sentence for people.
+        detail: String,
+    },
+    /// A fault is over.
+    ConditionCleared {
+        /// Which.
+        condition: Condition,
+    },
     /// A thread of the lab did a step.
     Lab {
         /// Which run.
@@ -293,6 +306,8 @@ impl fmt::Display for Event {
             }
             Self::Broker { state } => write!(f, "the broker is {state}"),
             Self::Bridge { state } => write!(f, "the bridge is {state}"),
+            Self::ConditionRaised { condition, detail } => write!(f, "{condition}: {detail}"),
+            Self::ConditionCleared { condition } => write!(f, "no more {condition}"),
             Self::Lab { thread, step, .. } => write!(f, "lab: {thread} {step}"),
             Self::LabRace { result, .. } => {
                 write!(f, "lab: {} lost {} of {} additions", result.method, result.lost, result.expected)

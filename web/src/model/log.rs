@@ -29,6 +29,7 @@ pub fn topic(event: &Event) -> &'static str {
         Event::PeerStarted { .. } | Event::PeerStopped { .. } | Event::PeerLearned { .. } => "peer",
         Event::LinkUp { .. } | Event::LinkDown { .. } => "link",
         Event::Broker { .. } | Event::Bridge { .. } | Event::DeadLettered { .. } => "broker",
+        Event::ConditionRaised { .. } | Event::ConditionCleared { .. } => "condition",
         Event::Lab { .. } | Event::LabRace { .. } | Event::LabFinished { .. } => "lab",
     }
 }
@@ -65,6 +66,8 @@ pub fn describe(event: &Event, names: &Names<'_>) -> String {
         }
         Event::Broker { state } => format!("broker {}", part(state)),
         Event::Bridge { state } => format!("bridge {}", part(state)),
+        Event::ConditionRaised { condition, detail } => format!("{condition}: {detail}"),
+        Event::ConditionCleared { condition } => format!("no more {condition}"),
         Event::Lab { thread, step, .. } => format!("{} {}", lab::name(*thread), lab::words(step)),
         Event::LabRace { result, .. } => {
             format!("race with {}: {} of {} additions lost", result.method, result.lost, result.expected)

@@ -1,0 +1,40 @@
+//! What is wrong for as long as it lasts: told once when it begins and once when it ends, listed by `/ready` and the page.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// A fault that lasts, by its stable name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Condition {
+    /// Contents that no row of the catalogue names were found and set aside.
+    LostContents,
+}
+
+/// A condition that lasts, as last told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// Since when, in milliseconds since 1970.
+    pub since_ms: u64,
+    /// What it is this time, in a sentence for people: how many, where, and what helps.
+    pub detail: String,
+}
+
+impl Condition {
+    /// Whether uploads can't be accepted while it lasts.
+    pub fn stops_uploads(self) -> bool {
+        match self {
+            Self::LostContents => false,
+        }
+    }
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::LostContents => "lost contents",
+        })
+    }
+}
