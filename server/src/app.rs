@@ -15,21 +15,21 @@ use tracing::info;
 
 use crate::bench;
 use crate::bridge::{self, BridgeConfig};
-use crate::broker::Broker;
 use crate::broker::amqp::Amqp;
-use crate::broker::embedded::Embedded;
 use crate::cli::bench::Bench;
-use crate::cli::{Bridge, Command, Overlay, Peer, Serve, Simulate, Watch};
-use crate::concurrency::{self, Lab};
-use crate::http::{self, AppState, HttpConfig};
+use crate::cli::bridge::Bridge;
+use crate::cli::peer::Peer;
+use crate::cli::simulate::Simulate;
+use crate::cli::watch::Watch;
+use crate::cli::{Command, Overlay};
+use crate::concurrency;
 use crate::hub::Hub;
 use crate::peer::{self, PeerConfig};
-use crate::relay;
 use crate::shutdown::{self, Tasks};
 use crate::simulate::{self, Order, SimulateError};
-use crate::store::Store;
-use crate::swarm::{Swarm, SwarmConfig};
 use crate::watch::{self as watcher, WatchError};
+
+mod serve;
 
 /// How many files the hub counts the peers of. A file and its holders take about 1 KiB: 100 MiB at most.
 const OVERVIEW_FILES: u32 = 100_000;
@@ -75,7 +75,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
     let runtime = runtime.enable_all().build().context("can't start the runtime")?;
     runtime.block_on(async {
         match command {
-            Command::Serve(flags) => serve(*flags).await,
+            Command::Serve(flags) => serve::run(*flags).await,
             Command::Peer(flags) => run_peer(flags).await,
             Command::Bridge(flags) => run_bridge(flags).await,
             Command::Watch(flags) => run_watch(flags).await,
@@ -83,78 +83,6 @@ pub fn run(command: Command) -> anyhow::Result<()> {
             Command::Concurrency | Command::Simulate(_) => Ok(()),
         }
     })
-}
-
-async fn serve(flags: Serve) -> anyhow::Result<()> {
-    check_exposure(flags.host, &flags.overlay)?;
-    let tasks = Tasks::default();
-    let _lock = lock(&flags.data_dir)?;
-    let store = Store::open(&flags.data_dir).await.context("can't open the store")?;
-    let hub = Hub::new(OVERVIEW_FILES, !flags.no_bridge);
-    let address = SocketAddr::new(flags.host, flags.port);
-    let listener = TcpListener::bind(address).await.with_context(|| format!("can't listen on {address}"))?;
-    let swarm = Swarm::new(swarm_config(&flags), hub.clone(), &tasks);
-    for _ in 0..flags.peers {
-        swarm.start_peer().await.context("can't start the local peers")?;
-    }
-    let parts = Parts { store: &store, hub: &hub, swarm: &swarm, tasks: &tasks };
-    match &flags.amqp_url {
-        Some(url) => parts.join(&flags, Amqp::new(url, &flags.queue)?),
-        None => parts.join(&flags, Embedded::default()),
-    }
-    let lab = Lab::new(hub.clone());
-    let state = AppState {
-        lab: lab.clone(),
-        config: HttpConfig::new(flags.max_upload_bytes, flags.host, flags.allowed_host),
-        store,
-        hub,
-        swarm: swarm.clone(),
-        tasks: tasks.clone(),
-    };
-    let bound = listener.local_addr().context("can't tell the listening address")?;
-    let server =
-        axum::serve(listener, http::router(state)).with_graceful_shutdown(tasks.token().clone().cancelled_owned());
-    tasks.spawn(async move { server.await });
-    info!("Grapevine is ready: open http://{bound}/ui/");
-    shutdown::asked_to_stop().await;
-    info!("stopping");
-    swarm.close().await;
-    // Joins its threads, which stop within milliseconds.
-    drop(tokio::task::spawn_blocking(move || lab.stop()).await);
-    tasks.shut_down(SHUTDOWN_LIMIT).await;
-    Ok(())
-}
-
-fn swarm_config(flags: &Serve) -> SwarmConfig {
-    SwarmConfig {
-        host: flags.host,
-        first_port: flags.peer_port,
-        limit: flags.max_peers,
-        data_dir: Some(flags.data_dir.join("peers")),
-        contacts: flags.contacts.clone(),
-        gossip: gossip(&flags.overlay),
-    }
-}
-
-/// What the broker is put between.
-struct Parts<'a> {
-    store: &'a Store,
-    hub: &'a Hub,
-    swarm: &'a Swarm,
-    tasks: &'a Tasks,
-}
-
-impl Parts<'_> {
-    /// Joins outbox, broker, bridge and peers.
-    fn join<B: Broker>(&self, flags: &Serve, broker: B) {
-        let token = self.tasks.token();
-        if !flags.no_bridge {
-            let config = BridgeConfig { cluster: flags.overlay.cluster.clone() };
-            let (broker, entries, hub) = (broker.clone(), self.swarm.entries(), self.hub.clone());
-            self.tasks.spawn(bridge::run(broker, entries, Some(hub), config, token.clone()));
-        }
-        self.tasks.spawn(relay::run(self.store.clone(), broker, self.hub.clone(), token.clone()));
-    }
 }
 
 async fn run_peer(flags: Peer) -> anyhow::Result<()> {

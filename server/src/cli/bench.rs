@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::cli::count;
+use crate::cli::values::count;
 
 /// `grapevine bench`.
 #[derive(Debug, Subcommand)]

@@ -1,0 +1,53 @@
+//! The flags of `grapevine serve`.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::cli::Overlay;
+use crate::cli::values::resolve;
+
+/// `grapevine serve`.
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// The address to listen on, for the API and the local peers.
+    #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST), env = "GRAPEVINE_HOST")]
+    pub host: IpAddr,
+    /// The API's and the dashboard's port; 0 for any free one.
+    #[arg(long, default_value_t = 8000, env = "GRAPEVINE_PORT")]
+    pub port: u16,
+    /// How many local peers to start.
+    #[arg(long, default_value_t = 5, env = "GRAPEVINE_PEERS")]
+    pub peers: u32,
+    /// The first local peer's port, the others follow; 0 for any free ones.
+    #[arg(long, default_value_t = 9001, env = "GRAPEVINE_PEER_PORT")]
+    pub peer_port: u16,
+    /// The most local peers, stopped ones included.
+    #[arg(long, default_value_t = 32, value_name = "COUNT", env = "GRAPEVINE_MAX_PEERS")]
+    pub max_peers: u32,
+    /// A peer elsewhere that the local ones join through (HOST:PORT, repeatable).
+    #[arg(long = "peer", value_name = "HOST:PORT", value_parser = resolve, env = "GRAPEVINE_PEER", value_delimiter = ',')]
+    pub contacts: Vec<SocketAddr>,
+    /// Where files, catalogue and the peers' state are kept.
+    #[arg(long, default_value = "grapevine-data", value_name = "DIR", env = "GRAPEVINE_DATA_DIR")]
+    pub data_dir: PathBuf,
+    /// The largest file that is accepted, in bytes.
+    #[arg(long, default_value_t = 16 << 30, value_name = "BYTES", env = "GRAPEVINE_MAX_UPLOAD_BYTES")]
+    pub max_upload_bytes: u64,
+    /// A RabbitMQ to use instead of the embedded broker, e.g. <amqp://guest:guest@127.0.0.1:5672/%2f>.
+    #[arg(long, value_name = "URL", env = "GRAPEVINE_AMQP_URL", hide_env_values = true)]
+    pub amqp_url: Option<String>,
+    /// The bridge's queue in RabbitMQ.
+    #[arg(long, default_value = "grapevine.bridge", value_name = "NAME", env = "GRAPEVINE_QUEUE")]
+    pub queue: String,
+    /// Run no bridge here; needs --amqp-url and `grapevine bridge` elsewhere.
+    #[arg(long, requires = "amqp_url", env = "GRAPEVINE_NO_BRIDGE")]
+    pub no_bridge: bool,
+    /// A name under which browsers reach this server, besides localhost and its own address (repeatable).
+    #[arg(long, value_name = "HOST", env = "GRAPEVINE_ALLOWED_HOST", value_delimiter = ',')]
+    pub allowed_host: Vec<String>,
+    /// Overlay.
+    #[command(flatten)]
+    pub overlay: Overlay,
+}
