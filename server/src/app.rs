@@ -11,7 +11,6 @@ use shared::gossip::config::Config;
 use shared::wire::rest::LabConfig;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tracing::info;
 
 use crate::bench;
 use crate::bridge::{self, BridgeConfig};
