@@ -10,6 +10,7 @@ pub mod config;
 pub mod db;
 pub mod http;
 pub mod hub;
+pub mod outage;
 pub mod peer;
 pub mod relay;
 pub mod shutdown;
