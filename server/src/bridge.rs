@@ -28,6 +28,7 @@ use uuid::Uuid;
 use crate::bridge::link::{LIMIT, Link, LinkError};
 use crate::bridge::source::{BACKOFF, Source, SourceEvent};
 use crate::broker::{Broker, BrokerError, Delivery, explain};
+use crate::dial::HostPort;
 use crate::hub::Hub;
 
 mod link;
@@ -49,7 +50,7 @@ pub struct BridgeConfig {
 /// Forwards what comes from `broker` to one of `entries`, which may change, until `token` is cancelled.
 pub async fn run<B: Broker>(
     broker: B,
-    entries: watch::Receiver<Vec<SocketAddr>>,
+    entries: watch::Receiver<Vec<HostPort>>,
     hub: Option<Hub>,
     config: BridgeConfig,
     token: CancellationToken,
@@ -77,7 +78,7 @@ pub async fn run<B: Broker>(
 }
 
 struct Bridge<B: Broker> {
-    entries: watch::Receiver<Vec<SocketAddr>>,
+    entries: watch::Receiver<Vec<HostPort>>,
     /// Counts on, over the ends of `entries`.
     next_entry: usize,
     hub: Option<Hub>,
@@ -143,9 +144,9 @@ impl<B: Broker> Bridge<B> {
         }
     }
 
-    async fn open_next(&mut self, entries: &[SocketAddr]) -> Result<Link, LinkError> {
+    async fn open_next(&mut self, entries: &[HostPort]) -> Result<Link, LinkError> {
         match self.next_entry.checked_rem(entries.len()).and_then(|index| entries.get(index)) {
-            Some(addr) => Link::open(*addr, self.me, &self.config.cluster).await,
+            Some(entry) => Link::open(entry, self.me, &self.config.cluster).await,
             None => Err(LinkError::Closed),
         }
     }
@@ -330,7 +331,7 @@ impl Forwarded {
 }
 
 /// Waits for other entry peers; for ever when they can't change any more.
-async fn changed(entries: &mut watch::Receiver<Vec<SocketAddr>>) {
+async fn changed(entries: &mut watch::Receiver<Vec<HostPort>>) {
     if entries.changed().await.is_err() {
         std::future::pending::<()>().await;
     }

@@ -8,6 +8,7 @@ pub mod cli;
 pub mod concurrency;
 pub mod config;
 pub mod db;
+pub mod dial;
 pub mod http;
 pub mod hub;
 pub mod outage;

@@ -14,6 +14,7 @@ use tokio::sync::mpsc::error::SendError;
 use tokio::task::JoinHandle;
 
 use crate::db::DbError;
+use crate::dial::{HostPort, Resolver};
 use crate::peer::actor::{Actor, Command};
 use crate::peer::conn::Traffic;
 use crate::peer::observer::{Observer, Place};
@@ -40,7 +41,9 @@ pub struct PeerConfig {
     /// How others reach it, where that differs from what it is bound to.
     pub advertise: Option<SocketAddr>,
     /// Peers to join through.
-    pub contacts: Vec<SocketAddr>,
+    pub contacts: Vec<HostPort>,
+    /// How the names among them are looked up.
+    pub resolver: Resolver,
     /// Versions to announce by hand.
     pub inject: Vec<(FileId, Version)>,
     /// Where it keeps its id and its catalogue; without, it keeps nothing.

@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::warn;
 
+use crate::dial::HostPort;
 use crate::hub::Hub;
 use crate::peer::pool::Pool;
 use crate::peer::{self, PeerConfig, PeerError, PeerHandle};
@@ -62,7 +63,7 @@ pub struct SwarmConfig {
     /// Where the peers keep their state, each in a directory of its own; without, they keep nothing.
     pub data_dir: Option<PathBuf>,
     /// Peers of other machines to join through.
-    pub contacts: Vec<SocketAddr>,
+    pub contacts: Vec<HostPort>,
     /// The protocol's numbers.
     pub gossip: Config,
 }
@@ -71,7 +72,7 @@ pub struct SwarmConfig {
 #[derive(Debug, Clone)]
 pub struct Swarm {
     commands: mpsc::Sender<Command>,
-    entries: watch::Receiver<Vec<SocketAddr>>,
+    entries: watch::Receiver<Vec<HostPort>>,
 }
 
 type Answer<T> = oneshot::Sender<Result<T, SwarmError>>;
@@ -98,7 +99,7 @@ impl Swarm {
     }
 
     /// The addresses of the peers that run.
-    pub fn entries(&self) -> watch::Receiver<Vec<SocketAddr>> {
+    pub fn entries(&self) -> watch::Receiver<Vec<HostPort>> {
         self.entries.clone()
     }
 
@@ -154,7 +155,7 @@ struct Actor {
     tasks: Tasks,
     /// The peers by id; one that is stopped keeps its address and its number.
     peers: BTreeMap<PeerId, Slot>,
-    running: watch::Sender<Vec<SocketAddr>>,
+    running: watch::Sender<Vec<HostPort>>,
     next_port: u16,
     pool: Pool,
 }
@@ -217,9 +218,9 @@ impl Actor {
     /// Starts the peer in place `number`. What it keeps goes by that number, so that it finds it again at any port.
     async fn spawn(&mut self, number: usize, listener: TcpListener) -> Result<PeerId, SwarmError> {
         let addr = listener.local_addr().map_err(PeerError::Listen)?;
-        let first_running = self.peers.values().find(|slot| slot.handle.is_some()).map(|slot| slot.addr);
+        let first_running = self.peers.values().find(|slot| slot.handle.is_some()).map(|slot| slot.addr.into());
         let config = PeerConfig {
-            contacts: first_running.into_iter().chain(self.config.contacts.iter().copied()).collect(),
+            contacts: first_running.into_iter().chain(self.config.contacts.iter().cloned()).collect(),
             data_dir: self.config.data_dir.as_ref().map(|dir| dir.join(number.to_string())),
             gossip: self.config.gossip.clone(),
             pool: Some(self.pool.clone()),
@@ -267,7 +268,7 @@ impl Actor {
     }
 
     fn announce(&self) {
-        let running = self.peers.values().filter(|slot| slot.handle.is_some()).map(|slot| slot.addr).collect();
+        let running = self.peers.values().filter(|slot| slot.handle.is_some()).map(|slot| slot.addr.into()).collect();
         self.running.send_replace(running);
     }
 }

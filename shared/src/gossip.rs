@@ -38,6 +38,7 @@ pub mod io;
 pub mod ledger;
 pub mod links;
 pub mod missing;
+pub mod names;
 pub mod node;
 pub mod originals;
 pub mod pulse;

@@ -107,7 +107,7 @@ impl Node {
     pub(super) async fn join(&mut self, contact: Option<SocketAddr>) -> Result<(), BenchError> {
         let Some(listener) = self.listener.take() else { return Ok(()) };
         let config = PeerConfig {
-            contacts: contact.into_iter().collect(),
+            contacts: contact.into_iter().map(Into::into).collect(),
             traffic: self.traffic.clone(),
             pool: self.pool.clone(),
             ..PeerConfig::default()

@@ -11,6 +11,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::dial::{self, HostPort, Resolver};
+
 /// How long an entry peer may take to accept the connection, to say hello, to take a frame or to answer a submission.
 pub(super) const LIMIT: Duration = Duration::from_secs(5);
 /// Bytes that are read at once. A guess: some hundred answers.
@@ -20,7 +22,7 @@ const READ_BYTES: usize = 16 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LinkError {
     #[error("the entry peer {0} can't be reached")]
-    Unreachable(SocketAddr, #[source] io::Error),
+    Unreachable(HostPort, #[source] io::Error),
     #[error("the link to the entry peer broke")]
     Broken(#[source] io::Error),
     #[error("the entry peer closed the link")]
@@ -51,12 +53,10 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// Connects to `addr` as the client `me`.
-    pub(super) async fn open(addr: SocketAddr, me: PeerId, cluster: &str) -> Result<Self, LinkError> {
-        let connected = timeout(LIMIT, TcpStream::connect(addr)).await;
-        let stream = connected
-            .map_err(|_elapsed| LinkError::Silent("accept the connection"))?
-            .map_err(|error| LinkError::Unreachable(addr, error))?;
+    /// Connects to `entry` as the client `me`.
+    pub(super) async fn open(entry: &HostPort, me: PeerId, cluster: &str) -> Result<Self, LinkError> {
+        let connected = dial::connect(entry, &Resolver::System, LIMIT).await;
+        let (stream, addr) = connected.map_err(|error| LinkError::Unreachable(entry.clone(), error))?;
         stream.set_nodelay(true).map_err(LinkError::Broken)?;
         let mut link = Self { addr, durable: false, stream, decoder: Decoder::default(), chunk: vec![0; READ_BYTES] };
         let hello = Hello {

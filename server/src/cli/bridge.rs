@@ -1,17 +1,15 @@
 //! The flags of `grapevine bridge`.
 
-use std::net::SocketAddr;
-
 use clap::Args;
 
-use crate::cli::values::resolve;
+use crate::dial::HostPort;
 
 /// `grapevine bridge`.
 #[derive(Debug, Args)]
 pub struct Bridge {
     /// A peer to hand changes to (HOST:PORT, repeatable). The next one is used when one fails.
-    #[arg(long = "peer", value_name = "HOST:PORT", value_parser = resolve, required = true, env = "GRAPEVINE_PEER", value_delimiter = ',')]
-    pub entries: Vec<SocketAddr>,
+    #[arg(long = "peer", value_name = "HOST:PORT", required = true, env = "GRAPEVINE_PEER", value_delimiter = ',')]
+    pub entries: Vec<HostPort>,
     /// The RabbitMQ to consume from.
     #[arg(
         long,

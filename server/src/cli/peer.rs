@@ -7,7 +7,8 @@ use clap::Args;
 use shared::ids::{FileId, Version};
 
 use crate::cli::Overlay;
-use crate::cli::values::{injection, resolve};
+use crate::cli::values::{dialable, injection};
+use crate::dial::HostPort;
 
 /// `grapevine peer`.
 #[derive(Debug, Args)]
@@ -18,12 +19,13 @@ pub struct Peer {
     /// The port to listen on; 0 for any free one.
     #[arg(long, env = "GRAPEVINE_PORT")]
     pub port: u16,
-    /// The address that others shall dial, where it isn't the one listened on (HOST:PORT).
-    #[arg(long, value_name = "HOST:PORT", value_parser = resolve, env = "GRAPEVINE_ADVERTISE")]
+    /// The address that others shall dial, where it isn't the one listened on (IP:PORT).
+    #[arg(long, value_name = "IP:PORT", value_parser = dialable, env = "GRAPEVINE_ADVERTISE")]
     pub advertise: Option<SocketAddr>,
-    /// A peer to join through (HOST:PORT, repeatable). One that lives is enough.
-    #[arg(long = "peer", value_name = "HOST:PORT", value_parser = resolve, env = "GRAPEVINE_PEER", value_delimiter = ',')]
-    pub contacts: Vec<SocketAddr>,
+    /// A peer to join through (HOST:PORT, repeatable). One that lives is enough. A name is looked up each time it is
+    /// dialled.
+    #[arg(long = "peer", value_name = "HOST:PORT", env = "GRAPEVINE_PEER", value_delimiter = ',')]
+    pub contacts: Vec<HostPort>,
     /// A version to announce (ID:VERSION, repeatable).
     #[arg(long, value_name = "ID:VERSION", value_parser = injection, env = "GRAPEVINE_INJECT", value_delimiter = ',')]
     pub inject: Vec<(FileId, Version)>,

@@ -1,12 +1,12 @@
 //! The flags of `grapevine serve`.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use clap::Args;
 
 use crate::cli::Overlay;
-use crate::cli::values::resolve;
+use crate::dial::HostPort;
 
 /// `grapevine serve`.
 #[derive(Debug, Args)]
@@ -27,8 +27,8 @@ pub struct Serve {
     #[arg(long, default_value_t = 32, value_name = "COUNT", env = "GRAPEVINE_MAX_PEERS")]
     pub max_peers: u32,
     /// A peer elsewhere that the local ones join through (HOST:PORT, repeatable).
-    #[arg(long = "peer", value_name = "HOST:PORT", value_parser = resolve, env = "GRAPEVINE_PEER", value_delimiter = ',')]
-    pub contacts: Vec<SocketAddr>,
+    #[arg(long = "peer", value_name = "HOST:PORT", env = "GRAPEVINE_PEER", value_delimiter = ',')]
+    pub contacts: Vec<HostPort>,
     /// Where files, catalogue and the peers' state are kept.
     #[arg(long, default_value = "grapevine-data", value_name = "DIR", env = "GRAPEVINE_DATA_DIR")]
     pub data_dir: PathBuf,

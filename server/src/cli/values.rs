@@ -1,22 +1,23 @@
 //! How the values of flags are read and checked.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
 use clap::builder::{RangedU64ValueParser, TypedValueParser};
 use shared::ids::{FileId, Version};
+
+use crate::dial::HostPort;
 
 /// A count within limits.
 pub(super) fn count(range: RangeInclusive<u64>) -> impl TypedValueParser<Value = usize> {
     RangedU64ValueParser::<u64>::new().range(range).map(|count| usize::try_from(count).unwrap_or(usize::MAX))
 }
 
-/// The address that HOST:PORT stands for.
-pub(super) fn resolve(text: &str) -> Result<SocketAddr, String> {
-    let mut addrs = text.to_socket_addrs().map_err(|error| format!("not a reachable HOST:PORT: {error}"))?;
-    // A name may have addresses of both families; peers listen on IPv4 by default.
-    let first = addrs.next().ok_or("the name has no address")?;
-    Ok(if first.is_ipv4() { first } else { addrs.find(SocketAddr::is_ipv4).unwrap_or(first) })
+/// The address of IP:PORT, as others may dial it.
+pub(super) fn dialable(text: &str) -> Result<SocketAddr, String> {
+    text.parse::<HostPort>()?
+        .addr()
+        .ok_or_else(|| "expected IP:PORT: what others are told must be an address".to_owned())
 }
 
 /// A file and its version, from ID:VERSION.

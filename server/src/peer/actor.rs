@@ -1,7 +1,7 @@
 //! The loop of a peer: next event -> [`Node::handle`] -> carry out the outputs. Everything that needs deciding is
 //! decided by the node.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::future::pending;
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared::gossip::io::{Input, LinkId, NodeEvent, Output, Ticket};
+use shared::gossip::io::{HostName, Input, LinkId, NodeEvent, Output, Ticket};
 use shared::gossip::node::{Identity, Node};
 use shared::stamp::Clock;
 use shared::time::Instant;
@@ -21,6 +21,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tracing::{error, warn};
 
+use crate::dial::HostPort;
 use crate::peer::conn::{self, Conn, ConnEvent, Wires};
 use crate::peer::observer::{Observer, Place};
 use crate::peer::outlets::Outlets;
@@ -61,6 +62,8 @@ pub struct Actor {
     listener: TcpListener,
     /// When connections may be accepted again, where that had failed.
     accept_after: Option<tokio::time::Instant>,
+    /// The names among the contacts.
+    names: BTreeMap<HostName, HostPort>,
     links: Outlets,
     opened: u64,
     wires: Wires,
@@ -125,6 +128,7 @@ impl Actor {
             began,
             listener,
             accept_after: None,
+            names: BTreeMap::new(),
             links,
             opened: 0,
             wires,
@@ -182,8 +186,15 @@ impl Actor {
         if !self.known.is_empty() {
             self.feed(Input::Recall { addrs: self.known.clone() });
         }
-        for addr in std::mem::take(&mut self.config.contacts) {
-            self.feed(Input::Contact { addr });
+        for place in std::mem::take(&mut self.config.contacts) {
+            match place.addr() {
+                Some(addr) => self.feed(Input::Contact { addr }),
+                None => {
+                    let name = HostName(place.to_string().into());
+                    self.names.insert(name.clone(), place);
+                    self.feed(Input::Name { name });
+                }
+            }
         }
         let mut clock = Clock::default();
         for (file, version) in std::mem::take(&mut self.config.inject) {
@@ -247,6 +258,11 @@ impl Actor {
         match event {
             ConnEvent::Dialled { addr, stream: Ok(stream) } => self.link_up(stream, addr, Some(addr)),
             ConnEvent::Dialled { addr, stream: Err(_) } => self.feed(Input::DialFailed { addr }),
+            ConnEvent::Named { name, stream: Ok((stream, addr)) } => {
+                let link = self.open(stream);
+                self.feed(Input::NameReached { name, link, addr });
+            }
+            ConnEvent::Named { name, stream: Err(_) } => self.feed(Input::NameFailed { name }),
             ConnEvent::Heard { link, said } => {
                 let count = said.count();
                 self.feed(said.on(link));
@@ -266,11 +282,15 @@ impl Actor {
     }
 
     fn link_up(&mut self, stream: TcpStream, remote: SocketAddr, dialled: Option<SocketAddr>) {
+        let link = self.open(stream);
+        self.feed(Input::LinkUp { link, remote, dialled });
+    }
+
+    fn open(&mut self, stream: TcpStream) -> LinkId {
         self.opened += 1;
         let link = LinkId(self.opened);
-        let conn = Conn::open(link, stream, &self.wires);
-        self.links.open(link, conn);
-        self.feed(Input::LinkUp { link, remote, dialled });
+        self.links.open(link, Conn::open(link, stream, &self.wires));
+        link
     }
 
     /// Hands one input to the node and does what it wants; what that leads to at once, too.
@@ -281,6 +301,7 @@ impl Actor {
             while let Some(output) = self.node.poll_output() {
                 match output {
                     Output::Dial { addr } => self.dial(addr),
+                    Output::DialName { name } => self.dial_name(name),
                     Output::Send { to, message } => inputs.extend(self.say(&to, &message)),
                     Output::SendLines { to, lines } => inputs.extend(self.say_lines(&to, &lines)),
                     Output::Close { link } => {
@@ -312,6 +333,13 @@ impl Actor {
 
     fn dial(&self, addr: SocketAddr) {
         self.tasks.spawn(conn::dial(addr, self.wires.events.clone(), self.tasks.token().clone()));
+    }
+
+    fn dial_name(&self, name: HostName) {
+        if let Some(place) = self.names.get(&name) {
+            let (named, resolver) = ((name, place.clone()), self.config.resolver.clone());
+            self.tasks.spawn(conn::dial_name(named, resolver, self.wires.events.clone(), self.tasks.token().clone()));
+        }
     }
 
     /// Has a change put on disk at the end of the turn; a peer that keeps nothing says then that it is stored.

@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use shared::gossip::io::LinkId;
+use shared::gossip::io::{HostName, LinkId};
 use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -27,6 +27,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::dial::{HostPort, Resolver, connect};
 use crate::peer::pool::Pool;
 use crate::peer::speech::{Said, Speech};
 use crate::shutdown::Tasks;
@@ -45,6 +46,8 @@ const READ_BYTES: usize = 16 * 1024;
 const WRITE_LIMIT: Duration = Duration::from_secs(5);
 /// How long a dial may take. The original's, doubled.
 const DIAL_LIMIT: Duration = Duration::from_secs(2);
+/// How long a dial of a name may take, all its addresses included.
+const NAME_LIMIT: Duration = Duration::from_secs(5);
 /// How long what still comes is taken off a link that this side closed. Closing a socket with unread bytes resets the
 /// connection, and the reset may overtake the goodbye.
 const LINGER: Duration = Duration::from_millis(500);
@@ -77,6 +80,13 @@ pub enum ConnEvent {
         addr: SocketAddr,
         /// The connection.
         stream: io::Result<TcpStream>,
+    },
+    /// A dial of a name ended.
+    Named {
+        /// The name.
+        name: HostName,
+        /// The connection, and the address that answered.
+        stream: io::Result<(TcpStream, SocketAddr)>,
     },
     /// The other side said something.
     Heard {
@@ -315,6 +325,18 @@ pub async fn dial(addr: SocketAddr, events: mpsc::Sender<ConnEvent>, token: Canc
     };
     // A peer that is gone needs no answer.
     drop(events.send(ConnEvent::Dialled { addr, stream }).await);
+}
+
+/// Looks a name up and opens a connection, and reports how that went.
+pub async fn dial_name(
+    (name, place): (HostName, HostPort),
+    resolver: Resolver,
+    events: mpsc::Sender<ConnEvent>,
+    token: CancellationToken,
+) {
+    let connecting = connect(&place, &resolver, NAME_LIMIT);
+    let Some(stream) = token.run_until_cancelled(connecting).await else { return };
+    drop(events.send(ConnEvent::Named { name, stream }).await);
 }
 
 struct Reader {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use server::bridge::{self, BridgeConfig};
 use server::broker::embedded::{Embedded, EmbeddedPublisher};
 use server::broker::{Broker, Message, Outcome, Publisher};
+use server::dial::HostPort;
 use server::hub::Hub;
 use server::shutdown::Tasks;
 use shared::ids::PeerId;
@@ -130,7 +131,7 @@ async fn every_change_gets_through_although_rabbitmq_is_killed_under_the_bridge(
     let mut rabbit = Rabbit::start().await;
     let entry = Entry::listen().await;
     let tasks = Tasks::default();
-    let (_entries, receiver) = watch::channel(vec![entry.addr]);
+    let (_entries, receiver) = watch::channel(vec![entry.addr.into()]);
     tasks.spawn(bridge::run(rabbit.broker(), receiver, None, config(), tasks.token().clone()));
     let mut publisher = rabbit.broker().publisher().await.unwrap();
     let all: Vec<_> = (0..COUNT).map(|number| format!("f{number}")).collect();
@@ -167,13 +168,13 @@ struct Rig {
     publisher: EmbeddedPublisher,
     hub: Hub,
     outcomes: Vec<Outcome>,
-    _entries: watch::Sender<Vec<SocketAddr>>,
+    _entries: watch::Sender<Vec<HostPort>>,
 }
 
 impl Rig {
     async fn start(entries: &[&Entry]) -> Self {
         let (tasks, broker, hub) = (Tasks::default(), Embedded::default(), Hub::new(10, true));
-        let (sender, receiver) = watch::channel(entries.iter().map(|entry| entry.addr).collect());
+        let (sender, receiver) = watch::channel(entries.iter().map(|entry| entry.addr.into()).collect());
         let bridge = bridge::run(broker.clone(), receiver, Some(hub.clone()), config(), tasks.token().clone());
         tasks.spawn(bridge);
         let publisher = broker.publisher().await.unwrap();

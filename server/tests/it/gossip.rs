@@ -1,9 +1,13 @@
 //! Peers on real TCP: the few things that the simulator can't show.
 
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
+use server::dial::{HostPort, Resolver};
 use server::hub::Hub;
 use server::peer::{self, PeerConfig, PeerHandle};
 use server::shutdown::Tasks;
@@ -32,7 +36,7 @@ impl Cluster {
     }
 
     async fn peer_on(&self, listener: TcpListener, contact: Option<&PeerHandle>, config: PeerConfig) -> PeerHandle {
-        let contacts = contact.map(PeerHandle::addr).into_iter().collect();
+        let contacts = contact.map(|contact| contact.addr().into()).into_iter().collect();
         peer::spawn(listener, PeerConfig { contacts, ..config }, Arc::new(self.hub.clone()), &self.tasks).await.unwrap()
     }
 
@@ -119,4 +123,32 @@ async fn bad_input_closes_the_link_with_a_reason_and_harms_nobody_else() {
     good.say(&PeerMessage::Ping { nonce, catalogue, partner: Partner::You }).await;
     let is_pong = |message: &PeerMessage| matches!(message, PeerMessage::Pong { nonce: 42, catalogue: told, .. } if *told == catalogue);
     assert!(good.hear(is_pong).await.is_some());
+}
+
+#[tokio::test]
+async fn a_name_that_leads_nowhere_costs_nothing_and_one_that_moves_is_found_again() {
+    let cluster = Cluster::new();
+    let listen = async |host: u8, port: u16| TcpListener::bind((Ipv4Addr::new(127, 0, 0, host), port)).await.unwrap();
+    let listener = listen(1, 0).await;
+    let port = listener.local_addr().unwrap().port();
+    let first = cluster.peer_on(listener, None, PeerConfig::default()).await;
+    let host = Arc::new(AtomicU8::new(1));
+    let now_at = Arc::clone(&host);
+    let find = move |name: &str| match name {
+        "moves" => Ok(vec![IpAddr::from([127, 0, 0, now_at.load(Ordering::Relaxed)])]),
+        _ => Err(io::Error::from(io::ErrorKind::NotFound)),
+    };
+    let contacts = ["nowhere", "moves"].map(|name| HostPort::new(name, port).unwrap()).to_vec();
+    let config = PeerConfig { contacts, resolver: Resolver::Fixed(Arc::new(find)), ..PeerConfig::default() };
+    let hub: Arc<Hub> = Arc::new(cluster.hub.clone());
+    let second = peer::spawn(listen(1, 0).await, config, hub, &cluster.tasks).await.unwrap();
+    let neighbours = |peer| move |overview: &Overview| overview.links().iter().any(|(a, b)| *a == peer || *b == peer);
+    cluster.until("joined through the name", neighbours(first.id())).await;
+    // What it had is lost with it; whoever is there now is somebody else.
+    let lost = first.id();
+    first.kill().await;
+    host.store(2, Ordering::Relaxed);
+    let third = cluster.peer_on(listen(2, port).await, None, PeerConfig::default()).await;
+    cluster.until("joined at the name's new address", neighbours(third.id())).await;
+    assert!(lost != third.id() && cluster.hub.read(neighbours(second.id())));
 }

@@ -183,7 +183,7 @@ impl Cluster {
 
     async fn peer(&self, contacts: &[SocketAddr], config: PeerConfig) -> PeerHandle {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let config = PeerConfig { contacts: contacts.to_vec(), ..config };
+        let config = PeerConfig { contacts: contacts.iter().map(|contact| (*contact).into()).collect(), ..config };
         peer::spawn(listener, config, Arc::new(self.hub.clone()), &self.tasks).await.unwrap()
     }
 

@@ -193,6 +193,7 @@ impl Run {
     fn carry_out(&mut self, output: Output) {
         match output {
             Output::Dial { addr } => self.dials.push(addr),
+            Output::DialName { .. } => {}
             Output::Send { message, .. } => {
                 encode(&message).expect("what a node says is within the limits");
             }

@@ -59,6 +59,8 @@ pub struct Views {
     pub redial: Backoff,
     /// The same for an address that didn't answer the last time.
     pub redial_lost: Backoff,
+    /// The same for a host's name: as long as an answer of a cluster's DNS may be kept (CoreDNS in Kubernetes).
+    pub redial_name: Backoff,
     /// The pause between attempts to find another neighbour when all those asked were full.
     pub seek: Backoff,
     /// Addresses beyond the passive view that are remembered: those that were lost or gave way. Of 256, 13 live when 95
@@ -184,6 +186,7 @@ impl Default for Views {
             join_patience: Duration::from_millis(500),
             redial: Backoff { first: Duration::from_millis(250), longest: Duration::from_secs(2) },
             redial_lost: Backoff { first: Duration::from_millis(250), longest: Duration::from_mins(2) },
+            redial_name: Backoff { first: Duration::from_millis(250), longest: Duration::from_secs(30) },
             seek: Backoff { first: Duration::from_millis(250), longest: Duration::from_mins(1) },
             beyond: 256,
             probe_every: (Duration::from_secs(1), Duration::from_mins(2)),

@@ -12,6 +12,10 @@ use crate::wire::update::FileUpdate;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkId(pub u64);
 
+/// A host's name and a port, as a person wrote them: only the driver knows to whom they lead.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HostName(pub Arc<str>);
+
 /// Names a moment in the order of changes to be stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Ticket(pub u64);
@@ -34,6 +38,20 @@ pub enum Input {
     DialFailed {
         /// The address.
         addr: SocketAddr,
+    },
+    /// A connection is open with whom a name led to.
+    NameReached {
+        /// The name.
+        name: HostName,
+        /// The connection's name.
+        link: LinkId,
+        /// The address that answered.
+        addr: SocketAddr,
+    },
+    /// A name that was dialled led to nobody.
+    NameFailed {
+        /// The name.
+        name: HostName,
     },
     /// A connection is closed, by the other side or because it broke.
     LinkDown {
@@ -73,6 +91,11 @@ pub enum Input {
         /// The address.
         addr: SocketAddr,
     },
+    /// The same of a host's name, under which others may be found each time.
+    Name {
+        /// The name.
+        name: HostName,
+    },
     /// A change was made here.
     Publish {
         /// The change.
@@ -104,6 +127,11 @@ pub enum Output {
     Dial {
         /// Where to.
         addr: SocketAddr,
+    },
+    /// Look up a name and open a connection; answered by [`Input::NameReached`] or [`Input::NameFailed`].
+    DialName {
+        /// The name.
+        name: HostName,
     },
     /// Say the same on each of these links, behind what was said there before.
     Send {

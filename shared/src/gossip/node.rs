@@ -10,6 +10,7 @@ use crate::gossip::census::Census;
 use crate::gossip::config::Config;
 use crate::gossip::io::{Input, LinkId, NodeEvent, Output, Ticket};
 use crate::gossip::links::{Links, Role};
+use crate::gossip::names::Names;
 use crate::gossip::originals::Originals;
 use crate::gossip::pulse::{LocalHealth, PUNCTUAL};
 use crate::gossip::recent::Pushed;
@@ -58,6 +59,7 @@ pub struct Node {
     source: Source,
     catalogue: Catalogue,
     book: Book,
+    names: Names,
     originals: Originals,
     links: Links,
     tree: Tree,
@@ -99,6 +101,7 @@ impl Node {
         Self {
             source,
             book: Book::new(me.listen, views.clone()),
+            names: Names::default(),
             originals: Originals::default(),
             links: Links::default(),
             tree: Tree::new(source, config.broadcast.clone()),
@@ -136,6 +139,8 @@ impl Node {
             Input::Wake => {}
             Input::LinkUp { link, remote, dialled } => self.link_up(now, link, remote, dialled),
             Input::DialFailed { addr } => self.dial_failed(now, addr),
+            Input::NameReached { name, link, addr } => self.name_reached(now, &name, link, addr),
+            Input::NameFailed { name } => self.name_failed(now, &name),
             Input::LinkDown { link, reason } => self.drop_link(now, link, &reason, Ended::Broken),
             Input::Unreadable { link, reason } => self.unreadable(now, link, &reason),
             Input::Messages { link, messages } => {
@@ -146,6 +151,7 @@ impl Node {
             Input::Lines { link, lines } => self.lines(now, link, lines),
             Input::Recall { addrs } => self.recall(now, &addrs),
             Input::Contact { addr } => self.named(now, addr),
+            Input::Name { name } => self.host_named(now, name),
             Input::Publish { update } => {
                 let _told_as_an_event = self.publish(now, update);
             }

@@ -227,6 +227,8 @@ impl World {
                 };
                 self.queue.push(self.now + after, Happening::Dialled { from: life, addr });
             }
+            // Simulated hosts have no names.
+            Output::DialName { name } => self.feed(life, Input::NameFailed { name })?,
             Output::Send { to, message } => self.send(life, &to, &message),
             Output::SendLines { to, lines } => self.send_lines(life, &to, &lines),
             Output::Close { link } => self.close(link, life),

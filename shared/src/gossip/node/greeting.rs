@@ -141,6 +141,8 @@ impl Node {
             self.event(NodeEvent::Learned { addr });
         }
         self.book.linked(addr, now);
+        self.names.settled(addr);
+        self.names.settled(dialled.map_or(addr, |(dialled, _)| dialled));
         self.event(NodeEvent::NeighbourUp { peer, addr });
         self.tree.linked(id);
         self.census.neighbours_changed(now, &mut self.rng);

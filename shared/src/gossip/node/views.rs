@@ -7,7 +7,7 @@
 use std::net::SocketAddr;
 
 use crate::gossip::book::Standing;
-use crate::gossip::io::{LinkId, NodeEvent};
+use crate::gossip::io::{HostName, LinkId, NodeEvent, Output};
 use crate::gossip::links::Role;
 use crate::gossip::node::Node;
 use crate::ids::PeerId;
@@ -48,6 +48,12 @@ impl Node {
         self.seek_at = now;
     }
 
+    /// A person named a host, under whose name others may be found each time.
+    pub(super) fn host_named(&mut self, now: Instant, name: HostName) {
+        self.names.add(name);
+        self.seek_at = now;
+    }
+
     /// Dials until enough neighbours are there or on the way (section 4.3).
     pub(super) fn seek(&mut self, now: Instant) {
         let views = self.config.views.clone();
@@ -56,13 +62,19 @@ impl Node {
         let (wish, wanted) = if alone { (Wish::Join, 1) } else { (Wish::Neighbour, views.active) };
         let mut under_way = self.under_way();
         while under_way < wanted && !self.leaving {
-            let mut standings = [Standing::Passive, Standing::Beyond].into_iter();
-            let picked = standings.find_map(|standing| self.book.pick(standing, now, &mut self.rng));
-            let Some(addr) = picked else { break };
-            self.dial(addr, wish);
+            if let Some(addr) = self.book.pick(Standing::Passive, now, &mut self.rng) {
+                self.dial(addr, wish);
+            } else if let Some(name) = self.names.pick(now, |addr| self.is_talked_to(addr)) {
+                self.dial_name(now, name, wish);
+            } else if let Some(addr) = self.book.pick(Standing::Beyond, now, &mut self.rng) {
+                self.dial(addr, wish);
+            } else {
+                break;
+            }
             under_way += 1;
         }
         let due = [Standing::Passive, Standing::Beyond].into_iter().filter_map(|standing| self.book.next_due(standing));
+        let due = due.chain(self.names.next_due(|addr| self.is_talked_to(addr)));
         let pause = views.seek.delay(self.sought, &mut self.rng);
         self.seek_at = match due.min() {
             Some(due) if self.links.active() < views.active => due.max(now + pause),
@@ -72,7 +84,12 @@ impl Node {
 
     /// Neighbours that are there, and those that may soon be.
     fn under_way(&self) -> usize {
-        self.links.active() + self.awaited().max(self.book.seeking())
+        self.links.active() + self.sought_now()
+    }
+
+    /// How many are dialled, or have been and have still to answer, to become neighbours.
+    fn sought_now(&self) -> usize {
+        self.awaited().max(self.book.seeking()) + self.names.seeking()
     }
 
     /// How many that were dialled to become neighbours have still to answer.
@@ -98,6 +115,35 @@ impl Node {
             // The next one may be better: nothing was taken from anybody.
             self.seek_at = now;
         }
+    }
+
+    // --- names ------------------------------------------------------------------------------------------------
+
+    fn dial_name(&mut self, now: Instant, name: HostName, wish: Wish) {
+        self.names.dialling(&name, wish, now, (self.config.views.redial_name, &mut self.rng));
+        self.outputs.push_back(Output::DialName { name });
+    }
+
+    /// Where a name leads to is dialled like any other address, unless it is in use already.
+    pub(super) fn name_reached(&mut self, now: Instant, name: &HostName, link: LinkId, addr: SocketAddr) {
+        let wish = self.names.reached(name, addr).unwrap_or(Wish::Neighbour);
+        if self.is_talked_to(&addr) || !self.book.is_dialable(&addr) {
+            self.outputs.push_back(Output::Close { link });
+            return;
+        }
+        self.book.learn(addr, now, &mut self.rng);
+        self.book.dialling(addr, wish);
+        self.link_up(now, link, addr, Some(addr));
+    }
+
+    pub(super) fn name_failed(&mut self, now: Instant, name: &HostName) {
+        self.names.failed(name);
+        self.seek_at = self.seek_at.min(now + self.config.views.seek.delay(self.sought, &mut self.rng));
+    }
+
+    /// Whether there is a link with an address, or will be.
+    fn is_talked_to(&self, addr: &SocketAddr) -> bool {
+        self.book.is_in_use(addr) || self.originals.knows(addr)
     }
 
     // --- newcomers (section 4.2) --------------------------------------------------------------------------------
@@ -186,15 +232,17 @@ impl Node {
         }
         if self.links.active() == 0 {
             // Alone: somebody must be back some time.
-            let idle = self.awaited().max(self.book.seeking()) == 0;
+            let idle = self.sought_now() == 0;
             if let Some(addr) = self.anybody(now).filter(|_| idle) {
                 self.dial(addr, Wish::Join);
             }
             return;
         }
-        let mut standings = [Standing::Beyond, Standing::Passive].into_iter();
-        let picked = standings.find_map(|standing| self.book.pick(standing, now, &mut self.rng));
-        if let Some(addr) = picked {
+        if let Some(addr) = self.book.pick(Standing::Beyond, now, &mut self.rng) {
+            self.dial(addr, Wish::Probe);
+        } else if let Some(name) = self.names.pick(now, |addr| self.is_talked_to(addr)) {
+            self.dial_name(now, name, Wish::Probe);
+        } else if let Some(addr) = self.book.pick(Standing::Passive, now, &mut self.rng) {
             self.dial(addr, Wish::Probe);
         }
     }

@@ -129,7 +129,7 @@ impl Stage {
                             to.iter().map(|link| Input::Messages { link: *link, messages: vec![pong.clone()] }),
                         );
                     }
-                    Output::Send { .. } | Output::SendLines { .. } | Output::Event(_) => {}
+                    Output::Send { .. } | Output::SendLines { .. } | Output::DialName { .. } | Output::Event(_) => {}
                 }
                 outputs.push(output);
             }
