@@ -1,23 +1,37 @@
 # One command for each thing to do. The work is in scripts/.
-.PHONY: help setup build run dev test fuzz soak bench fix clean
+.PHONY: help setup build run install uninstall dev test fuzz soak bench fix clean
+
+BINARY := $(or $(CARGO_TARGET_DIR),target)/release/grapevine
+# Where it is installed; DESTDIR is for who packs it.
+PREFIX ?= /usr/local
+INSTALLED = $(DESTDIR)$(PREFIX)/bin/grapevine
 
 help: ## say what there is (this)
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-6s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-9s %s\n", $$1, $$2 }'
 
-setup: ## install what building needs: the WASM target and two tools
+setup: ## install what building needs: the WASM target and wasm-opt (undo: scripts/wasm-setup.sh --undo)
 	@scripts/wasm-setup.sh
 
 build: ## the release binary with the dashboard inside: target/release/grapevine
 	@scripts/build.sh
 
 run: build ## build what changed and start it: make run ARGS="--peers 7"
-	@target/release/grapevine serve $(ARGS)
+	@"$(BINARY)" serve $(ARGS)
+
+# Builds nothing, so that it can be run as root.
+install: ## copy what was built to PREFIX/bin: sudo make install, or make install PREFIX=$HOME/.local
+	@test -x "$(BINARY)" || { echo "error: $(BINARY) isn't there: run make build first" >&2; exit 1; }
+	@install -D -m 755 "$(BINARY)" "$(INSTALLED)"
+	@echo "$(INSTALLED): there"
+
+uninstall: ## remove what make install copied (the same PREFIX)
+	@rm -f "$(INSTALLED)"
 
 dev: ## serve web/ anew at each change, in front of a running server; installs Trunk
 	@scripts/wasm-setup.sh --dev
 	@bash -c '. scripts/say.sh && exec trunk serve'
 
-test: ## install what the tests need (RabbitMQ, Chromium, g++) and run all of them
+test: ## install what the tests need (RabbitMQ, nginx, Chromium, g++) and run all of them
 	@scripts/test-setup.sh
 	@scripts/build.sh --tests
 	@cargo test --workspace

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the dashboard and then the server, which has it inside. Installs what is missing for that.
 #
-#   scripts/build.sh           the release binary, target/release/grapevine
+#   scripts/build.sh           the release binary, target/release/grapevine (or where CARGO_TARGET_DIR is)
 #   scripts/build.sh --tests   the tests, not run
 #
 # The first time, three things are done side by side: compiling the dashboard, building the tools that pack it, and, with
@@ -11,7 +11,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/say.sh
 
 case "${1:-}" in
-    "") what="target/release/grapevine" server=(cargo build --release -p server) ;;
+    "") what="${CARGO_TARGET_DIR:-target}/release/grapevine" server=(cargo build --release -p server) ;;
     --tests) what="the tests" server=(cargo build --workspace --tests) ;;
     *) die "unknown argument '$1' (see the top of $0)" ;;
 esac

@@ -20,6 +20,9 @@ as_root() {
     fi
 }
 
+# Which Debian packages these scripts have installed for this user, one a line, so that it can be undone.
+APT_INSTALLED=${XDG_STATE_HOME:-$HOME/.local/state}/grapevine/packages
+
 # Installs those of the named Debian packages that are missing.
 apt_install() {
     local name needed=()
@@ -32,4 +35,6 @@ apt_install() {
     as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 \
         install -y --no-install-recommends "${needed[@]}" >/dev/null ||
         die "apt-get could not install ${needed[*]}"
+    mkdir -p "${APT_INSTALLED%/*}"
+    printf '%s\n' "${needed[@]}" >>"$APT_INSTALLED"
 }

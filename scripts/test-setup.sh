@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What the tests need beside Rust: a RabbitMQ server (the tests start nodes of their own), Chromium with its driver, and a
+# What the tests need beside Rust: a RabbitMQ server and nginx (the tests start their own), Chromium with its driver, and a
 # C++ compiler for libFuzzer. Safe to run again and again.
 #
 #   scripts/test-setup.sh                all of it
@@ -13,8 +13,10 @@ RABBITMQ=/usr/lib/rabbitmq/bin/rabbitmq-server
 GUARD=/usr/sbin/policy-rc.d
 
 have_rabbitmq() { [ -x "$RABBITMQ" ]; }
+have_nginx() { have nginx || [ -x /usr/sbin/nginx ]; } # not in everybody's PATH
 have_browser() { have chromium && have chromedriver; }
 have_compiler() { have c++; }
+have_all() { have_rabbitmq && have_nginx && have_browser; }
 
 restore_guard() {
     as_root rm -f "$GUARD"
@@ -23,31 +25,32 @@ restore_guard() {
 
 forbids_start() {
     local answer=0
-    if [ -x "$GUARD" ]; then "$GUARD" rabbitmq-server start >/dev/null 2>&1 || answer=$?; fi
+    if [ -x "$GUARD" ]; then "$GUARD" "$1" start >/dev/null 2>&1 || answer=$?; fi
     [ "$answer" = 101 ]
 }
 
-# The package would start a broker on port 5672, now and after each boot: nobody asked for that.
-install_rabbitmq() {
-    if ! forbids_start; then
+# Installs a package without what it would start now and after each boot (a broker on port 5672, a web server on 80):
+# nobody asked for that.
+install_quietly() {
+    local package=$1
+    if ! forbids_start "$package"; then
         trap restore_guard EXIT
         if [ -e "$GUARD" ]; then as_root mv "$GUARD" "$GUARD.before-grapevine"; fi
         printf '#!/bin/sh\nexit 101\n' | as_root tee "$GUARD" >/dev/null
         as_root chmod 755 "$GUARD"
     fi
-    apt_install rabbitmq-server
-    if have systemctl; then as_root systemctl disable --quiet rabbitmq-server 2>/dev/null || true; fi
+    apt_install "$package"
+    if have systemctl; then as_root systemctl disable --quiet "$package" 2>/dev/null || true; fi
 }
 
 have_compiler || { have apt-get && apt_install g++; } || die "fuzzing needs a C++ compiler named c++ in PATH"
 if [ "${1:-}" = --compiler ]; then exit; fi
-if have_rabbitmq && have_browser; then
-    say "RabbitMQ, Chromium and its driver: there"
-    exit
+if ! have_all; then
+    have apt-get || die "the tests need RabbitMQ (with $RABBITMQ), nginx, and chromium and chromedriver of one version in
+       PATH. Install them with your distribution's package manager."
+    have_rabbitmq || install_quietly rabbitmq-server
+    have_nginx || install_quietly nginx
+    have_browser || apt_install chromium chromium-driver
+    have_all || die "installed, yet $RABBITMQ, nginx, chromium or chromedriver is missing"
 fi
-have apt-get || die "the tests need RabbitMQ (with $RABBITMQ), and chromium and chromedriver of one version in PATH.
-       Install them with your distribution's package manager."
-have_rabbitmq || install_rabbitmq
-have_browser || apt_install chromium chromium-driver
-{ have_rabbitmq && have_browser; } || die "installed, yet $RABBITMQ, chromium or chromedriver is missing"
-say "RabbitMQ, Chromium and its driver: there"
+say "RabbitMQ, nginx, Chromium and its driver: there"

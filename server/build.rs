@@ -7,7 +7,7 @@ use std::{fs, io};
 const DASHBOARD: &str = "../web/dist";
 /// Served until the dashboard has been built, so that the server can be built without it.
 const PLACEHOLDER: &str = "<!doctype html><meta charset=utf-8><title>Grapevine</title>
-<p>The dashboard isn't built: run <code>make build</code>. The API is described at <a href=/docs>/docs</a>.
+<p>The dashboard isn't built: run <code>make build</code>. The API is described at <a href=../docs/>/docs</a>.
 ";
 
 fn main() -> io::Result<()> {

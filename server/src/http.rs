@@ -1,6 +1,7 @@
 //! The REST API and the event stream: every route on one page, and what the handlers share.
 
 pub mod auth;
+pub mod base;
 pub mod disposition;
 pub mod error;
 pub mod etag;
@@ -32,6 +33,7 @@ use utoipa_axum::routes;
 use uuid::Uuid;
 
 use crate::concurrency::Lab;
+use crate::front::{AllowedHost, BasePath};
 use crate::http::error::ApiError;
 use crate::hub::Hub;
 use crate::shutdown::Tasks;
@@ -49,15 +51,23 @@ pub struct HttpConfig {
     /// Whether only names of this machine are accepted as `Host`: so when the server listens on loopback, where a page
     /// from elsewhere could otherwise reach it under a name of its own (DNS rebinding).
     local_only: bool,
-    /// Further accepted hosts, and origins of pages that may change things: `name` or `name:port`.
-    allowed_hosts: Arc<[String]>,
+    /// Further accepted hosts, and origins of pages that may change things.
+    allowed_hosts: Arc<[AllowedHost]>,
+    /// Where a proxy puts it.
+    base_path: BasePath,
 }
 
 impl HttpConfig {
-    /// Takes files of at most `max_upload_bytes`, listens on `host`, and is also known as `allowed_hosts` (each `name`
-    /// or `name:port`).
-    pub fn new(max_upload_bytes: u64, host: IpAddr, allowed_hosts: Vec<String>) -> Self {
-        Self { max_upload_bytes, local_only: host.is_loopback(), allowed_hosts: allowed_hosts.into() }
+    /// Takes files of at most `max_upload_bytes`, listens on `host`, and is also known as `allowed_hosts`.
+    pub fn new(max_upload_bytes: u64, host: IpAddr, allowed_hosts: Vec<AllowedHost>) -> Self {
+        let (local_only, allowed_hosts) = (host.is_loopback(), allowed_hosts.into());
+        Self { max_upload_bytes, local_only, allowed_hosts, base_path: BasePath::default() }
+    }
+
+    /// The same, where a proxy puts it under a path.
+    #[must_use]
+    pub fn under(self, base_path: BasePath) -> Self {
+        Self { base_path, ..self }
     }
 }
 
@@ -81,8 +91,9 @@ pub struct AppState {
 /// Everything that is served on the API's port.
 pub fn router(state: AppState) -> Router {
     let (routes, description) = api().split_for_parts();
-    routes
-        .merge(openapi::pages(openapi::finish(description)))
+    let base_path = state.config.base_path.clone();
+    let routes = routes
+        .merge(openapi::pages(openapi::finish(description, &base_path)))
         .route("/", get(async || Redirect::temporary("/ui/")))
         .merge(ui::pages())
         .fallback(async || ApiError::NoSuchPage)
@@ -91,7 +102,8 @@ pub fn router(state: AppState) -> Router {
         .layer(middleware::from_fn_with_state(state.clone(), guard::check))
         .layer(CatchPanicLayer::custom(error::panicked))
         .layer(TraceLayer::new_for_http())
-        .with_state(state)
+        .with_state(state);
+    base::serve_under(base_path, routes)
 }
 
 /// The calls that the API's description lists.

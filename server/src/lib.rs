@@ -9,6 +9,7 @@ pub mod concurrency;
 pub mod config;
 pub mod db;
 pub mod dial;
+pub mod front;
 pub mod http;
 pub mod hub;
 pub mod outage;

@@ -132,8 +132,13 @@ fn stream_url(url: &str) -> Result<String, WatchError> {
         "https" | "wss" => "wss",
         _ => return Err(WatchError::Url(url.to_owned())),
     };
-    let host = rest.split('/').next().filter(|host| !host.is_empty()).ok_or_else(|| WatchError::Url(url.to_owned()))?;
-    Ok(format!("{scheme}://{host}/ws"))
+    let rest = rest.split(['?', '#']).next().unwrap_or_default();
+    // What isn't the page's or the stream's own path is where a proxy has put the server.
+    let base = rest.trim_end_matches('/').trim_end_matches("/ui").trim_end_matches("/ws");
+    if base.is_empty() || base.starts_with('/') {
+        return Err(WatchError::Url(url.to_owned()));
+    }
+    Ok(format!("{scheme}://{base}/ws"))
 }
 
 #[cfg(test)]
@@ -142,8 +147,11 @@ mod tests {
 
     #[test]
     fn any_spelling_of_the_server_leads_to_its_stream() {
-        for url in ["http://h:8000", "h:8000", "http://h:8000/ui/", "ws://h:8000/ws"] {
+        for url in ["http://h:8000", "h:8000", "http://h:8000/ui/", "http://h:8000/ui/#files", "ws://h:8000/ws"] {
             assert_eq!(stream_url(url).unwrap(), "ws://h:8000/ws");
+        }
+        for url in ["https://h/grapevine", "https://h/grapevine/ui/", "wss://h/grapevine/ws"] {
+            assert_eq!(stream_url(url).unwrap(), "wss://h/grapevine/ws");
         }
         assert!(stream_url("ftp://h").is_err());
         assert!(stream_url("http://").is_err());

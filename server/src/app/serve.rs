@@ -41,7 +41,7 @@ pub(super) async fn run(flags: Serve) -> anyhow::Result<()> {
     let lab = Lab::new(hub.clone());
     let state = AppState {
         lab: lab.clone(),
-        config: HttpConfig::new(flags.max_upload_bytes, flags.host, flags.allowed_host),
+        config: HttpConfig::new(flags.max_upload_bytes, flags.host, flags.allowed_host).under(flags.base_path),
         store,
         hub,
         swarm: swarm.clone(),

@@ -7,6 +7,7 @@ use clap::Args;
 
 use crate::cli::Overlay;
 use crate::dial::HostPort;
+use crate::front::{AllowedHost, BasePath};
 
 /// `grapevine serve`.
 #[derive(Debug, Args)]
@@ -44,9 +45,13 @@ pub struct Serve {
     /// Run no bridge here; needs --amqp-url and `grapevine bridge` elsewhere.
     #[arg(long, requires = "amqp_url", env = "GRAPEVINE_NO_BRIDGE")]
     pub no_bridge: bool,
-    /// A name under which browsers reach this server, besides localhost and its own address (repeatable).
+    /// A name under which browsers reach this server, besides localhost and its own address, on every port unless it
+    /// names one (HOST or HOST:PORT, repeatable). Behind a proxy it is the proxy's name.
     #[arg(long, value_name = "HOST", env = "GRAPEVINE_ALLOWED_HOST", value_delimiter = ',')]
-    pub allowed_host: Vec<String>,
+    pub allowed_host: Vec<AllowedHost>,
+    /// The path under which a proxy serves this server, e.g. /grapevine. Calls are taken with and without it.
+    #[arg(long, value_name = "PATH", default_value_t, env = "GRAPEVINE_BASE_PATH")]
+    pub base_path: BasePath,
     /// Overlay.
     #[command(flatten)]
     pub overlay: Overlay,

@@ -14,6 +14,10 @@ use axum::response::IntoResponse;
 use crate::http::error::ApiError;
 use crate::http::{AppState, HttpConfig};
 
+/// The ports that aren't written.
+const HTTP: u16 = 80;
+const HTTPS: u16 = 443;
+
 /// Lets a request pass, or answers 403.
 pub async fn check(State(state): State<AppState>, request: Request, next: Next) -> Response<Body> {
     let mut response = match judge(&state.config, &request) {
@@ -29,7 +33,7 @@ pub async fn check(State(state): State<AppState>, request: Request, next: Next) 
 fn judge(config: &HttpConfig, request: &Request) -> Result<(), ApiError> {
     let host =
         host(request).ok_or_else(|| ApiError::ForeignCaller("the header Host is missing or wrong".to_owned()))?;
-    if config.local_only && !is_local(&host) && !is_allowed(config, &host) {
+    if config.local_only && !is_local(&host) && !is_allowed(config, &host, &[HTTP, HTTPS]) {
         return Err(ApiError::ForeignCaller(format!("{host} isn't a name of this server; see --allowed-host")));
     }
     let is_safe = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
@@ -58,14 +62,18 @@ fn is_local(host: &Authority) -> bool {
     name.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
 }
 
-fn is_allowed(config: &HttpConfig, host: &Authority) -> bool {
-    let matches = |name: &str| name.eq_ignore_ascii_case(host.as_str()) || name.eq_ignore_ascii_case(host.host());
-    config.allowed_hosts.iter().any(|name| matches(name))
+/// Where no port is named, it is one of `usual`.
+fn is_allowed(config: &HttpConfig, host: &Authority, usual: &[u16]) -> bool {
+    let port = host.port_u16();
+    let ports = port.as_ref().map_or(usual, std::slice::from_ref);
+    config.allowed_hosts.iter().any(|allowed| allowed.covers(host.host(), ports))
 }
 
 fn is_same(config: &HttpConfig, origin: &HeaderValue, host: &Authority) -> bool {
-    let text = origin.to_str().unwrap_or_default();
-    let authority = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
-    let Some(Ok(authority)) = authority.map(str::parse::<Authority>) else { return false };
-    authority == *host || config.allowed_hosts.iter().any(|name| name.eq_ignore_ascii_case(authority.as_str()))
+    let (authority, port) = match origin.to_str().unwrap_or_default().split_once("://") {
+        Some(("http", authority)) => (authority, HTTP),
+        Some(("https", authority)) => (authority, HTTPS),
+        _ => return false,
+    };
+    authority.parse().is_ok_and(|authority| authority == *host || is_allowed(config, &authority, &[port]))
 }

@@ -4,10 +4,11 @@ use axum::Router;
 use shared::wire::rest::Problem;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
-use utoipa::openapi::{Components, ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Response};
+use utoipa::openapi::{Components, ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Response, Server};
 use utoipa::{PartialSchema as _, ToSchema as _};
-use utoipa_swagger_ui::SwaggerUi;
+use utoipa_swagger_ui::{Config, SwaggerUi};
 
+use crate::front::BasePath;
 use crate::http::error::PROBLEM_JSON;
 
 /// What is said before the calls.
@@ -23,8 +24,10 @@ pub fn preface() -> OpenApi {
     OpenApiBuilder::new().info(info.build()).components(Some(components)).build()
 }
 
-/// Gives each error that a call lists its body, for they all have the same, and each call a name of its own.
-pub fn finish(mut api: OpenApi) -> OpenApi {
+/// Gives each error that a call lists its body, for they all have the same, and each call a name of its own; says where
+/// the calls are.
+pub fn finish(mut api: OpenApi, base_path: &BasePath) -> OpenApi {
+    api.servers = Some(vec![Server::new(base_path.to_string())]);
     for operation in api.paths.paths.values_mut().flat_map(operations) {
         let area = operation.tags.iter().flatten().next().cloned().unwrap_or_default();
         operation.operation_id = operation.operation_id.take().map(|name| format!("{area}_{name}"));
@@ -51,5 +54,6 @@ fn add_problem(response: &mut Response) {
 
 /// `/openapi.json`, and `/docs` to read and try it.
 pub fn pages<S: Clone + Send + Sync + 'static>(api: OpenApi) -> Router<S> {
-    SwaggerUi::new("/docs").url("/openapi.json", api).into()
+    // From the page's own place, so that it is found wherever a proxy puts both.
+    SwaggerUi::new("/docs").url("/openapi.json", api).config(Config::from("../openapi.json")).into()
 }

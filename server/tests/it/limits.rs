@@ -128,7 +128,7 @@ async fn callers_from_elsewhere_are_refused() {
     }
     assert_problem(app.call(Method::GET, "/ws").header("origin", &own).send().await.unwrap(), 426, "not-a-websocket")
         .await;
-    for friend in [own.as_str(), "https://friend.example"] {
+    for friend in [own.as_str(), "https://friend.example", "http://friend.example:8080"] {
         let form = form("uploaded", "a", "x");
         let upload = app.by("alice", Method::POST, "/files").header("origin", friend).multipart(form);
         assert_eq!(upload.send().await.unwrap().status(), 201);

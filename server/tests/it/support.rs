@@ -2,6 +2,7 @@
 
 pub(crate) mod app;
 pub(crate) mod browser;
+pub(crate) mod nginx;
 pub(crate) mod ports;
 pub(crate) mod process;
 pub(crate) mod rabbit;

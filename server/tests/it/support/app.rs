@@ -41,8 +41,20 @@ impl App {
         app
     }
 
+    /// Where a proxy puts it under `path`.
+    pub(crate) async fn start_under(path: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut app = Self::start_at(dir.path(), UPLOAD_MAX, path).await;
+        app.own_dir = Some(dir);
+        app
+    }
+
     /// With its store in `dir`.
     pub(crate) async fn start_in(dir: &Path, upload_max: u64) -> Self {
+        Self::start_at(dir, upload_max, "/").await
+    }
+
+    async fn start_at(dir: &Path, upload_max: u64, base_path: &str) -> Self {
         let tasks = Tasks::default();
         let hub = Hub::new(1000, true);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -59,7 +71,8 @@ impl App {
             store: Store::open(dir).await.unwrap(),
             swarm: Swarm::new(peers, hub.clone(), &tasks),
             lab: Lab::new(hub.clone()),
-            config: HttpConfig::new(upload_max, address.ip(), vec!["friend.example".to_owned()]),
+            config: HttpConfig::new(upload_max, address.ip(), vec!["friend.example".parse().unwrap()])
+                .under(base_path.parse().unwrap()),
             hub,
             tasks: tasks.clone(),
         };
