@@ -17,15 +17,20 @@ use crate::bridge::{self, BridgeConfig};
 use crate::broker::amqp::Amqp;
 use crate::cli::bench::Bench;
 use crate::cli::bridge::Bridge;
+use crate::cli::fsck::Fsck;
 use crate::cli::peer::Peer;
+use crate::cli::republish::Republish;
 use crate::cli::simulate::Simulate;
 use crate::cli::watch::Watch;
 use crate::cli::{Command, Overlay};
 use crate::concurrency;
+use crate::fsck;
 use crate::hub::Hub;
 use crate::peer::{self, PeerConfig};
+use crate::republish::{self, RepublishError};
 use crate::shutdown::{self, Tasks};
 use crate::simulate::{self, Order, SimulateError};
+use crate::store::error::StoreError;
 use crate::watch::{self as watcher, WatchError};
 
 mod serve;
@@ -46,6 +51,12 @@ pub enum BadInput {
     /// The data directory is in use.
     #[error("the data directory {0} is in use by another process")]
     InUse(String),
+    /// There is no such directory.
+    #[error("there is no data directory {0}")]
+    NoDirectory(String),
+    /// The catalogue is gone.
+    #[error("{0}")]
+    NoCatalogue(StoreError),
     /// The server's address is none.
     #[error("not an http, https, ws or wss address: {0}")]
     Url(String),
@@ -63,6 +74,9 @@ pub fn run(command: Command) -> anyhow::Result<()> {
     if let Command::Simulate(flags) = command {
         return Ok(run_simulation(&flags)?);
     }
+    if let Command::Fsck(flags) = command {
+        return run_fsck(&flags);
+    }
     let mut runtime = match command {
         // Everything that a peer does is done by one task: handing it from thread to thread only costs.
         Command::Peer(_) => tokio::runtime::Builder::new_current_thread(),
@@ -79,7 +93,8 @@ pub fn run(command: Command) -> anyhow::Result<()> {
             Command::Bridge(flags) => run_bridge(flags).await,
             Command::Watch(flags) => run_watch(flags).await,
             Command::Bench(flags) => run_bench(flags).await,
-            Command::Concurrency | Command::Simulate(_) => Ok(()),
+            Command::Republish(flags) => run_republish(flags).await,
+            Command::Concurrency | Command::Simulate(_) | Command::Fsck(_) => Ok(()),
         }
     })
 }
@@ -129,6 +144,21 @@ async fn run_watch(flags: Watch) -> anyhow::Result<()> {
         Err(WatchError::Url(url)) => Err(BadInput::Url(url).into()),
         Err(error) => Err(error.into()),
         Ok(()) => Ok(()),
+    }
+}
+
+fn run_fsck(flags: &Fsck) -> anyhow::Result<()> {
+    if !flags.data_dir.is_dir() {
+        return Err(BadInput::NoDirectory(flags.data_dir.display().to_string()).into());
+    }
+    let _lock = lock(&flags.data_dir)?;
+    Ok(fsck::run(&flags.data_dir, flags.repair, &mut std::io::stdout())?)
+}
+
+async fn run_republish(flags: Republish) -> anyhow::Result<()> {
+    match republish::run(&flags.url, flags.since, &mut std::io::stdout()).await {
+        Err(RepublishError::Url(url)) => Err(BadInput::Url(url).into()),
+        done => Ok(done?),
     }
 }
 

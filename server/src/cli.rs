@@ -6,7 +6,9 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::cli::bench::Bench;
 use crate::cli::bridge::Bridge;
+use crate::cli::fsck::Fsck;
 use crate::cli::peer::Peer;
+use crate::cli::republish::Republish;
 use crate::cli::serve::Serve;
 use crate::cli::simulate::Simulate;
 use crate::cli::watch::Watch;
@@ -14,7 +16,9 @@ use crate::telemetry::LogFormat;
 
 pub mod bench;
 pub mod bridge;
+pub mod fsck;
 pub mod peer;
+pub mod republish;
 pub mod serve;
 pub mod simulate;
 mod values;
@@ -49,6 +53,11 @@ pub enum Command {
     Concurrency,
     /// What happens on a server, live, as the dashboard gets it.
     Watch(Watch),
+    /// What is where in a server's data directory, and what is wrong with it. Ends with 0 if nothing is, with 1 if
+    /// something is.
+    Fsck(Fsck),
+    /// Have a server publish the newest version of each file again, after its broker has lost something. Harmless.
+    Republish(Republish),
     /// A whole overlay in virtual time: how updates spread, and what losses, partitions and deaths do to it.
     Simulate(Simulate),
     /// What the overlay does on this machine, measured.

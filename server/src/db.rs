@@ -2,29 +2,32 @@
 //!
 //! Writing jobs queue up for one thread. It runs those that wait, each in a savepoint of its own, commits once and
 //! only then answers them all: under load one fsync pays for many. A job that fails takes back its own changes and
-//! nobody else's. Readers see the last commit and never wait for the writer.
+//! nobody else's. Readers see the last commit and never wait for the writer. Closing puts everything into the one file,
+//! which can then be copied.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode};
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task;
+use tokio::time::timeout;
+use tracing::warn;
+
+use crate::db::access::{Access, connect_reader, connect_writer};
+
+pub mod access;
 
 /// How many writing jobs wait at most; a caller beyond that waits for room. A few groups' worth.
 const WRITE_QUEUE: usize = 1024;
 /// The most jobs in one commit, so that the first of them is answered soon.
 const GROUP_LIMIT: usize = 256;
 /// How many may read at once. A guess: a few per core of a small machine.
-const READERS: usize = 4;
-/// How long a statement waits for another process that holds the database.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
-/// How many prepared statements a connection keeps.
-const STATEMENTS: usize = 64;
-
+const READERS: u32 = 4;
 /// What a database can fail with. Nothing of the failed job was kept.
 #[derive(Debug, thiserror::Error)]
 pub enum DbError {
@@ -37,6 +40,9 @@ pub enum DbError {
         #[source]
         source: rusqlite::Error,
     },
+    /// It isn't what it was when it was written.
+    #[error("the database is damaged: {0}")]
+    Damaged(String),
     /// Its writer's thread can't be started.
     #[error("can't start the database's thread")]
     Thread(#[source] std::io::Error),
@@ -62,20 +68,37 @@ impl DbError {
             Self::Commit(error) => is_full(error),
             Self::Open { source, .. } => is_full(source),
             // What rolls back others' work is a full disk or a broken one; the owner of the failure is told which.
+            Self::RolledBack | Self::Thread(_) | Self::Closed | Self::Damaged(_) => false,
+        }
+    }
+
+    /// Whether the file isn't a database, or no longer a whole one.
+    pub fn is_damaged(&self) -> bool {
+        match self {
+            Self::Damaged(_) => true,
+            Self::Statement(error) => is_damage(error),
+            Self::Commit(error) => is_damage(error),
+            Self::Open { source, .. } => is_damage(source),
             Self::RolledBack | Self::Thread(_) | Self::Closed => false,
         }
     }
+}
+
+fn is_damage(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
 }
 
 fn is_full(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(ErrorCode::DiskFull)
 }
 
-/// A database; clones are the same one. The writer's thread ends with the last of them.
+/// A database; clones are the same one. The writer's thread ends when it is closed, or with the last of them.
 #[derive(Clone)]
 pub struct Db {
     jobs: Sender<Job>,
     readers: Arc<Readers>,
+    /// The writer's thread, until it is joined. A lock is enough: it is held to take it.
+    writer: Arc<Mutex<Option<Writer>>>,
 }
 
 impl fmt::Debug for Db {
@@ -89,46 +112,77 @@ type Answer = Box<dyn FnOnce(Result<(), DbError>) + Send>;
 /// Does a job inside the group's transaction, or learns that there is none.
 type Work = Box<dyn FnOnce(Result<&Connection, DbError>) -> Answer + Send>;
 
-struct Job {
-    work: Work,
+enum Job {
+    /// With others in one commit.
+    Grouped(Work),
     /// In a group of its own.
-    alone: bool,
+    Alone(Work),
+    /// No more jobs.
+    Close,
+}
+
+struct Writer {
+    thread: JoinHandle<()>,
+    ended: oneshot::Receiver<()>,
 }
 
 impl Db {
-    /// Opens the database at `path`, makes it where it doesn't exist, and runs `schema`, which must be repeatable.
+    /// Opens the database at `path`, makes it where it doesn't exist, and does `prepare` (its schema, checks) in a
+    /// transaction before anybody else can do anything. Before each group of changes the writer calls `before_writing`.
     /// Blocks.
     ///
     /// # Errors
-    /// When the file can't be opened or the schema fails.
-    pub fn open(path: &Path, schema: &str) -> Result<Self, DbError> {
-        Self::open_with(path, schema, |_connection| Ok(())).map(|(db, ())| db)
-    }
-
-    /// The same, and does `prepare` in a transaction before anybody else can do anything. Blocks.
-    ///
-    /// # Errors
-    /// What `prepare` says, or when the file can't be opened or the schema fails.
-    pub fn open_with<T, E: From<DbError>>(
+    /// What `prepare` says, or when the file can't be opened.
+    pub fn open<T, E: From<DbError>>(
         path: &Path,
-        schema: &str,
+        before_writing: impl Fn() + Send + 'static,
         prepare: impl FnOnce(&Connection) -> Result<T, E>,
     ) -> Result<(Self, T), E> {
-        let failed = |source| DbError::Open { path: path.to_owned(), source };
-        let writer = connect(path).map_err(failed)?;
-        writer.execute_batch(&format!("BEGIN IMMEDIATE; {schema}; COMMIT;")).map_err(failed)?;
-        let prepared = in_savepoint(&writer, prepare)?;
-        Ok((Self::start(path, writer)?, prepared))
+        let (access, connection) = connect_writer(path)?;
+        // Waits for one who is about to close it.
+        connection.execute_batch("BEGIN IMMEDIATE").map_err(DbError::from)?;
+        let prepared = in_savepoint(&connection, prepare)?;
+        connection.execute_batch("COMMIT").map_err(DbError::from)?;
+        Ok((Self::start(path, access, connection, before_writing)?, prepared))
     }
 
-    fn start(path: &Path, writer: Connection) -> Result<Self, DbError> {
+    fn start(
+        path: &Path,
+        access: Access,
+        connection: Connection,
+        before_writing: impl Fn() + Send + 'static,
+    ) -> Result<Self, DbError> {
         let (jobs, queue) = mpsc::channel(WRITE_QUEUE);
-        let thread = std::thread::Builder::new().name("database".to_owned());
-        // Not joined: what it was answered for is committed, and it ends with the last sender.
-        drop(thread.spawn(move || write_all(&writer, queue)).map_err(DbError::Thread)?);
-        let idle = Mutex::new(Vec::with_capacity(READERS));
-        let readers = Readers { path: path.to_owned(), idle, permits: Semaphore::new(READERS) };
-        Ok(Self { jobs, readers: Arc::new(readers) })
+        let (end, ended) = oneshot::channel();
+        let thread = std::thread::Builder::new().name("database".to_owned()).spawn(move || {
+            write_all(connection, queue, before_writing);
+            // Whoever waits sees it.
+            drop(end);
+        });
+        let writer = Writer { thread: thread.map_err(DbError::Thread)?, ended };
+        let idle = Mutex::new(Vec::with_capacity(READERS as usize));
+        let readers = Readers { path: path.to_owned(), access, idle, permits: Semaphore::new(READERS as usize) };
+        Ok(Self { jobs, readers: Arc::new(readers), writer: Arc::new(Mutex::new(Some(writer))) })
+    }
+
+    /// Does what was asked before, puts all of it into the one file, closes that, and ends the thread. Who asks later
+    /// hears that it is closed. Doesn't wait longer than `limit`; then the log still holds the rest.
+    pub async fn close(&self, limit: Duration) {
+        if timeout(limit, self.close_all()).await.is_err() {
+            warn!(path = %self.readers.path.display(), "a database wasn't closed within {limit:?}");
+        }
+    }
+
+    async fn close_all(&self) {
+        self.readers.close().await;
+        // One that has ended is closed.
+        drop(self.jobs.send(Job::Close).await);
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Writer { thread, ended }) = writer {
+            // Either way the thread has nothing more to do: joining it takes no time.
+            drop(ended.await);
+            drop(thread.join());
+        }
     }
 
     /// Does `work` in a transaction; when this returns `Ok`, its changes are on stable storage. When the future is
@@ -141,7 +195,7 @@ impl Db {
         T: Send + 'static,
         E: From<DbError> + Send + 'static,
     {
-        self.enqueue(work, false).await
+        self.enqueue(work, Job::Grouped).await
     }
 
     /// The same in a transaction that no other job is part of: `work` sees only what is committed, so it may do what a
@@ -157,13 +211,13 @@ impl Db {
         T: Send + 'static,
         E: From<DbError> + Send + 'static,
     {
-        self.enqueue(work, true).await
+        self.enqueue(work, Job::Alone).await
     }
 
     async fn enqueue<T, E>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
-        alone: bool,
+        job: impl FnOnce(Work) -> Job,
     ) -> Result<T, E>
     where
         T: Send + 'static,
@@ -178,7 +232,7 @@ impl Db {
                 drop(tell.send(result));
             })
         });
-        self.jobs.send(Job { work, alone }).await.map_err(|_closed| DbError::Closed)?;
+        self.jobs.send(job(work)).await.map_err(|_closed| DbError::Closed)?;
         told.await.map_err(|_closed| DbError::Closed)?
     }
 
@@ -199,6 +253,7 @@ impl Db {
 
 struct Readers {
     path: PathBuf,
+    access: Access,
     /// A lock is enough: it is held to take or to put back, never across a statement.
     idle: Mutex<Vec<Connection>>,
     permits: Semaphore,
@@ -207,7 +262,7 @@ struct Readers {
 impl Readers {
     fn read<T, E: From<DbError>>(&self, work: impl FnOnce(&Connection) -> Result<T, E>) -> Result<T, E> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let connection = idle.map_or_else(|| connect_reader(&self.path), Ok)?;
+        let connection = idle.map_or_else(|| connect_reader(&self.path, self.access), Ok)?;
         // One transaction, so that all its statements see the same commit. It has nothing to keep: rolled back.
         let transaction = connection.unchecked_transaction().map_err(DbError::from)?;
         let result = work(&transaction);
@@ -215,51 +270,52 @@ impl Readers {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
         result
     }
-}
 
-fn connect(path: &Path) -> rusqlite::Result<Connection> {
-    let connection = Connection::open(path)?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    // FULL: the log is synced at each commit, so that a commit survives a power cut.
-    connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")?;
-    connection.set_prepared_statement_cache_capacity(STATEMENTS);
-    Ok(connection)
-}
-
-fn connect_reader(path: &Path) -> Result<Connection, DbError> {
-    let open = || {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(path, flags)?;
-        connection.busy_timeout(BUSY_TIMEOUT)?;
-        connection.set_prepared_statement_cache_capacity(STATEMENTS);
-        Ok(connection)
-    };
-    open().map_err(|source| DbError::Open { path: path.to_owned(), source })
+    /// Waits for those who read, and lets nobody read any more.
+    async fn close(&self) {
+        let all = self.permits.acquire_many(READERS).await;
+        self.permits.close();
+        drop(all);
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
 }
 
 /// The writer's life.
-fn write_all(connection: &Connection, mut queue: Receiver<Job>) {
+fn write_all(connection: Connection, mut queue: Receiver<Job>, before_writing: impl Fn()) {
     let mut left_over = None;
-    while let Some(first) = left_over.take().or_else(|| queue.blocking_recv()) {
-        left_over = write_group(connection, first, &mut queue);
+    while let Some(job) = left_over.take().or_else(|| queue.blocking_recv()) {
+        let (first, alone) = match job {
+            Job::Grouped(work) => (work, false),
+            Job::Alone(work) => (work, true),
+            Job::Close => break,
+        };
+        before_writing();
+        left_over = write_group(&connection, (first, alone), &mut queue);
+    }
+    // Whoever waits hears that the database is closed.
+    drop(queue);
+    // Everything into the one file, so that a copy of it is a whole one. What fails here stays in the log, which counts.
+    let emptied = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_row| Ok(()));
+    if let Err(error) = emptied.and_then(|()| connection.close().map_err(|(_connection, error)| error)) {
+        warn!(%error, "the database's log couldn't be emptied");
     }
 }
 
 /// Writes a group; returns a job that was taken from the queue and isn't part of it.
-fn write_group(connection: &Connection, first: Job, queue: &mut Receiver<Job>) -> Option<Job> {
+fn write_group(connection: &Connection, (first, alone): (Work, bool), queue: &mut Receiver<Job>) -> Option<Job> {
     if let Err(error) = connection.execute_batch("BEGIN IMMEDIATE") {
         tracing::error!(%error, "the database can't begin a transaction");
-        (first.work)(Err(error.into()))(Ok(()));
+        first(Err(error.into()))(Ok(()));
         return None;
     }
     let mut left_over = None;
-    let mut full = first.alone;
-    let mut answers = vec![(first.work)(Ok(connection))];
+    let mut full = alone;
+    let mut answers = vec![first(Ok(connection))];
     // Some errors (a full disk among them) make SQLite roll back the whole transaction: then the group ends here.
     while !full && !connection.is_autocommit() {
         match queue.try_recv() {
-            Ok(job) if job.alone => left_over = Some(job),
-            Ok(job) => answers.push((job.work)(Ok(connection))),
+            Ok(Job::Grouped(work)) => answers.push(work(Ok(connection))),
+            Ok(other) => left_over = Some(other),
             Err(_empty) => break,
         }
         full = left_over.is_some() || answers.len() == GROUP_LIMIT;
@@ -305,8 +361,14 @@ fn in_savepoint<T, E: From<DbError>>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::db::access::{connect, quick_check};
 
     const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS numbers (n INTEGER PRIMARY KEY) STRICT";
+    const LIMIT: Duration = Duration::from_secs(30);
+
+    fn open(path: &Path, schema: &str) -> Db {
+        Db::open(path, || (), |c| Ok::<_, DbError>(c.execute_batch(schema)?)).unwrap().0
+    }
 
     async fn insert(db: &Db, n: i64) -> Result<usize, DbError> {
         db.write(move |c| Ok(c.execute("INSERT INTO numbers VALUES (?1)", [n])?)).await
@@ -320,7 +382,7 @@ mod tests {
     #[tokio::test]
     async fn a_failed_job_undoes_its_own_changes_only() {
         let dir = tempfile::tempdir().unwrap();
-        let db = Db::open(&dir.path().join("db"), SCHEMA).unwrap();
+        let db = open(&dir.path().join("db"), SCHEMA);
         let doomed = db.write(|c| -> Result<(), DbError> {
             c.execute("INSERT INTO numbers VALUES (100)", [])?;
             c.execute("INSERT INTO numbers VALUES (100)", [])?;
@@ -336,17 +398,67 @@ mod tests {
     async fn what_was_answered_is_there_after_opening_again() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("db");
-        let db = Db::open(&path, SCHEMA).unwrap();
+        let db = open(&path, SCHEMA);
         let writes = (1..=500).map(|n| insert(&db, n));
         assert!(futures_util::future::join_all(writes).await.iter().all(Result::is_ok));
         drop(db);
-        assert_eq!(sum(&Db::open(&path, SCHEMA).unwrap()).await, 125_250);
+        assert_eq!(sum(&open(&path, SCHEMA)).await, 125_250);
+    }
+
+    #[tokio::test]
+    async fn a_closed_database_is_one_file_with_everything_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("db");
+        let db = open(&path, SCHEMA);
+        insert(&db, 1).await.unwrap();
+        assert_eq!(sum(&db).await, 1);
+        db.close(LIMIT).await;
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        assert!(matches!(insert(&db, 2).await, Err(DbError::Closed)));
+        assert!(matches!(db.read(|_c| Ok::<_, DbError>(())).await, Err(DbError::Closed)));
+        db.close(LIMIT).await;
+        let copy = dir.path().join("copy");
+        std::fs::copy(&path, &copy).unwrap();
+        assert_eq!(sum(&open(&copy, SCHEMA)).await, 1);
+    }
+
+    #[tokio::test]
+    async fn a_database_is_usable_without_the_file_that_processes_share() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("db");
+        open(&path, SCHEMA).close(LIMIT).await;
+        let alone = connect(&path, Access::Exclusive).unwrap();
+        let db = Db::start(&path, Access::Exclusive, alone, || ()).unwrap();
+        insert(&db, 1).await.unwrap();
+        assert_eq!(sum(&db).await, 1);
+        assert!(!dir.path().join("db-shm").exists());
+        db.close(LIMIT).await;
+        let db = open(&path, SCHEMA);
+        assert_eq!((db.readers.access, sum(&db).await), (Access::Shared, 1));
+    }
+
+    #[tokio::test]
+    async fn damage_is_found_and_told_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("db");
+        let db = open(&path, SCHEMA);
+        let writes = (1..=2000).map(|n| insert(&db, n));
+        assert!(futures_util::future::join_all(writes).await.iter().all(Result::is_ok));
+        db.close(LIMIT).await;
+        let opened = || Db::open(&path, || (), quick_check).map(drop);
+        assert!(opened().is_ok());
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[8192..12288].fill(0);
+        std::fs::write(&path, bytes).unwrap();
+        assert!(opened().unwrap_err().is_damaged());
+        std::fs::write(&path, vec![7; 20_000]).unwrap();
+        assert!(opened().unwrap_err().is_damaged());
     }
 
     #[tokio::test]
     async fn a_full_database_is_told_apart_and_harms_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        let db = Db::open(&dir.path().join("db"), "CREATE TABLE IF NOT EXISTS blobs (b BLOB) STRICT").unwrap();
+        let db = open(&dir.path().join("db"), "CREATE TABLE IF NOT EXISTS blobs (b BLOB) STRICT");
         db.write(|c| Ok::<_, DbError>(c.pragma_update(None, "max_page_count", 20)?)).await.unwrap();
         let fill = |size: i64| {
             db.write(move |c| Ok::<_, DbError>(c.execute("INSERT INTO blobs VALUES (zeroblob(?1))", [size])?))

@@ -12,6 +12,7 @@ pub mod lab;
 pub mod openapi;
 pub mod peers;
 pub mod range;
+pub mod republish;
 pub mod shares;
 pub mod stream;
 pub mod ui;
@@ -113,6 +114,7 @@ fn api() -> OpenApiRouter<AppState> {
         .routes(routes!(files::download, files::replace, files::delete))
         .routes(routes!(files::meta))
         .routes(routes!(files::history))
+        .routes(routes!(republish::republish))
         .routes(routes!(shares::share, shares::list))
         .routes(routes!(shares::unshare))
         .routes(routes!(peers::list, peers::start))

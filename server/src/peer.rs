@@ -81,6 +81,26 @@ pub enum PeerError {
     Random(#[from] getrandom::Error),
 }
 
+impl PeerError {
+    /// Whether what it kept is of no use any more.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::State(error) => error.is_damaged(),
+            Self::Damaged(_) => true,
+            Self::Listen(_) | Self::Directory { .. } | Self::Random(_) => false,
+        }
+    }
+
+    /// Whether there is no room on the disk.
+    pub fn is_disk_full(&self) -> bool {
+        match self {
+            Self::State(error) => error.is_disk_full(),
+            Self::Directory { source, .. } => source.kind() == std::io::ErrorKind::StorageFull,
+            Self::Listen(_) | Self::Damaged(_) | Self::Random(_) => false,
+        }
+    }
+}
+
 /// A running peer.
 #[derive(Debug)]
 pub struct PeerHandle {
@@ -130,7 +150,7 @@ impl PeerHandle {
 /// Starts a peer that accepts links on `listener`, and tells `observer` what happens at it.
 ///
 /// # Errors
-/// When what it kept can't be read.
+/// When what it kept can't be read; what is damaged is set aside.
 pub async fn spawn(
     listener: TcpListener,
     config: PeerConfig,
@@ -139,6 +159,9 @@ pub async fn spawn(
 ) -> Result<PeerHandle, PeerError> {
     let tasks = tasks.child();
     let kept = state::load(config.data_dir.as_deref(), &tasks).await?;
+    if let Some((aside, why)) = &kept.set_aside {
+        observer.state_was_damaged(aside, why);
+    }
     start(listener, config, kept, observer, tasks)
 }
 

@@ -4,33 +4,55 @@
 //! Why no content is lost or left: giving a content its name, writing the row that refers to it, and removing a
 //! content that no row refers to all happen in jobs of the database's one writer, so none of them can come between
 //! another's steps. Removing is a job of its own after the commit that made a content unused; it sees only committed
-//! rows. What a crash leaves in between is removed when the store is opened.
+//! rows. That commit remembers what is to be removed, so that a crash in between is made up for when the store is
+//! opened; what else no row refers to is kept apart, never removed.
 //!
 //! Long because each call is one transaction that reads as a whole; the SQL itself is in [`metadata`].
 
 pub mod contents;
 pub mod error;
+pub mod faults;
 pub mod metadata;
+pub mod opening;
 pub mod outbox;
+pub mod outgoing;
+pub mod space;
+pub mod upkeep;
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rusqlite::Connection;
 use shared::ids::{ContentHash, FileId, PeerId, UserId, Version};
 use shared::stamp::{Clock, Stamp};
 use shared::wire::queue::{ChangeKind, FileEvent};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task;
-use tracing::{info, warn};
+use tracing::warn;
 use uuid::Uuid;
 
 use crate::db::Db;
+use crate::hub::Hub;
 use crate::store::contents::{Contents, Incoming, Received};
 use crate::store::error::StoreError;
+use crate::store::faults::{Fault, Faults};
 use crate::store::metadata::{FileRecord, ShareRecord};
+use crate::store::opening::{Opened, Place};
 use crate::store::outbox::Change;
+use crate::store::outgoing::{Outgoing, Wanted};
+use crate::store::space::{Claim, Space};
 use crate::wall;
+
+/// How a store is opened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StoreConfig {
+    /// How much room on the disk is kept from uploads, in bytes; 0 for none.
+    pub reserve_bytes: u64,
+    /// Whether a new catalogue may be made beside contents and peers' state that an old one knew.
+    pub new_catalogue: bool,
+}
 
 /// Which versions a change may replace.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,40 +106,57 @@ pub struct Store {
 #[derive(Debug)]
 struct Keeper {
     contents: Contents,
+    space: Arc<Space>,
+    faults: Faults,
+    hub: Hub,
     /// This host, as the origin of changes.
     node: PeerId,
     /// A lock is enough: it is held for one tick.
     clock: Mutex<Clock>,
     outbox: watch::Sender<u64>,
+    /// Who publishes again; one at a time.
+    republishing: Semaphore,
 }
 
 impl Store {
-    /// Opens the store in `dir`, makes it where it doesn't exist, and removes what a crash left. The caller makes sure
-    /// that no other process has it open.
+    /// Opens the store in `dir`, makes it where it doesn't exist, and puts in order what a crash left. What is wrong with
+    /// it for longer, `hub` hears. The caller makes sure that no other process has it open.
     ///
     /// # Errors
-    /// When the folder or the database can't be opened.
-    pub async fn open(dir: &Path) -> Result<Self, StoreError> {
+    /// When the folder or the database can't be opened, isn't whole, or is missing beside what it knew.
+    pub async fn open(dir: &Path, config: StoreConfig, hub: Hub) -> Result<Self, StoreError> {
         let dir = dir.to_owned();
-        task::spawn_blocking(move || Self::open_blocking(&dir)).await.map_err(|_panicked| StoreError::Interrupted)?
+        let (store, forgotten) = task::spawn_blocking(move || Self::open_blocking(&dir, config, hub))
+            .await
+            .map_err(|_panicked| StoreError::Interrupted)??;
+        store.clear_forgotten(forgotten).await;
+        Ok(store)
     }
 
-    fn open_blocking(dir: &Path) -> Result<Self, StoreError> {
+    fn open_blocking(dir: &Path, config: StoreConfig, hub: Hub) -> Result<(Self, Vec<ContentHash>), StoreError> {
+        // First, for it may have to make room for the rest.
+        let space = Arc::new(Space::open(dir, config.reserve_bytes));
         let contents = Contents::open(dir.join("contents"))?;
-        let mut fresh = [0; 32];
-        getrandom::fill(&mut fresh).map_err(StoreError::Random)?;
-        let prepare = |connection: &Connection| -> Result<_, StoreError> {
-            outbox::forget_old(connection)?;
-            let removed = contents.recover(|hash| Ok(metadata::is_used(connection, hash)?))?;
-            if removed > 0 {
-                info!(removed, "removed what an interrupted run had left");
-            }
-            Ok((metadata::node(connection, PeerId(fresh))?, metadata::last_stamp(connection)?))
+        let place = Place { dir, contents: &contents, space: &space, new_catalogue: config.new_catalogue };
+        let (db, Opened { node, last, forgotten }) = opening::open(place)?;
+        let keeper = Keeper {
+            contents,
+            space,
+            faults: Faults::new(hub.clone()),
+            hub,
+            node,
+            clock: Mutex::new(Clock::after(last)),
+            outbox: watch::Sender::new(0),
+            republishing: Semaphore::new(1),
         };
-        let (db, (node, last)) = Db::open_with(&dir.join("grapevine.db"), include_str!("store/schema.sql"), prepare)?;
-        let clock = Mutex::new(Clock::after(last));
-        let keeper = Keeper { contents, node, clock, outbox: watch::Sender::new(0) };
-        Ok(Self { db, keeper: Arc::new(keeper) })
+        keeper.look_for_room();
+        keeper.count_lost();
+        Ok((Self { db, keeper: Arc::new(keeper) }, forgotten))
+    }
+
+    /// Puts everything on the disk into files that can be copied, and closes the database, within `limit`.
+    pub async fn close(&self, limit: Duration) {
+        self.db.close(limit).await;
     }
 
     /// This host, as the origin of changes.
@@ -134,24 +173,52 @@ impl Store {
         self.db.write(move |_connection| keeper.contents.check()).await
     }
 
-    /// Begins to take a content of at most `bytes_max` bytes.
+    /// Sets room aside for an upload of `bytes` bytes, as far as they are known, before it is received.
+    ///
+    /// # Errors
+    /// [`StoreError::NoRoom`], or when the disk fails.
+    pub async fn claim(&self, bytes: u64) -> Result<Arc<Claim>, StoreError> {
+        let space = Arc::clone(&self.keeper.space);
+        let claim = task::spawn_blocking(move || space.claim(bytes)).await;
+        claim.map_err(|_panicked| StoreError::Interrupted)?.map(Arc::new)
+    }
+
+    /// Begins to take a content of at most `bytes_max` bytes, for which `claim` has the room.
     ///
     /// # Errors
     /// When the disk fails.
-    pub async fn receive(&self, bytes_max: u64) -> Result<Incoming, StoreError> {
-        self.keeper.contents.receive(bytes_max).await
+    pub async fn receive(&self, bytes_max: u64, claim: Arc<Claim>) -> Result<Incoming, StoreError> {
+        self.keeper.contents.receive(bytes_max, claim).await
     }
 
-    /// Opens a version's content for reading.
+    /// Opens a version's content, or a part of it, for reading. A small one is checked by then, a larger one while it is
+    /// read (see [`outgoing`]). One that was found to be missing or damaged isn't opened again.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] when the file was deleted meanwhile, or that the disk failed.
-    pub async fn open_content(&self, file: &FileRecord) -> Result<tokio::fs::File, StoreError> {
+    /// [`StoreError::NotFound`] when the file was deleted meanwhile, [`StoreError::BadContent`] when the content isn't
+    /// what was stored, or that the disk failed.
+    pub async fn open_content(&self, file: &FileRecord, part: Range<u64>) -> Result<Outgoing, StoreError> {
         let hash = file.content.ok_or(StoreError::NotFound)?;
-        match tokio::fs::File::open(self.keeper.contents.path(hash)).await {
-            Ok(open) => Ok(open),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(StoreError::NotFound),
-            Err(error) => Err(StoreError::io("open a content")(error)),
+        if let Some(fault) = self.keeper.faults.of(hash) {
+            return Err(StoreError::BadContent(fault));
+        }
+        let path = self.keeper.contents.path(hash);
+        let opened = Outgoing::open(Wanted { path, hash, size_bytes: file.size_bytes, part }).await;
+        if let Err(StoreError::BadContent(fault)) = opened {
+            if fault == Fault::Missing && !self.db.read(move |connection| metadata::is_used(connection, hash)).await? {
+                return Err(StoreError::NotFound);
+            }
+            self.keeper.faults.found(hash, fault);
+        }
+        opened
+    }
+
+    /// Tells of a content that turned out to be bad while it was read.
+    pub fn report_content(&self, file: &FileRecord, error: &StoreError) {
+        if let (Some(hash), StoreError::BadContent(fault)) = (file.content, error) {
+            self.keeper.faults.found(hash, *fault);
+        } else {
+            warn!(error = error as &dyn std::error::Error, file.id = %file.id, "a download broke off");
         }
     }
 
@@ -323,12 +390,27 @@ impl Store {
             for hash in contents {
                 if !metadata::is_used(connection, hash)? {
                     keeper.contents.forget(hash)?;
+                    keeper.faults.gone(hash);
                 }
+                metadata::remove_forgotten(connection, hash)?;
             }
             Ok(())
         };
         if let Err(error) = self.db.write_alone(forget).await {
             warn!(error = &error as &dyn std::error::Error, "contents that nobody uses could not be removed");
+        }
+    }
+
+    /// Contents whose files were seen to when the store was opened needn't be remembered any more.
+    async fn clear_forgotten(&self, contents: Vec<ContentHash>) {
+        if contents.is_empty() {
+            return;
+        }
+        let clear = move |connection: &Connection| {
+            contents.iter().try_for_each(|hash| metadata::remove_forgotten(connection, *hash))
+        };
+        if let Err(error) = self.db.write(clear).await {
+            warn!(error = &error as &dyn std::error::Error, "what was forgotten is remembered until the next start");
         }
     }
 }
@@ -375,7 +457,7 @@ impl Keeper {
             created_ms: now,
             stored_ms: now,
         };
-        self.contents.keep(new.received)?;
+        self.keep(new.received)?;
         metadata::insert_file(connection, &file)?;
         self.add_version(connection, &file, ChangeKind::Uploaded)?;
         Ok(file)
@@ -390,7 +472,7 @@ impl Keeper {
             sha256: Some(new.received.sha256),
             ..Self::next(connection, former, false)?
         };
-        self.contents.keep(new.received)?;
+        self.keep(new.received)?;
         self.add_version(connection, &file, ChangeKind::Updated)?;
         Ok(file)
     }
@@ -402,6 +484,7 @@ impl Keeper {
     ) -> Result<(FileRecord, Vec<ContentHash>), StoreError> {
         let file = FileRecord { size_bytes: 0, content: None, sha256: None, ..Self::next(connection, former, true)? };
         let contents = metadata::forget_contents(connection, &file.id)?;
+        metadata::insert_forgotten(connection, &contents, wall::now_ms())?;
         self.add_version(connection, &file, ChangeKind::Deleted)?;
         Ok((file, contents))
     }
@@ -423,6 +506,13 @@ impl Keeper {
         let (kind, stamp, origin) = (ChangeKind::Shared, self.tick(), self.node);
         outbox::add(connection, Change { kind, file: &file, stamp, origin, target: Some(target) })?;
         Ok((share, Some(file)))
+    }
+
+    fn keep(&self, received: Received) -> Result<(), StoreError> {
+        let hash = received.hash;
+        self.contents.keep(received)?;
+        self.faults.gone(hash);
+        Ok(())
     }
 
     /// The version after `former`, which it replaces from now on.

@@ -1,12 +1,13 @@
 //! `grapevine serve`: store, hub, peers, broker, bridge, lab and API, joined in one process.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
-use tracing::info;
+use tracing::{info, warn};
 
-use crate::app::{OVERVIEW_FILES, SHUTDOWN_LIMIT, check_exposure, gossip, lock};
+use crate::app::{BadInput, OVERVIEW_FILES, SHUTDOWN_LIMIT, check_exposure, gossip, lock};
 use crate::bridge::{self, BridgeConfig};
 use crate::broker::Broker;
 use crate::broker::amqp::Amqp;
@@ -17,21 +18,26 @@ use crate::http::{self, AppState, HttpConfig};
 use crate::hub::Hub;
 use crate::relay;
 use crate::shutdown::{self, Tasks};
-use crate::store::Store;
-use crate::swarm::{Swarm, SwarmConfig};
+use crate::store::error::StoreError;
+use crate::store::{Store, StoreConfig};
+use crate::swarm::{Swarm, SwarmConfig, SwarmError};
+
+/// How long closing the catalogue may take: its log is a few MiB.
+const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 
 /// Runs `grapevine serve` until it is asked to stop.
 pub(super) async fn run(flags: Serve) -> anyhow::Result<()> {
     check_exposure(flags.host, &flags.overlay)?;
     let tasks = Tasks::default();
     let _lock = lock(&flags.data_dir)?;
-    let store = Store::open(&flags.data_dir).await.context("can't open the store")?;
     let hub = Hub::new(OVERVIEW_FILES, !flags.no_bridge);
+    let store = open_store(&flags, &hub).await?;
+    store.start_upkeep(&tasks);
     let address = SocketAddr::new(flags.host, flags.port);
     let listener = TcpListener::bind(address).await.with_context(|| format!("can't listen on {address}"))?;
     let swarm = Swarm::new(swarm_config(&flags), hub.clone(), &tasks);
     for _ in 0..flags.peers {
-        swarm.start_peer().await.context("can't start the local peers")?;
+        start_peer(&swarm).await?;
     }
     let parts = Parts { store: &store, hub: &hub, swarm: &swarm, tasks: &tasks };
     match &flags.amqp_url {
@@ -42,7 +48,7 @@ pub(super) async fn run(flags: Serve) -> anyhow::Result<()> {
     let state = AppState {
         lab: lab.clone(),
         config: HttpConfig::new(flags.max_upload_bytes, flags.host, flags.allowed_host).under(flags.base_path),
-        store,
+        store: store.clone(),
         hub,
         swarm: swarm.clone(),
         tasks: tasks.clone(),
@@ -58,7 +64,27 @@ pub(super) async fn run(flags: Serve) -> anyhow::Result<()> {
     // Joins its threads, which stop within milliseconds.
     drop(tokio::task::spawn_blocking(move || lab.stop()).await);
     tasks.shut_down(SHUTDOWN_LIMIT).await;
+    store.close(CLOSE_LIMIT).await;
     Ok(())
+}
+
+async fn open_store(flags: &Serve, hub: &Hub) -> anyhow::Result<Store> {
+    let config = StoreConfig { reserve_bytes: flags.disk_reserve_bytes, new_catalogue: flags.new_catalogue };
+    match Store::open(&flags.data_dir, config, hub.clone()).await {
+        Err(missing @ StoreError::NoCatalogue { .. }) => Err(BadInput::NoCatalogue(missing).into()),
+        opened => opened.context("can't open the store"),
+    }
+}
+
+/// Without room for its state a peer can't start; files can be downloaded all the same.
+async fn start_peer(swarm: &Swarm) -> anyhow::Result<()> {
+    match swarm.start_peer().await {
+        Err(SwarmError::Start(error)) if error.is_disk_full() => {
+            warn!("a local peer has no room on the disk for its state; it isn't started");
+            Ok(())
+        }
+        started => started.map(drop).context("can't start the local peers"),
+    }
 }
 
 fn swarm_config(flags: &Serve) -> SwarmConfig {

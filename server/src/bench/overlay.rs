@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use shared::gossip::catalogue::Catalogue;
@@ -20,7 +21,7 @@ use crate::bench::orders::Status;
 use crate::peer::conn::Traffic;
 use crate::peer::observer::{Observer, Place};
 use crate::peer::pool::Pool;
-use crate::peer::{self, PeerConfig, PeerHandle, state};
+use crate::peer::{self, PeerConfig, PeerError, PeerHandle, state};
 use crate::shutdown::Tasks;
 use crate::wall;
 
@@ -81,6 +82,8 @@ impl Observer for Watcher {
     }
 
     fn stopped(&self, _at: Place, _state: PeerState) {}
+
+    fn state_was_damaged(&self, _aside: &Path, _why: &PeerError) {}
 }
 
 impl Watcher {

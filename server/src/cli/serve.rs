@@ -36,6 +36,14 @@ pub struct Serve {
     /// The largest file that is accepted, in bytes.
     #[arg(long, default_value_t = 16 << 30, value_name = "BYTES", env = "GRAPEVINE_MAX_UPLOAD_BYTES")]
     pub max_upload_bytes: u64,
+    /// How much room on the disk is kept from uploads, in bytes: for deletions, journals and shutting down. It is a file in
+    /// the data directory; 0 keeps none.
+    #[arg(long, default_value_t = 32 << 20, value_name = "BYTES", env = "GRAPEVINE_DISK_RESERVE_BYTES")]
+    pub disk_reserve_bytes: u64,
+    /// Begin a new catalogue where there is none, even beside contents or peers' state that an old one knew. These
+    /// contents are kept in `contents/lost`, but no file has them any more.
+    #[arg(long, env = "GRAPEVINE_NEW_CATALOGUE")]
+    pub new_catalogue: bool,
     /// A RabbitMQ to use instead of the embedded broker, e.g. <amqp://guest:guest@127.0.0.1:5672/%2f>.
     #[arg(long, value_name = "URL", env = "GRAPEVINE_AMQP_URL", hide_env_values = true)]
     pub amqp_url: Option<String>,

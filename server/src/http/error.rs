@@ -19,6 +19,9 @@ use crate::swarm::SwarmError;
 /// The media type of errors.
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
+/// After how many seconds it may be tried again whether there is room on the disk. A guess: nobody makes room faster.
+const RETRY_FULL_AFTER_S: u32 = 30;
+
 /// Why a call did nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
@@ -73,6 +76,9 @@ pub enum ApiError {
     /// There is no room on the disk.
     #[error("there is no room on the server's disk; nothing was changed")]
     DiskFull,
+    /// The content is missing or damaged.
+    #[error("{0}; the server's log says which it is, and so does `grapevine fsck`")]
+    BadContent(String),
     /// Something is broken here; the log says what.
     #[error("something is broken on the server; its log says what")]
     Internal(#[source] Box<dyn Error + Send + Sync>),
@@ -105,6 +111,7 @@ impl ApiError {
             Self::Conflict(_) => (StatusCode::CONFLICT, "conflict", "Not possible now"),
             Self::NotAWebSocket => (StatusCode::UPGRADE_REQUIRED, "not-a-websocket", "A WebSocket is needed"),
             Self::DiskFull => (StatusCode::INSUFFICIENT_STORAGE, "disk-full", "Disk full"),
+            Self::BadContent(_) => (StatusCode::INTERNAL_SERVER_ERROR, "bad-content", "The content can't be served"),
             Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
         }
     }
@@ -114,6 +121,7 @@ impl ApiError {
         match self {
             Self::VersionMismatch(current) => Some((header::ETAG, etag::of(*current))),
             Self::RangeNotSatisfiable(size_bytes) => Some((header::CONTENT_RANGE, format!("bytes */{size_bytes}"))),
+            Self::DiskFull => Some((header::RETRY_AFTER, RETRY_FULL_AFTER_S.to_string())),
             Self::NotAWebSocket => Some((header::UPGRADE, "websocket".to_owned())),
             _ => None,
         }
@@ -159,10 +167,15 @@ impl From<StoreError> for ApiError {
             StoreError::VersionMismatch { current } => Self::VersionMismatch(current),
             StoreError::TooLarge { bytes_max } => Self::TooLarge(bytes_max),
             StoreError::SharedWithOwner => Self::Invalid(error.to_string()),
-            StoreError::NoMoreVersions => Self::Conflict(error.to_string()),
-            StoreError::Db(_) | StoreError::Io { .. } | StoreError::Random(_) | StoreError::Interrupted => {
-                Self::Internal(error.into())
-            }
+            StoreError::NoMoreVersions | StoreError::Republishing => Self::Conflict(error.to_string()),
+            StoreError::BadContent(_) => Self::BadContent(error.to_string()),
+            StoreError::NoRoom => Self::DiskFull,
+            StoreError::Db(_)
+            | StoreError::Io { .. }
+            | StoreError::NoCatalogue { .. }
+            | StoreError::DamagedCatalogue { .. }
+            | StoreError::Random(_)
+            | StoreError::Interrupted => Self::Internal(error.into()),
         }
     }
 }

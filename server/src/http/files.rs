@@ -1,7 +1,5 @@
 //! Files: upload, list, download, replace, delete; what is known of them.
 
-use std::io::SeekFrom;
-
 use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
@@ -15,8 +13,6 @@ use shared::ids::Version;
 use shared::wire::queue::ChangeKind;
 use shared::wire::rest::FileOut;
 use shared::wire::stream::Event;
-use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
-use tokio_util::io::ReaderStream;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::http::auth::Caller;
@@ -31,8 +27,6 @@ use crate::wall;
 const PAGE_MAX: u32 = 500;
 /// The page of a list where the caller doesn't say.
 const PAGE_DEFAULT: u32 = 100;
-/// How much of a content is read at once. A guess: a few packets.
-const READ_BYTES: usize = 64 * 1024;
 
 /// What an upload's body looks like.
 #[derive(Debug, ToSchema)]
@@ -137,7 +131,8 @@ fn link(next: Option<String>) -> HeaderMap {
 
 /// Download a file
 ///
-/// Answers `HEAD`, ranges and conditions too.
+/// Answers `HEAD`, ranges and conditions too. A whole content is checked while it is sent: if it is damaged, the
+/// connection breaks off before its end.
 #[utoipa::path(get, path = "/files/{id}", tag = "files", security(("user" = [])),
     params(("id" = String, Path, description = "The file"), VersionQuery),
     responses(
@@ -150,6 +145,7 @@ fn link(next: Option<String>) -> HeaderMap {
         (status = 404, description = "There is no such file or version, it was deleted, or it isn't yours to see"),
         (status = 416, description = "The range lies outside of the content"),
         (status = 422, description = "A parameter is invalid"),
+        (status = 500, description = "The content is missing or damaged on the server's disk"),
     ))]
 pub(super) async fn download(
     State(state): State<AppState>,
@@ -168,11 +164,10 @@ pub(super) async fn download(
         if etag::range_is_wanted(&headers, file.version) { range::wanted(&headers, file.size_bytes)? } else { None };
     let whole = 0..file.size_bytes;
     let bytes = part.clone().unwrap_or(whole);
-    let mut content = state.store.open_content(&file).await?;
-    let read_failed = |error| ApiError::Internal(Box::new(error));
-    content.seek(SeekFrom::Start(bytes.start)).await.map_err(read_failed)?;
+    let content = state.store.open_content(&file, bytes.clone()).await?;
     let length = bytes.end - bytes.start;
-    let body = Body::from_stream(ReaderStream::with_capacity(content.take(length), READ_BYTES));
+    let (store, asked) = (state.store.clone(), file.clone());
+    let body = Body::from_stream(content.into_blocks(move |error| store.report_content(&asked, error)));
     let mut response = (head, body).into_response();
     response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
     if part.is_some() {

@@ -94,11 +94,12 @@ impl Form {
         if announced.is_some_and(|bytes| bytes > bytes_max.saturating_add(HEAD_BYTES)) {
             return Err(ApiError::TooLarge(bytes_max));
         }
+        let claim = state.store.claim(announced.unwrap_or_default()).await?;
         while let Some(mut field) = self.field().await? {
             if field.name().is_some_and(|name| FIELDS.contains(&name)) {
                 let name = checked_name(field.file_name())?;
                 let content_type = field.content_type().map_or_else(|| UNKNOWN_TYPE.to_owned(), ToString::to_string);
-                let mut content = state.store.receive(bytes_max).await?;
+                let mut content = state.store.receive(bytes_max, claim).await?;
                 while let Some(piece) = self.piece(&mut field).await? {
                     content.write(piece).await?;
                 }

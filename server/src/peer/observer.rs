@@ -2,14 +2,17 @@
 
 use std::fmt::Debug;
 use std::net::SocketAddr;
+use std::path::Path;
 
 use shared::gossip::catalogue::Catalogue;
 use shared::gossip::io::NodeEvent;
 use shared::ids::PeerId;
+use shared::wire::condition::Condition;
 use shared::wire::stream::{Event, PeerState};
 use tracing::{info, warn};
 
 use crate::hub::Hub;
+use crate::peer::PeerError;
 
 /// Which peer something happens at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +31,8 @@ pub trait Observer: Debug + Send + Sync {
     fn observe(&self, at: Place, event: NodeEvent);
     /// A peer has stopped.
     fn stopped(&self, at: Place, state: PeerState);
+    /// What a peer had kept was damaged; it is at `aside` now, and the peer begins anew.
+    fn state_was_damaged(&self, aside: &Path, why: &PeerError);
 }
 
 /// Logged, and told to those who watch.
@@ -61,6 +66,13 @@ impl Observer for Hub {
     fn stopped(&self, at: Place, state: PeerState) {
         info!(peer.addr = %at.addr, "[P2P] stopped");
         self.emit(Event::PeerStopped { peer: at.peer, state });
+    }
+
+    fn state_was_damaged(&self, aside: &Path, why: &PeerError) {
+        let aside = aside.display();
+        warn!(error = why as &dyn std::error::Error, "[P2P] a peer's state is damaged; it is kept as {aside}");
+        let detail = format!("the state of a peer was set aside as {aside}; it began anew and learns all from others");
+        self.raise(Condition::DamagedPeerState, detail);
     }
 }
 

@@ -1,8 +1,9 @@
 //! What a peer keeps across a crash: its id, its catalogue and the addresses that it knows. Changes are written in
-//! groups, one sync for all that came while the last was under way.
+//! groups, one sync for all that came while the last was under way. A state that is damaged is set aside, for the peer
+//! can have its catalogue from its neighbours.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,8 +13,10 @@ use shared::gossip::io::Ticket;
 use shared::ids::PeerId;
 use shared::wire::update::FileUpdate;
 use tokio::sync::{mpsc, watch};
-use tracing::error;
+use tokio::task;
+use tracing::{error, info};
 
+use crate::db::access::{open_to_read, quick_check};
 use crate::db::{Db, DbError};
 use crate::peer::PeerError;
 use crate::shutdown::Tasks;
@@ -23,6 +26,11 @@ use crate::shutdown::Tasks;
 const WRITE_QUEUE: usize = 64;
 /// The pause before a failed commit (a full disk) is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// How long closing may take: less than a peer that leaves has.
+const CLOSE_LIMIT: Duration = Duration::from_millis(1500);
+/// What the file is called.
+pub const FILE: &str = "peer.sqlite";
 
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS identity (one INTEGER PRIMARY KEY CHECK (one = 1), peer TEXT NOT NULL);
@@ -41,6 +49,8 @@ pub struct Kept {
     pub known: Vec<SocketAddr>,
     /// Where it writes; absent for a peer that keeps nothing.
     pub journal: Option<Journal>,
+    /// Where the state that it had is now, and what is wrong with it; absent where it wasn't damaged.
+    pub set_aside: Option<(PathBuf, PeerError)>,
 }
 
 /// Where changes are written.
@@ -61,31 +71,95 @@ pub enum Change {
     Known(Vec<SocketAddr>),
 }
 
-/// Reads what was kept under `dir`, and starts the task that writes there. Without a directory the peer is new.
+/// Reads what was kept under `dir`, and starts the task that writes there. Without a directory, or where what is in it is
+/// damaged, the peer is new.
 ///
 /// # Errors
-/// When the directory can't be used or what is in it isn't a peer's state.
+/// When the directory can't be used.
 pub async fn load(dir: Option<&Path>, tasks: &Tasks) -> Result<Kept, PeerError> {
     let mut fresh = [0; 32];
     getrandom::fill(&mut fresh)?;
+    let fresh = PeerId(fresh);
     let Some(dir) = dir else {
-        return Ok(Kept { peer: PeerId(fresh), catalogue: Catalogue::default(), known: Vec::new(), journal: None });
+        let (catalogue, known) = (Catalogue::default(), Vec::new());
+        return Ok(Kept { peer: fresh, catalogue, known, journal: None, set_aside: None });
     };
-    let made = tokio::fs::create_dir_all(dir).await;
-    made.map_err(|source| PeerError::Directory { path: dir.to_owned(), source })?;
-    let db = Db::open(&dir.join("peer.sqlite"), SCHEMA)?;
-    let peer = db.write(move |db| identify(db, PeerId(fresh))).await?;
-    let catalogue = db.read(read_catalogue).await?;
-    let known = db.read(read_known).await?;
+    let dir = dir.to_owned();
+    let opened = task::spawn_blocking(move || open(&dir, fresh)).await;
+    let (db, Read { peer, catalogue, known }, set_aside) = opened.map_err(|_panicked| DbError::Closed)??;
     let (changes, queue) = mpsc::channel(WRITE_QUEUE);
     let (done, stored) = watch::channel(Ticket::default());
     tasks.spawn(write(db, queue, done));
-    Ok(Kept { peer, catalogue, known, journal: Some(Journal { changes, stored }) })
+    Ok(Kept { peer, catalogue, known, journal: Some(Journal { changes, stored }), set_aside })
+}
+
+struct Read {
+    peer: PeerId,
+    catalogue: Catalogue,
+    known: Vec<SocketAddr>,
+}
+
+type Opened = (Db, Read, Option<(PathBuf, PeerError)>);
+
+fn open(dir: &Path, fresh: PeerId) -> Result<Opened, PeerError> {
+    let failed = |source| PeerError::Directory { path: dir.to_owned(), source };
+    std::fs::create_dir_all(dir).map_err(failed)?;
+    let path = dir.join(FILE);
+    // Room is made by whoever keeps a reserve of it: a write that fails is tried again.
+    let open = || Db::open(&path, || (), |db| read(db, fresh));
+    match open() {
+        Ok((db, read)) => Ok((db, read, None)),
+        Err(error) if error.is_damage() => {
+            let aside = set_aside(&path).map_err(failed)?;
+            open().map(|(db, read)| (db, read, Some((aside, error))))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Moves the state of a peer to a free name beside it, its log with it; says which. Blocks.
+///
+/// # Errors
+/// When the file can't be moved.
+pub fn set_aside(path: &Path) -> std::io::Result<PathBuf> {
+    let beside = |path: &Path, suffix: &str| PathBuf::from(format!("{}{suffix}", path.display()));
+    let mut names = (1..).map(|number: u32| beside(path, &format!(".damaged-{number}")));
+    let aside = names.find(|name| !name.exists()).unwrap_or_else(|| beside(path, ".damaged"));
+    std::fs::rename(path, &aside)?;
+    for suffix in ["-wal", "-shm"] {
+        match std::fs::rename(beside(path, suffix), beside(&aside, suffix)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(aside)
+}
+
+/// Whether the state at `path`, which no peer uses, can be read. Changes nothing. Blocks.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check(path: &Path) -> Result<(), PeerError> {
+    let db = open_to_read(path)?;
+    quick_check(&db)?;
+    identity(&db)?;
+    read_catalogue(&db)?;
+    read_known(&db).map(drop)
+}
+
+fn read(db: &Connection, fresh: PeerId) -> Result<Read, PeerError> {
+    quick_check(db)?;
+    db.execute_batch(SCHEMA).map_err(DbError::from)?;
+    Ok(Read { peer: identify(db, fresh)?, catalogue: read_catalogue(db)?, known: read_known(db)? })
 }
 
 fn identify(db: &Connection, fresh: PeerId) -> Result<PeerId, PeerError> {
     let insert = "INSERT INTO identity VALUES (1, ?1) ON CONFLICT DO NOTHING";
     db.execute(insert, [fresh.to_string()]).map_err(DbError::from)?;
+    identity(db)
+}
+
+fn identity(db: &Connection) -> Result<PeerId, PeerError> {
     let kept: Option<String> =
         db.query_row("SELECT peer FROM identity", [], |row| row.get(0)).optional().map_err(DbError::from)?;
     kept.unwrap_or_default().parse().map_err(|error| PeerError::Damaged(format!("{error}")))
@@ -112,22 +186,38 @@ fn read_known(db: &Connection) -> Result<Vec<SocketAddr>, PeerError> {
     .collect()
 }
 
-/// Ends when nobody can send changes any more and all are written.
+/// Ends when nobody can send changes any more and all are written, in a file that can be copied.
 async fn write(db: Db, mut queue: mpsc::Receiver<Change>, done: watch::Sender<Ticket>) {
     let mut changes = Vec::new();
     while queue.recv_many(&mut changes, WRITE_QUEUE).await > 0 {
         let group = Arc::new(Group::of(std::mem::take(&mut changes)));
-        while let Err(failure) = commit(&db, group.clone()).await {
-            error!(error = %failure, "a peer can't write its state; trying again in {RETRY_AFTER:?}");
-            tokio::select! {
-                () = tokio::time::sleep(RETRY_AFTER) => {}
-                () = done.closed() => return,
-            }
+        if !commit_at_last(&db, &group, &done).await {
+            break;
         }
         if let Some((ticket, _)) = group.updates.last() {
             done.send_replace(*ticket);
         }
     }
+    db.close(CLOSE_LIMIT).await;
+}
+
+/// Tries until it succeeds, or the peer is gone. Whether it did.
+async fn commit_at_last(db: &Db, group: &Arc<Group>, done: &watch::Sender<Ticket>) -> bool {
+    let mut failures = 0_u64;
+    while let Err(failure) = commit(db, Arc::clone(group)).await {
+        if failures == 0 {
+            error!(error = &failure as &dyn std::error::Error, "a peer can't write its state; trying on");
+        }
+        failures += 1;
+        tokio::select! {
+            () = tokio::time::sleep(RETRY_AFTER) => {}
+            () = done.closed() => return false,
+        }
+    }
+    if failures > 0 {
+        info!(failures, "a peer can write its state again");
+    }
+    true
 }
 
 /// What goes into one commit.
@@ -168,4 +258,55 @@ async fn commit(db: &Db, group: Arc<Group>) -> Result<(), DbError> {
         Ok::<(), DbError>(())
     });
     written.await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Harm = fn(&Path);
+
+    /// What is loaded from a directory in which something was done to the file.
+    async fn load_after(harm: impl FnOnce(&Path)) -> (PeerId, Kept) {
+        let dir = tempfile::tempdir().unwrap();
+        let tasks = Tasks::default();
+        let first = load(Some(dir.path()), &tasks).await.unwrap();
+        let (peer, mut journal) = (first.peer, first.journal.unwrap());
+        let update = FileUpdate::injected("a".parse().unwrap(), shared::ids::Version(1), shared::stamp::Stamp(1), peer);
+        journal.changes.send(Change::Updates(vec![(Ticket::default(), Arc::new(update))])).await.unwrap();
+        drop(journal.changes);
+        while journal.stored.changed().await.is_ok() {}
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "a closed state is one file");
+        harm(&dir.path().join(FILE));
+        (peer, load(Some(dir.path()), &tasks).await.unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_state_that_is_whole_is_kept() {
+        let (peer, kept) = load_after(|_file| {}).await;
+        assert_eq!((kept.peer, kept.catalogue.len()), (peer, 1));
+        assert!(kept.set_aside.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_damaged_state_is_set_aside_and_the_peer_begins_anew() {
+        let damage: [(&str, Harm); 3] = [
+            ("garbage", |file| std::fs::write(file, vec![7; 20_000]).unwrap()),
+            ("a zeroed page", |file| {
+                let mut bytes = std::fs::read(file).unwrap();
+                bytes[4096..8192].fill(0);
+                std::fs::write(file, bytes).unwrap();
+            }),
+            ("a row that is none", |file| {
+                let change = "UPDATE catalogue SET body = 'nonsense'";
+                Connection::open(file).unwrap().execute(change, []).unwrap();
+            }),
+        ];
+        for (what, harm) in damage {
+            let (peer, kept) = load_after(harm).await;
+            assert!(kept.peer != peer && kept.catalogue.is_empty() && kept.journal.is_some(), "{what}");
+            let (aside, _why) = kept.set_aside.unwrap();
+            assert!(aside.to_str().unwrap().ends_with("peer.sqlite.damaged-1"), "{what}");
+        }
+    }
 }

@@ -1,10 +1,12 @@
 //! What a call of the store can fail with.
 
 use std::io;
+use std::path::PathBuf;
 
 use shared::ids::Version;
 
 use crate::db::DbError;
+use crate::store::faults::Fault;
 
 /// Why the store did nothing.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +23,34 @@ pub enum StoreError {
         #[source]
         source: io::Error,
     },
+    /// There is no catalogue, but what only one can explain.
+    #[error(
+        "there is no catalogue {} beside {beside}: put it back, or say --new-catalogue to begin a new one (what is \
+         there is kept in contents/lost)", path.display()
+    )]
+    NoCatalogue {
+        /// Where it should be.
+        path: PathBuf,
+        /// What is there.
+        beside: &'static str,
+    },
+    /// The catalogue isn't what was written.
+    #[error(
+        "the catalogue {} is damaged ({why}); nothing was changed: put back a copy of it, contents that it doesn't know \
+         are kept", path.display()
+    )]
+    DamagedCatalogue {
+        /// Where it is.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The content can't be served.
+    #[error("the content is missing or damaged: {0}")]
+    BadContent(Fault),
+    /// There is only the room that is kept for other things.
+    #[error("there is no room on the disk")]
+    NoRoom,
     /// No random bytes for this host's id.
     #[error("no random bytes for this host's id")]
     Random(#[source] getrandom::Error),
@@ -48,13 +78,17 @@ pub enum StoreError {
         /// The limit in bytes.
         bytes_max: u64,
     },
+    /// Files are being published again already.
+    #[error("files are being published again already")]
+    Republishing,
     /// A file can't be shared with its owner.
     #[error("a file can't be shared with its owner")]
     SharedWithOwner,
 }
 
 impl StoreError {
-    pub(super) fn io(doing: &'static str) -> impl FnOnce(io::Error) -> Self + Copy {
+    /// Says what was being done when the disk failed.
+    pub fn io(doing: &'static str) -> impl FnOnce(io::Error) -> Self + Copy {
         move |source| Self::Io { doing, source }
     }
 
@@ -65,13 +99,18 @@ impl StoreError {
             Self::Io { source, .. } => {
                 matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
             }
-            Self::Random(_)
+            Self::NoRoom => true,
+            Self::NoCatalogue { .. }
+            | Self::DamagedCatalogue { .. }
+            | Self::BadContent(_)
+            | Self::Random(_)
             | Self::Interrupted
             | Self::NotFound
             | Self::NotOwner
             | Self::VersionMismatch { .. }
             | Self::NoMoreVersions
             | Self::TooLarge { .. }
+            | Self::Republishing
             | Self::SharedWithOwner => false,
         }
     }

@@ -68,6 +68,29 @@ pub(super) fn count(connection: &Connection, query: &str) -> Result<u64, DbError
     Ok(connection.prepare_cached(query)?.query_row([], |row| unsigned(row, 0))?)
 }
 
+/// The names of the tables.
+///
+/// # Errors
+/// When the database fails.
+pub fn tables(connection: &Connection) -> Result<Vec<String>, DbError> {
+    let mut select = connection.prepare("SELECT name FROM sqlite_schema WHERE type = 'table'")?;
+    Ok(select.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
+}
+
+/// Makes of a catalogue of an earlier version one of this: rows of the outbox that were sent used to stay.
+pub(super) fn migrate(connection: &Connection) -> Result<(), DbError> {
+    let exists = "SELECT EXISTS (SELECT 1 FROM pragma_table_info('outbox') WHERE name = 'sent_ms')";
+    if connection.query_row(exists, [], |row| row.get(0))? {
+        connection.execute_batch(
+            "DELETE FROM outbox WHERE sent_ms IS NOT NULL;
+             DROP INDEX IF EXISTS outbox_sent;
+             DROP INDEX IF EXISTS outbox_pending;
+             ALTER TABLE outbox DROP COLUMN sent_ms;",
+        )?;
+    }
+    Ok(())
+}
+
 /// The id of this host, which is `fresh` the first time.
 pub(super) fn node(connection: &Connection, fresh: PeerId) -> Result<PeerId, DbError> {
     let insert = "INSERT OR IGNORE INTO meta (key, value) VALUES ('node', ?1)";
@@ -82,9 +105,79 @@ pub(super) fn last_stamp(connection: &Connection) -> Result<Stamp, DbError> {
 }
 
 /// Whether a version refers to the content.
-pub(super) fn is_used(connection: &Connection, content: ContentHash) -> Result<bool, DbError> {
+///
+/// # Errors
+/// When the database fails.
+pub fn is_used(connection: &Connection, content: ContentHash) -> Result<bool, DbError> {
     let exists = "SELECT EXISTS (SELECT 1 FROM versions WHERE content = ?1)";
     Ok(connection.prepare_cached(exists)?.query_row([content.to_string()], |row| row.get(0))?)
+}
+
+/// The next `limit` contents in the order of their hashes, with their sizes in bytes.
+///
+/// # Errors
+/// When the database fails.
+pub fn contents_after(connection: &Connection, after: &str, limit: u32) -> Result<Vec<(ContentHash, u64)>, DbError> {
+    let select = "SELECT content, max(size_bytes) FROM versions WHERE content > ?1
+                  GROUP BY content ORDER BY content LIMIT ?2";
+    let mut select = connection.prepare_cached(select)?;
+    let rows = select.query_map(params![after, limit], |row| Ok((parsed(row, 0)?, unsigned(row, 1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Some of the versions that have a content, each as `FILE v1`, for people.
+///
+/// # Errors
+/// When the database fails.
+pub fn files_with(connection: &Connection, content: ContentHash) -> Result<Vec<String>, DbError> {
+    let mut select = connection.prepare_cached("SELECT file, version FROM versions WHERE content = ?1 LIMIT 3")?;
+    let rows = select.query_map([content.to_string()], |row| {
+        Ok(format!("{} v{}", row.get::<_, String>(0)?, row.get::<_, i64>(1)?))
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Remembers that contents are left without use, until their files are gone.
+pub(super) fn insert_forgotten(connection: &Connection, contents: &[ContentHash], at_ms: u64) -> Result<(), DbError> {
+    let mut insert = connection.prepare_cached("INSERT OR REPLACE INTO forgotten (content, at_ms) VALUES (?1, ?2)")?;
+    let mut insert = |content: &ContentHash| insert.execute(params![content.to_string(), to_column(at_ms)]).map(drop);
+    Ok(contents.iter().try_for_each(&mut insert)?)
+}
+
+/// What is remembered so, and since when.
+///
+/// # Errors
+/// When the database fails.
+pub fn forgotten(connection: &Connection) -> Result<Vec<(ContentHash, u64)>, DbError> {
+    let mut select = connection.prepare("SELECT content, at_ms FROM forgotten")?;
+    Ok(select.query_map([], |row| Ok((parsed(row, 0)?, unsigned(row, 1)?)))?.collect::<Result<_, _>>()?)
+}
+
+/// A content's file is gone, or it is used again.
+pub(super) fn remove_forgotten(connection: &Connection, content: ContentHash) -> Result<(), DbError> {
+    connection.prepare_cached("DELETE FROM forgotten WHERE content = ?1")?.execute([content.to_string()])?;
+    Ok(())
+}
+
+/// The newest version of a file, a tombstone or not, with what the overlay compares.
+#[derive(Debug)]
+pub(super) struct Newest {
+    pub(super) file: FileRecord,
+    pub(super) stamp: Stamp,
+    pub(super) is_deleted: bool,
+}
+
+/// The newest versions of the next `limit` files in the order of their ids.
+pub(super) fn newest_after(connection: &Connection, after: &str, limit: u32) -> Result<Vec<Newest>, DbError> {
+    let mut select = connection.prepare_cached(
+        "SELECT f.id, f.owner, v.version, v.name, v.content_type, v.size_bytes, v.content, v.sha256, f.created_ms,
+                v.stored_ms, v.stamp, f.deleted
+         FROM files f JOIN versions v ON v.file = f.id AND v.version = f.version
+         WHERE f.id > ?1 ORDER BY f.id LIMIT ?2",
+    )?;
+    let newest =
+        |row: &Row<'_>| Ok(Newest { file: record(row)?, stamp: Stamp(unsigned(row, 10)?), is_deleted: row.get(11)? });
+    Ok(select.query_map(params![after, limit], newest)?.collect::<Result<_, _>>()?)
 }
 
 macro_rules! select_versions {

@@ -1,7 +1,8 @@
-//! Events for the broker: written in the transaction of the change that caused them, marked when the broker has them.
+//! Events for the broker: written in the transaction of the change that caused them, gone when the broker has them.
+//! What the broker has lost can be written again from the catalogue.
 
 use rusqlite::{Connection, Row, params};
-use shared::ids::{PeerId, UserId};
+use shared::ids::{PeerId, UserId, Version};
 use shared::stamp::Stamp;
 use shared::wire::queue::{ChangeKind, FileEvent};
 use tokio::sync::watch;
@@ -9,15 +10,15 @@ use uuid::Uuid;
 
 use crate::db::DbError;
 use crate::store::error::StoreError;
-use crate::store::metadata::{FileRecord, column_error, count, to_column};
+use crate::store::metadata::{self, FileRecord, Newest, column_error, count, to_column};
 use crate::store::{OutboxRow, Store};
 use crate::wall;
 
-/// How long sent events are kept, to answer what happened. A guess: a month.
-const KEPT_MS: u64 = 30 * 24 * 60 * 60 * 1000;
+/// How many files are looked at in one transaction when they are published again, so that changes come in between.
+const REPUBLISHED: u32 = 500;
 
 impl Store {
-    /// The events after `after` that were neither sent nor set aside, at most `limit`, in the order of changes.
+    /// The events after `after` that weren't set aside, at most `limit`, in the order of changes.
     ///
     /// # Errors
     /// When the database fails.
@@ -25,18 +26,17 @@ impl Store {
         self.db().read(move |connection| Ok(pending(connection, after, limit).map_err(DbError::from)?)).await
     }
 
-    /// The broker has these messages.
+    /// The broker has these messages: they are forgotten here.
     ///
     /// # Errors
-    /// When the database fails; then none is marked.
+    /// When the database fails; then none is.
     pub async fn outbox_sent(&self, ids: Vec<Uuid>) -> Result<(), StoreError> {
-        let mark = "UPDATE outbox SET sent_ms = ?2 WHERE message_id = ?1 AND sent_ms IS NULL";
         self.db()
             .write(move |connection| {
-                let now = to_column(wall::now_ms());
-                let mut mark = connection.prepare_cached(mark).map_err(DbError::from)?;
+                let remove = "DELETE FROM outbox WHERE message_id = ?1";
+                let mut remove = connection.prepare_cached(remove).map_err(DbError::from)?;
                 ids.iter()
-                    .try_for_each(|id| mark.execute(params![id.to_string(), now]).map(drop))
+                    .try_for_each(|id| remove.execute([id.to_string()]).map(drop))
                     .map_err(|error| DbError::from(error).into())
             })
             .await
@@ -47,7 +47,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn outbox_dead(&self, id: Uuid, reason: String) -> Result<(), StoreError> {
-        let mark = "UPDATE outbox SET dead_reason = ?2 WHERE message_id = ?1 AND sent_ms IS NULL";
+        let mark = "UPDATE outbox SET dead_reason = ?2 WHERE message_id = ?1";
         let done = self.db().write(move |connection| Ok(connection.execute(mark, params![id.to_string(), reason])?));
         done.await.map(drop).map_err(|error: DbError| error.into())
     }
@@ -57,9 +57,35 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn outbox_counts(&self) -> Result<(u64, u64), StoreError> {
-        let pending = "SELECT count(*) FROM outbox WHERE sent_ms IS NULL AND dead_reason IS NULL";
+        let pending = "SELECT count(*) FROM outbox WHERE dead_reason IS NULL";
         let dead = "SELECT count(*) FROM outbox WHERE dead_reason IS NOT NULL";
         self.db().read(move |connection| Ok((count(connection, pending)?, count(connection, dead)?))).await
+    }
+
+    /// Writes events of the newest versions that were stored at `since_ms` (milliseconds since 1970) or later, tombstones
+    /// included, so that they are published as if they had just been made. Says how many. Harmless, for whoever knows a
+    /// version already merges it to no effect.
+    ///
+    /// # Errors
+    /// [`StoreError::Republishing`] while another call does so, or when database or disk fail; then what came before
+    /// is written.
+    pub async fn republish(&self, since_ms: u64) -> Result<u64, StoreError> {
+        let Ok(_alone) = self.keeper.republishing.try_acquire() else { return Err(StoreError::Republishing) };
+        let (mut after, mut events) = (String::new(), 0);
+        loop {
+            if self.keeper.space.is_low() {
+                return Err(StoreError::NoRoom);
+            }
+            let (from, origin) = (after, self.keeper.node);
+            let again = move |connection: &Connection| republish_some(connection, &from, since_ms, origin);
+            let (last, written) = self.db().write(again).await?;
+            events += written;
+            self.outbox_sender().send_modify(|count| *count = count.wrapping_add(1));
+            match last {
+                Some(last) => after = last,
+                None => return Ok(events),
+            }
+        }
     }
 
     /// Changes its value after each commit that wrote an event.
@@ -71,7 +97,7 @@ impl Store {
 fn pending(connection: &Connection, after: i64, limit: u32) -> rusqlite::Result<Vec<OutboxRow>> {
     let mut select = connection.prepare_cached(
         "SELECT seq, message_id, event FROM outbox
-         WHERE sent_ms IS NULL AND dead_reason IS NULL AND seq > ?1 ORDER BY seq LIMIT ?2",
+         WHERE dead_reason IS NULL AND seq > ?1 ORDER BY seq LIMIT ?2",
     )?;
     select.query_map(params![after, limit], row)?.collect()
 }
@@ -113,9 +139,24 @@ pub(super) fn add(connection: &Connection, change: Change<'_>) -> Result<(), DbE
     Ok(())
 }
 
-/// Forgets events that were sent long ago.
-pub(super) fn forget_old(connection: &Connection) -> Result<(), DbError> {
-    let oldest = to_column(wall::now_ms().saturating_sub(KEPT_MS));
-    connection.execute("DELETE FROM outbox WHERE sent_ms < ?1", [oldest])?;
-    Ok(())
+/// One transaction of [`Store::republish`]: the last file that was looked at, and how many events were written.
+fn republish_some(
+    connection: &Connection,
+    after: &str,
+    since_ms: u64,
+    origin: PeerId,
+) -> Result<(Option<String>, u64), StoreError> {
+    let files = metadata::newest_after(connection, after, REPUBLISHED)?;
+    let last = files.last().map(|newest| newest.file.id.to_string());
+    let mut written = 0;
+    for Newest { file, stamp, is_deleted } in files.into_iter().filter(|newest| newest.file.stored_ms >= since_ms) {
+        let kind = match (is_deleted, file.version) {
+            (true, _) => ChangeKind::Deleted,
+            (false, Version::FIRST) => ChangeKind::Uploaded,
+            (false, _) => ChangeKind::Updated,
+        };
+        add(connection, Change { kind, file: &file, stamp, origin, target: None })?;
+        written += 1;
+    }
+    Ok((last, written))
 }

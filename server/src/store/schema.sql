@@ -42,15 +42,19 @@ CREATE TABLE IF NOT EXISTS shares (
 ) STRICT;
 CREATE INDEX IF NOT EXISTS shares_by_target ON shares (target, file);
 
--- Events for the broker, written with the change that caused them.
+-- Contents that a change left without use, and when: their files are being removed.
+CREATE TABLE IF NOT EXISTS forgotten (
+    content TEXT PRIMARY KEY,
+    at_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Events for the broker, written with the change that caused them; gone when the broker has them.
 CREATE TABLE IF NOT EXISTS outbox (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
     message_id TEXT NOT NULL UNIQUE,
     event TEXT NOT NULL,
     created_ms INTEGER NOT NULL,
-    sent_ms INTEGER,
     dead_reason TEXT
 ) STRICT;
-CREATE INDEX IF NOT EXISTS outbox_pending ON outbox (seq) WHERE sent_ms IS NULL AND dead_reason IS NULL;
+CREATE INDEX IF NOT EXISTS outbox_pending ON outbox (seq) WHERE dead_reason IS NULL;
 CREATE INDEX IF NOT EXISTS outbox_dead ON outbox (seq) WHERE dead_reason IS NOT NULL;
-CREATE INDEX IF NOT EXISTS outbox_sent ON outbox (sent_ms) WHERE sent_ms IS NOT NULL;

@@ -233,7 +233,7 @@ async fn a_client_that_hangs_up_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn opening_the_store_removes_what_a_crash_left() {
+async fn opening_the_store_removes_temporary_files_and_nothing_else() {
     let dir = tempfile::tempdir().unwrap();
     let app = App::start_in(dir.path(), 100).await;
     let file = app.upload("alice", "a", "kept").await;
@@ -242,8 +242,12 @@ async fn opening_the_store_removes_what_a_crash_left() {
     let contents = dir.path().join("contents");
     std::fs::write(contents.join("tmp/.tmpAbc"), "half").unwrap();
     std::fs::write(contents.join("ab".repeat(32)), "whole, but its row was never committed").unwrap();
+    std::fs::write(contents.join("notes.txt"), "somebody's").unwrap();
     let app = App::start_in(dir.path(), 100).await;
-    assert_eq!(app.contents(), (vec![file.content_hash], 0));
+    let mut left = app.contents();
+    left.0.sort();
+    assert_eq!(left, (vec![file.content_hash, "notes.txt".to_owned()], 0));
+    assert!(contents.join("lost").join("ab".repeat(32)).exists());
     assert_eq!(app.get("alice", &format!("/files/{}", file.id)).await.text().await.unwrap(), "kept");
     assert_eq!(app.state.store.node(), node);
     assert_eq!(app.state.store.outbox_counts().await.unwrap(), (1, 0));

@@ -1,4 +1,4 @@
-//! What is too much: files beyond the limit, a full disk, bodies larger than memory, callers from elsewhere.
+//! What is too much: files beyond the limit, bodies larger than memory, callers from elsewhere.
 
 use std::process::Command;
 
@@ -26,47 +26,6 @@ async fn a_file_beyond_the_limit_is_refused_and_leaves_nothing() {
     assert_problem(post(streamed(UPLOAD_MAX * 3)).await.unwrap(), 413, "too-large").await;
     app.assert_no_trace().await;
     assert_eq!(post(form("uploaded", "a", vec![0; largest])).await.unwrap().status(), 201);
-}
-
-/// A small file system of its own; unmounted when dropped.
-struct SmallDisk(tempfile::TempDir);
-
-impl SmallDisk {
-    /// `None` where this process may not mount.
-    fn mount() -> Option<Self> {
-        let dir = tempfile::tempdir().unwrap();
-        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=4m", "tmpfs"]).arg(dir.path()).output();
-        mount.is_ok_and(|done| done.status.success()).then_some(Self(dir))
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // Lazily: the database's thread may still be about to close its files.
-        drop(Command::new("umount").arg("-l").arg(self.0.path()).status());
-    }
-}
-
-#[tokio::test]
-async fn a_full_disk_is_said_and_leaves_nothing() {
-    let Some(disk) = SmallDisk::mount() else {
-        eprintln!("SKIPPED a_full_disk_is_said_and_leaves_nothing: this process may not mount a small disk");
-        return;
-    };
-    let app = App::start_in(disk.0.path(), 1 << 30).await;
-    let answer = app.by("alice", Method::POST, "/files").multipart(form("uploaded", "a", vec![1; 8 << 20])).send();
-    assert_problem(answer.await.unwrap(), 507, "disk-full").await;
-    app.assert_no_trace().await;
-    let kept = app.upload("alice", "a", "small").await;
-    assert_eq!(app.get("alice", &format!("/files/{}", kept.id)).await.text().await.unwrap(), "small");
-    // No room for the catalogue either: the row can't be written.
-    let ballast = disk.0.path().join("ballast");
-    drop(std::fs::write(&ballast, vec![0; 8 << 20]));
-    let answer = app.by("alice", Method::POST, "/files").multipart(form("uploaded", "b", "more")).send();
-    assert_problem(answer.await.unwrap(), 507, "disk-full").await;
-    std::fs::remove_file(ballast).unwrap();
-    assert_eq!(app.contents(), (vec![kept.content_hash], 0));
-    app.upload("alice", "b", "more").await;
 }
 
 /// The most memory that this process has held, in KiB.

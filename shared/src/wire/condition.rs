@@ -11,6 +11,12 @@ use utoipa::ToSchema;
 pub enum Condition {
     /// Contents that no row of the catalogue names were found and set aside.
     LostContents,
+    /// Contents of files are missing, or aren't what was stored.
+    BadContents,
+    /// There is so little room on the disk that uploads are refused.
+    DiskFull,
+    /// A peer's state was damaged; it was set aside, and the peer begins anew.
+    DamagedPeerState,
 }
 
 /// A condition that lasts, as last told.
@@ -26,7 +32,8 @@ impl Condition {
     /// Whether uploads can't be accepted while it lasts.
     pub fn stops_uploads(self) -> bool {
         match self {
-            Self::LostContents => false,
+            Self::DiskFull => true,
+            Self::LostContents | Self::BadContents | Self::DamagedPeerState => false,
         }
     }
 }
@@ -35,6 +42,9 @@ impl fmt::Display for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::LostContents => "lost contents",
+            Self::BadContents => "missing or damaged contents",
+            Self::DiskFull => "disk full",
+            Self::DamagedPeerState => "damaged state of a peer",
         })
     }
 }

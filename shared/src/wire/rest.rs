@@ -151,6 +151,13 @@ pub struct ConditionOut {
     pub since: String,
 }
 
+/// Answer of `POST /republish`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RepublishOut {
+    /// How many versions are published again.
+    pub versions: u64,
+}
+
 /// What the concurrency lab shall run. Absent numbers are the original's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]

@@ -11,7 +11,7 @@ use server::concurrency::Lab;
 use server::http::{AppState, HttpConfig, router};
 use server::hub::Hub;
 use server::shutdown::Tasks;
-use server::store::Store;
+use server::store::{Store, StoreConfig};
 use server::swarm::{Swarm, SwarmConfig};
 use shared::gossip::config::Config;
 use shared::wire::rest::FileOut;
@@ -44,17 +44,22 @@ impl App {
     /// Where a proxy puts it under `path`.
     pub(crate) async fn start_under(path: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let mut app = Self::start_at(dir.path(), UPLOAD_MAX, path).await;
+        let mut app = Self::start_at(dir.path(), UPLOAD_MAX, path, StoreConfig::default()).await;
         app.own_dir = Some(dir);
         app
     }
 
     /// With its store in `dir`.
     pub(crate) async fn start_in(dir: &Path, upload_max: u64) -> Self {
-        Self::start_at(dir, upload_max, "/").await
+        Self::start_with(dir, upload_max, StoreConfig::default()).await
     }
 
-    async fn start_at(dir: &Path, upload_max: u64, base_path: &str) -> Self {
+    /// With a store that is opened as `config` says.
+    pub(crate) async fn start_with(dir: &Path, upload_max: u64, config: StoreConfig) -> Self {
+        Self::start_at(dir, upload_max, "/", config).await
+    }
+
+    async fn start_at(dir: &Path, upload_max: u64, base_path: &str, config: StoreConfig) -> Self {
         let tasks = Tasks::default();
         let hub = Hub::new(1000, true);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -68,7 +73,7 @@ impl App {
             gossip: Config::default(),
         };
         let state = AppState {
-            store: Store::open(dir).await.unwrap(),
+            store: Store::open(dir, config, hub.clone()).await.unwrap(),
             swarm: Swarm::new(peers, hub.clone(), &tasks),
             lab: Lab::new(hub.clone()),
             config: HttpConfig::new(upload_max, address.ip(), vec!["friend.example".parse().unwrap()])
@@ -76,6 +81,7 @@ impl App {
             hub,
             tasks: tasks.clone(),
         };
+        state.store.start_upkeep(&tasks);
         let serve = axum::serve(listener, router(state.clone()));
         tasks.spawn(serve.with_graceful_shutdown(tasks.token().clone().cancelled_owned()).into_future());
         let client = Client::builder().redirect(reqwest::redirect::Policy::none()).timeout(PATIENCE).build().unwrap();
@@ -122,7 +128,10 @@ impl App {
     pub(crate) fn contents(&self) -> (Vec<String>, usize) {
         let names = |dir: PathBuf| {
             let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name());
-            entries.map(|name| name.into_string().unwrap()).filter(|name| name != "tmp").collect::<Vec<_>>()
+            entries
+                .map(|name| name.into_string().unwrap())
+                .filter(|name| name != "tmp" && name != "lost")
+                .collect::<Vec<_>>()
         };
         let dir = self.dir.join("contents");
         (names(dir.clone()), names(dir.join("tmp")).len())

@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,9 @@ use rustix::process::{Pid, Signal, kill_process};
 
 /// How long a process may take to say what is expected of it. Generous: the tests share two cores.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+
+/// How often it is looked whether a process has ended: nothing tells.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(10);
 
 /// A running `grapevine`. Killed when dropped.
 pub(crate) struct Process {
@@ -95,6 +98,20 @@ impl Process {
     /// SIGCONT.
     pub(crate) fn thaw(&self) {
         kill_process(Pid::from_child(&self.child), Signal::CONT).unwrap();
+    }
+
+    /// SIGTERM, and waits until it has stopped by itself.
+    pub(crate) fn terminate(mut self) -> ExitStatus {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+        let end = Instant::now() + PATIENCE;
+        let mut lines = self.said.lines.lock().unwrap();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < end, "`{}` doesn't stop; it said:\n{}", self.name, lines.join("\n"));
+            lines = self.said.more.wait_timeout(lines, LOOK_AGAIN_AFTER).unwrap().0;
+        }
     }
 
     /// SIGKILL, and waits until it is gone.

@@ -1,0 +1,96 @@
+//! Contents that are known to be missing or damaged: told once, counted, a condition for as long as there are any.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use shared::ids::ContentHash;
+use shared::wire::condition::Condition;
+use tracing::{error, info};
+
+use crate::hub::Hub;
+
+/// How many are remembered. Beyond, each is found anew when it is asked for.
+const REMEMBERED: usize = 10_000;
+
+/// What is wrong with a content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// It isn't there.
+    Missing,
+    /// It has another length than it had.
+    Length {
+        /// The length it has, in bytes.
+        found: u64,
+        /// The length it had, in bytes.
+        expected: u64,
+    },
+    /// Its bytes don't match its hash.
+    Bytes,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing => f.write_str("it isn't on the disk"),
+            Self::Length { found, expected } => write!(f, "it has {found} bytes instead of {expected}"),
+            Self::Bytes => f.write_str("its bytes don't match its hash"),
+        }
+    }
+}
+
+/// The contents that can't be served.
+#[derive(Debug)]
+pub struct Faults {
+    hub: Hub,
+    /// A lock is enough: it is held to look up, to add or to remove.
+    known: Mutex<BTreeMap<ContentHash, Fault>>,
+}
+
+impl Faults {
+    /// None yet.
+    pub fn new(hub: Hub) -> Self {
+        Self { hub, known: Mutex::default() }
+    }
+
+    /// What is known to be wrong with a content.
+    pub fn of(&self, content: ContentHash) -> Option<Fault> {
+        self.lock().get(&content).copied()
+    }
+
+    /// Something is wrong with a content.
+    pub fn found(&self, content: ContentHash, fault: Fault) {
+        let mut known = self.lock();
+        if known.contains_key(&content) {
+            return;
+        }
+        error!(%content, "a content can't be served: {fault}");
+        if known.len() < REMEMBERED {
+            known.insert(content, fault);
+        }
+        self.tell(&known);
+    }
+
+    /// Nothing is wrong with it any more: it came again, or nobody wants it.
+    pub fn gone(&self, content: ContentHash) {
+        let mut known = self.lock();
+        if known.remove(&content).is_some() {
+            info!(%content, "a content that was missing or damaged is so no more");
+            self.tell(&known);
+        }
+    }
+
+    fn tell(&self, known: &BTreeMap<ContentHash, Fault>) {
+        let Some((content, fault)) = known.first_key_value() else { return self.hub.clear(Condition::BadContents) };
+        let (count, more) = (known.len(), if known.len() == REMEMBERED { " or more" } else { "" });
+        let detail = format!(
+            "{count}{more} contents of files are missing or damaged, {content} among them: {fault}; uploading the same \
+             bytes mends one, `grapevine fsck` lists all"
+        );
+        self.hub.raise(Condition::BadContents, detail);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<ContentHash, Fault>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,153 @@
+//! Opening the store: what is refused, what is made, and what an earlier run left.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+use shared::ids::{ContentHash, PeerId};
+use shared::stamp::Stamp;
+use tracing::{info, warn};
+
+use crate::db::access::quick_check;
+use crate::db::{Db, DbError};
+use crate::store::contents::{Contents, free_name};
+use crate::store::error::StoreError;
+use crate::store::metadata;
+use crate::store::space::Space;
+
+/// What the catalogue is called.
+pub const CATALOGUE: &str = "grapevine.db";
+/// The tables that every catalogue has had from the beginning; later ones are made where they aren't.
+pub const TABLES: [&str; 5] = ["meta", "files", "versions", "shares", "outbox"];
+/// A check of the catalogue that takes longer than this is told.
+const LONG_CHECK: Duration = Duration::from_secs(1);
+/// A content that came so shortly before it was forgotten may have come again since: file systems' clocks are coarse.
+const SURELY_OLDER_MS: u64 = 1000;
+
+/// What to open.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub(super) dir: &'a Path,
+    pub(super) contents: &'a Contents,
+    pub(super) space: &'a Arc<Space>,
+    /// Whether a new catalogue may be made beside what an old one knew.
+    pub(super) new_catalogue: bool,
+}
+
+/// What is known when the catalogue is open.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) node: PeerId,
+    pub(super) last: Stamp,
+    /// Contents whose files were forgotten and whose rows say so still.
+    pub(super) forgotten: Vec<ContentHash>,
+}
+
+/// Opens the catalogue, and puts the contents in order. Blocks.
+pub(super) fn open(place: Place<'_>) -> Result<(Db, Opened), StoreError> {
+    let path = place.dir.join(CATALOGUE);
+    if !path.exists() {
+        refuse_new(place, &path)?;
+        set_log_aside(&path)?;
+    }
+    let mut fresh = [0; 32];
+    getrandom::fill(&mut fresh).map_err(StoreError::Random)?;
+    let space = Arc::clone(place.space);
+    let prepare = |connection: &Connection| prepare(connection, place, &path, PeerId(fresh));
+    Db::open(&path, move || space.make_room(), prepare).map_err(|error| match error {
+        StoreError::Db(error) if error.is_damaged() => {
+            StoreError::DamagedCatalogue { path: path.clone(), why: innermost(&error) }
+        }
+        other => other,
+    })
+}
+
+fn prepare(connection: &Connection, place: Place<'_>, path: &Path, fresh: PeerId) -> Result<Opened, StoreError> {
+    let tables = metadata::tables(connection)?;
+    if tables.is_empty() {
+        // Of a catalogue whose log is missing the file may be there, with nothing in it.
+        refuse_new(place, path)?;
+    } else {
+        if let Some(table) = TABLES.iter().find(|table| !tables.iter().any(|name| name == *table)) {
+            let why = format!("it has no table {table}");
+            return Err(StoreError::DamagedCatalogue { path: path.to_owned(), why });
+        }
+        check(connection)?;
+        metadata::migrate(connection)?;
+    }
+    connection.execute_batch(include_str!("schema.sql")).map_err(DbError::from)?;
+    let forgotten = finish_forgetting(connection, place.contents)?;
+    place.contents.tidy(|hash| Ok(metadata::is_used(connection, hash)?))?;
+    Ok(Opened { node: metadata::node(connection, fresh)?, last: metadata::last_stamp(connection)?, forgotten })
+}
+
+fn check(connection: &Connection) -> Result<(), DbError> {
+    let began = Instant::now();
+    quick_check(connection)?;
+    let took = began.elapsed();
+    if took > LONG_CHECK {
+        info!(duration_ms = took.as_millis(), "the catalogue was checked");
+    }
+    Ok(())
+}
+
+/// A catalogue that is gone must not be taken for one that never was: what it knew would be lost.
+fn refuse_new(place: Place<'_>, path: &Path) -> Result<(), StoreError> {
+    let log = log_of(path);
+    let beside = if place.contents.has_any()? {
+        "the contents of files"
+    } else if has_entries(&place.dir.join("peers")) {
+        "peers' state"
+    } else if std::fs::metadata(&log).is_ok_and(|log| log.len() > 0) && !path.exists() {
+        "its log"
+    } else {
+        return Ok(());
+    };
+    if place.new_catalogue {
+        warn!("a new catalogue is begun beside {beside}");
+        return Ok(());
+    }
+    Err(StoreError::NoCatalogue { path: path.to_owned(), beside })
+}
+
+/// SQLite would remove the log of a catalogue that is gone.
+fn set_log_aside(path: &Path) -> Result<(), StoreError> {
+    let log = log_of(path);
+    if !log.exists() {
+        return Ok(());
+    }
+    let aside = free_name(&log.with_extension("db-wal.lost"));
+    warn!("the log of a catalogue that is gone is kept as {}", aside.display());
+    std::fs::rename(log, aside).map_err(StoreError::io("set the log of the former catalogue aside"))
+}
+
+fn log_of(path: &Path) -> PathBuf {
+    path.with_extension("db-wal")
+}
+
+fn has_entries(dir: &Path) -> bool {
+    std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some())
+}
+
+/// Removes the contents that a change had left without use when the run ended. One that is younger came again later, and
+/// this catalogue doesn't know of it: that is kept.
+fn finish_forgetting(connection: &Connection, contents: &Contents) -> Result<Vec<ContentHash>, StoreError> {
+    let forgotten = metadata::forgotten(connection)?;
+    for (hash, at_ms) in &forgotten {
+        let is_old = contents.named_ms(*hash).is_some_and(|named_ms| named_ms + SURELY_OLDER_MS < *at_ms);
+        if is_old && !metadata::is_used(connection, *hash)? {
+            contents.forget(*hash)?;
+        }
+    }
+    Ok(forgotten.into_iter().map(|(hash, _)| hash).collect())
+}
+
+/// The last cause, which says most.
+fn innermost(error: &DbError) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}

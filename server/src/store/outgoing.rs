@@ -1,0 +1,138 @@
+//! A content on its way out. A whole one is hashed while it goes, and its last block only goes when the hash is right:
+//! whoever gets all of it has the right bytes, and who doesn't sees a connection that broke off. A part can't be checked
+//! without reading the whole content, which may be large: of it only the length is known to be right.
+
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::ops::Range;
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use futures_util::{Stream, stream};
+use shared::ids::ContentHash;
+use tokio::task::{self, JoinHandle};
+
+use crate::store::error::StoreError;
+use crate::store::faults::Fault;
+
+/// How much is read and hashed at once. Twice as much is held for each download: a guess between memory and the hops
+/// from thread to thread.
+const BLOCK_BYTES: u64 = 128 * 1024;
+
+/// What to read.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// Where the content is.
+    pub path: PathBuf,
+    /// What it hashes to.
+    pub hash: ContentHash,
+    /// How many bytes it has.
+    pub size_bytes: u64,
+    /// The part of it.
+    pub part: Range<u64>,
+}
+
+/// A content, or a part of it, whose first block is read.
+#[derive(Debug)]
+pub struct Outgoing {
+    /// The next block; absent after the last.
+    ahead: Option<Ahead>,
+}
+
+#[derive(Debug)]
+enum Ahead {
+    /// Read, with what the rest is read from.
+    Here(Reading),
+    /// Being read.
+    Coming(JoinHandle<Result<Reading, StoreError>>),
+}
+
+/// A block, and where the next ones come from.
+#[derive(Debug)]
+struct Reading {
+    block: Bytes,
+    source: Source,
+}
+
+#[derive(Debug)]
+struct Source {
+    file: File,
+    size_bytes: u64,
+    left_bytes: u64,
+    /// For a whole content.
+    check: Option<(Box<blake3::Hasher>, ContentHash)>,
+}
+
+impl Outgoing {
+    /// Opens a content and reads its first block; a small one is checked by then.
+    ///
+    /// # Errors
+    /// What is wrong with it, or that it can't be read.
+    pub async fn open(wanted: Wanted) -> Result<Self, StoreError> {
+        let first = task::spawn_blocking(move || Source::open(&wanted)?.read()).await;
+        Ok(Self { ahead: Some(Ahead::Here(first.map_err(|_panicked| StoreError::Interrupted)??)) })
+    }
+
+    /// Its blocks. After an error, of which `report` hears, nothing comes.
+    pub fn into_blocks(
+        self,
+        report: impl Fn(&StoreError) + Send + 'static,
+    ) -> impl Stream<Item = Result<Bytes, StoreError>> + Send {
+        stream::unfold((self, report), async |(mut outgoing, report)| {
+            let block = outgoing.next().await?;
+            Some((block.inspect_err(&report), (outgoing, report)))
+        })
+    }
+
+    async fn next(&mut self) -> Option<Result<Bytes, StoreError>> {
+        let read = match self.ahead.take()? {
+            Ahead::Here(first) => Ok(first),
+            Ahead::Coming(reading) => reading.await.unwrap_or(Err(StoreError::Interrupted)),
+        };
+        let Reading { block, source } = match read {
+            Ok(reading) => reading,
+            Err(error) => return Some(Err(error)),
+        };
+        if source.left_bytes > 0 {
+            self.ahead = Some(Ahead::Coming(task::spawn_blocking(move || source.read())));
+        }
+        Some(Ok(block))
+    }
+}
+
+impl Source {
+    fn open(wanted: &Wanted) -> Result<Self, StoreError> {
+        let mut file = File::open(&wanted.path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => StoreError::BadContent(Fault::Missing),
+            _ => StoreError::io("open a content")(error),
+        })?;
+        let unreadable = StoreError::io("read a content");
+        let (found, expected) = (file.metadata().map_err(unreadable)?.len(), wanted.size_bytes);
+        if found != expected {
+            return Err(StoreError::BadContent(Fault::Length { found, expected }));
+        }
+        let is_whole = wanted.part == (0..expected);
+        let check = is_whole.then(|| (Box::default(), wanted.hash));
+        file.seek(SeekFrom::Start(wanted.part.start)).map_err(unreadable)?;
+        let left_bytes = wanted.part.end.saturating_sub(wanted.part.start);
+        Ok(Self { file, size_bytes: expected, left_bytes, check })
+    }
+
+    fn read(mut self) -> Result<Reading, StoreError> {
+        let wanted = self.left_bytes.min(BLOCK_BYTES);
+        let mut block = Vec::with_capacity(usize::try_from(wanted).unwrap_or_default());
+        (&self.file).take(wanted).read_to_end(&mut block).map_err(StoreError::io("read a content"))?;
+        if u64::try_from(block.len()).unwrap_or(u64::MAX) < wanted {
+            let found = self.file.metadata().map_or(0, |now| now.len());
+            return Err(StoreError::BadContent(Fault::Length { found, expected: self.size_bytes }));
+        }
+        self.left_bytes -= wanted;
+        if let Some((hasher, hash)) = &mut self.check {
+            hasher.update(&block);
+            if self.left_bytes == 0 && hasher.finalize().as_bytes() != &hash.0 {
+                return Err(StoreError::BadContent(Fault::Bytes));
+            }
+        }
+        Ok(Reading { block: block.into(), source: self })
+    }
+}
