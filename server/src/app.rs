@@ -24,6 +24,7 @@ use crate::cli::simulate::Simulate;
 use crate::cli::watch::Watch;
 use crate::cli::{Command, Overlay};
 use crate::concurrency;
+use crate::front::BasePath;
 use crate::fsck;
 use crate::hub::Hub;
 use crate::peer::{self, PeerConfig};
@@ -48,6 +49,9 @@ pub enum BadInput {
         "{0} can be reached by other machines and there is no authentication; add --allow-unauthenticated if you mean it"
     )]
     Exposed(IpAddr),
+    /// The base path means something else, too.
+    #[error("the base path {0} can't be told from the server's own {1}")]
+    BasePath(BasePath, String),
     /// The data directory is in use.
     #[error("the data directory {0} is in use by another process")]
     InUse(String),

@@ -51,11 +51,6 @@ fn is_of_a_name(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_')
 }
 
-/// What the server's own paths begin with. No segment of [`BasePath`] may come first in it: `/files/…` would mean two
-/// things.
-pub const OWN_SEGMENTS: [&str; 11] =
-    ["docs", "files", "health", "lab", "openapi.json", "peers", "ready", "shares", "topology", "ui", "ws"];
-
 /// The path that a proxy puts the server under: `/grapevine`, or nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BasePath(
@@ -64,20 +59,20 @@ pub struct BasePath(
 );
 
 /// Why a text is no [`BasePath`].
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BasePathError {
-    /// It isn't a plain path.
-    #[error("expected a path like /grapevine, of letters, digits and - . _ ~")]
-    NotAPath,
-    /// It can't be told from a path of the API.
-    #[error("/{0} is a path of the API itself")]
-    Taken(String),
-}
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected a path like /grapevine, of letters, digits and - . _ ~")]
+pub struct BasePathError;
 
 impl BasePath {
     /// Whether the server is at the root.
     pub fn is_root(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Whether one of the server's own paths begins like it: then that would mean two things.
+    pub fn is_taken_by(&self, path: &str) -> bool {
+        let first = |path: &str| path.split('/').nth(1).map(str::to_owned);
+        !self.is_root() && first(&self.0) == first(path)
     }
 
     /// Where one of the server's paths is for browsers.
@@ -116,14 +111,8 @@ impl FromStr for BasePath {
         if path.is_empty() {
             return Ok(Self::default());
         }
-        let segments = path.strip_prefix('/').ok_or(BasePathError::NotAPath)?.split('/');
-        if !segments.clone().all(is_plain) {
-            return Err(BasePathError::NotAPath);
-        }
-        match segments.clone().next().filter(|first| OWN_SEGMENTS.contains(first)) {
-            Some(first) => Err(BasePathError::Taken(first.to_owned())),
-            None => Ok(Self(path.into())),
-        }
+        let mut segments = path.strip_prefix('/').ok_or(BasePathError)?.split('/');
+        if segments.all(is_plain) { Ok(Self(path.into())) } else { Err(BasePathError) }
     }
 }
 
@@ -161,15 +150,14 @@ mod tests {
     }
 
     #[test]
-    fn a_base_path_is_plain_and_no_path_of_the_api() {
+    fn a_base_path_is_plain() {
         let written = |text: &str| text.parse::<BasePath>().map(|base| base.to_string());
         assert_eq!(written("/grapevine"), Ok("/grapevine".to_owned()));
         assert_eq!(written("/tools/grapevine/"), Ok("/tools/grapevine".to_owned()));
         assert_eq!((written("/"), written("")), (Ok("/".to_owned()), Ok("/".to_owned())));
         for text in ["grapevine", "//x", "/a//b", "/..", "/a/./b", "/a?b", "/a b", "/%67", "http://x/y"] {
-            assert_eq!(written(text), Err(BasePathError::NotAPath), "{text}");
+            assert_eq!(written(text), Err(BasePathError), "{text}");
         }
-        assert_eq!(written("/files/x"), Err(BasePathError::Taken("files".to_owned())));
     }
 
     #[test]

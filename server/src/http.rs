@@ -107,6 +107,13 @@ pub fn router(state: AppState) -> Router {
     base::serve_under(base_path, routes)
 }
 
+/// The path of ours that a base path can't be told from, if there is one.
+pub fn path_like(base_path: &BasePath) -> Option<String> {
+    let api = api().into_openapi();
+    let others = ["/ui", "/docs", "/openapi.json"].map(str::to_owned);
+    api.paths.paths.into_keys().chain(others).find(|path| base_path.is_taken_by(path))
+}
+
 /// The calls that the API's description lists.
 fn api() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(openapi::preface())

@@ -28,6 +28,9 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 /// Runs `grapevine serve` until it is asked to stop.
 pub(super) async fn run(flags: Serve) -> anyhow::Result<()> {
     check_exposure(flags.host, &flags.overlay)?;
+    if let Some(path) = http::path_like(&flags.base_path) {
+        return Err(BadInput::BasePath(flags.base_path, path).into());
+    }
     let tasks = Tasks::default();
     let _lock = lock(&flags.data_dir)?;
     let hub = Hub::new(OVERVIEW_FILES, !flags.no_bridge);

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use reqwest::Method;
 use serde_json::Value;
-use server::front::OWN_SEGMENTS;
 
 use crate::support::app::App;
 
@@ -60,18 +59,6 @@ async fn every_described_call_is_served() {
             let text = app.call(method.clone(), &path).send().await.unwrap().text().await.unwrap();
             assert!(!text.contains("no-such-page") && !text.contains("method-not-allowed"), "{method} {path}: {text}");
         }
-    }
-}
-
-/// Else `--base-path` would take a path for its own that is the API's.
-#[tokio::test]
-async fn every_path_of_the_api_is_kept_from_base_paths() {
-    let app = App::start().await;
-    let api: Value = app.call(Method::GET, "/openapi.json").send().await.unwrap().json().await.unwrap();
-    let paths = api["paths"].as_object().unwrap().keys().map(String::as_str);
-    for path in paths.chain(["/ui", "/docs", "/openapi.json"]) {
-        let first = path.split('/').nth(1).unwrap();
-        assert!(OWN_SEGMENTS.contains(&first), "{first:?} isn't in OWN_SEGMENTS");
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::process::Command;
 
 use futures_util::{StreamExt as _, stream};
 use reqwest::multipart::{Form, Part};
@@ -173,4 +174,17 @@ async fn what_a_request_says_of_its_proxy_changes_nothing() {
     assert!(location(&upload).starts_with("/files/"), "{}", location(&upload));
     let foreign = app.by("alice", Method::POST, "/peers").header("origin", "https://evil.example");
     assert_eq!(forwarded(foreign).send().await.unwrap().status(), 403);
+}
+
+#[test]
+fn a_base_path_that_is_also_one_of_the_apis_own_is_refused() {
+    for path in ["/files", "/files/x", "/ui", "/docs/", "/lab", "/openapi.json"] {
+        assert!(server::http::path_like(&path.parse().unwrap()).is_some(), "{path}");
+    }
+    assert_eq!(server::http::path_like(&"/grapevine/files".parse().unwrap()), None);
+    let refused = Command::new(env!("CARGO_BIN_EXE_grapevine")).args(["serve", "--base-path", "/files"]).output();
+    let refused = refused.unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(said.lines().count() == 1 && said.contains("can't be told from the server's own /files"), "{said}");
 }
