@@ -53,10 +53,11 @@ pub async fn run(url: &str, since: Option<Timestamp>, out: &mut impl Write) -> R
 }
 
 async fn ask(url: &str, since: Option<Timestamp>) -> Result<RepublishOut, RepublishError> {
-    let (authority, addr) = server(url)?;
+    let Server { authority, addr, base } = server(url)?;
     let stream = TcpStream::connect(&addr).await.map_err(|error| RepublishError::Connect(addr, error))?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let path = since.map_or_else(|| "/republish".to_owned(), |since| format!("/republish?since={since}"));
+    let query = since.map(|since| format!("?since={since}")).unwrap_or_default();
+    let path = format!("{base}/republish{query}");
     let request = Request::post(path).header(header::HOST, authority).body(Body::empty());
     let request = request.map_err(|error| RepublishError::Url(error.to_string()))?;
     let exchange = async {
@@ -84,14 +85,27 @@ fn read(is_success: bool, body: &Bytes) -> Result<RepublishOut, RepublishError> 
     Err(RepublishError::Refused(problem.detail))
 }
 
-/// The server's name, and where to connect to.
-fn server(url: &str) -> Result<(String, String), RepublishError> {
+/// Where the server is.
+#[derive(Debug, PartialEq, Eq)]
+struct Server {
+    /// Its name.
+    authority: String,
+    /// Where to connect to.
+    addr: String,
+    /// The path that a proxy puts it under; empty for none.
+    base: String,
+}
+
+/// The server at `url`, which may be the page's.
+fn server(url: &str) -> Result<Server, RepublishError> {
     let wrong = || RepublishError::Url(url.to_owned());
     let with_scheme = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
     let uri: Uri = with_scheme.parse().map_err(|_invalid| wrong())?;
     let authority = uri.authority().filter(|_| uri.scheme_str() == Some("http")).ok_or_else(wrong)?;
     let addr = format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(80));
-    Ok((authority.to_string(), addr))
+    let path = uri.path().trim_end_matches('/');
+    let base = path.strip_suffix("/ui").unwrap_or(path).to_owned();
+    Ok(Server { authority: authority.to_string(), addr, base })
 }
 
 #[cfg(test)]
@@ -100,10 +114,15 @@ mod tests {
 
     #[test]
     fn any_spelling_of_the_server_leads_to_it() {
+        let check = |url: &str| server(url).map(|server| (server.addr, server.base)).ok();
+        let at = |addr: &str, base: &str| Some((addr.to_owned(), base.to_owned()));
         for url in ["http://h:8000", "h:8000", "http://h:8000/ui/"] {
-            assert_eq!(server(url).unwrap(), ("h:8000".to_owned(), "h:8000".to_owned()));
+            assert_eq!(check(url), at("h:8000", ""), "{url}");
         }
-        assert_eq!(server("http://h").unwrap().1, "h:80");
-        assert!(server("https://h").is_err() && server("ftp://h").is_err() && server("http://").is_err());
+        assert_eq!(check("http://h"), at("h:80", ""));
+        assert_eq!(check("http://h/vine/ui/"), at("h:80", "/vine"));
+        for wrong in ["https://h", "ftp://h", "http://"] {
+            assert_eq!(check(wrong), None, "{wrong}");
+        }
     }
 }

@@ -115,7 +115,8 @@ impl Space {
     fn free(&self) -> Result<u64, StoreError> {
         let disk =
             statvfs(&self.dir).map_err(io::Error::from).map_err(StoreError::io("ask for the room on the disk"))?;
-        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+        // Some file systems don't count: they refuse what they can't take.
+        Ok(if disk.f_blocks == 0 { u64::MAX } else { disk.f_bavail.saturating_mul(disk.f_frsize) })
     }
 
     /// How much must be free besides the ballast: what the database's log and folders need beside the bytes of files. A

@@ -9,6 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::support::app::{App, assert_problem, eventually, form};
 use crate::support::disk::{Full, small_disk};
+use crate::support::process::{PATIENCE, Process};
 
 const MIB: u64 = 1 << 20;
 const RESERVE: StoreConfig = StoreConfig { reserve_bytes: 2 * MIB, new_catalogue: false };
@@ -132,5 +133,34 @@ fn a_start_without_any_room_serves_what_it_has() {
         eventually("there is room again", async || has_room(&app).await).await;
         assert_eq!(delete(&app, &kept.id).await, 204);
         assert_eq!(post(&app, 1000).await.status(), 201);
+    });
+}
+
+#[test]
+fn a_whole_server_starts_on_a_full_disk() {
+    on_small_disk("a_whole_server_starts_on_a_full_disk", 16, async |dir| {
+        let data = dir.join("data").display().to_string();
+        let words =
+            ["serve", "--port", "0", "--peer-port", "0", "--data-dir", &data, "--disk-reserve-bytes", "2000000"];
+        let start = |peers: &str| {
+            let server = Process::start(&[&words[..], &["--peers", peers]].concat());
+            let line = server.says("Grapevine is ready");
+            let url = line.split_once("open ").unwrap().1.split_once("/ui/").unwrap().0.to_owned();
+            (server, url)
+        };
+        let (server, url) = start("2");
+        let upload = reqwest::Client::new().post(format!("{url}/files")).header("x-user-id", "alice");
+        let answer = upload.multipart(form("uploaded", "a", "kept")).send().await.unwrap();
+        let path = answer.headers()["location"].to_str().unwrap().to_owned();
+        server.says_times("event applied", 2, PATIENCE);
+        // Without a reserve, with the logs of a crash, and with a peer more than have ever been.
+        server.kill();
+        std::fs::remove_file(dir.join("data/reserve")).unwrap();
+        let _full = Full::fill(&dir);
+        let (server, url) = start("3");
+        server.says("disk full: ");
+        let download = reqwest::Client::new().get(format!("{url}{path}")).header("x-user-id", "alice");
+        assert_eq!(download.send().await.unwrap().text().await.unwrap(), "kept");
+        assert!(server.terminate().success());
     });
 }

@@ -13,12 +13,13 @@ use crate::support::process::Process;
 use crate::support::rabbit::Rabbit;
 
 /// Which section has how many blocks, so that none is added without being tried below.
-const SECTIONS: [(&str, usize); 6] = [
+const SECTIONS: [(&str, usize); 7] = [
     ("Start", 2),
     ("Use", 2),
     ("Separate processes, with RabbitMQ", 1),
     ("Beside peers of the original", 1),
     ("Several machines", 1),
+    ("The data directory", 1),
     ("Try the overlay", 1),
 ];
 /// Before each block: a call that is refused fails, and `make` only says what it would do.
@@ -176,6 +177,21 @@ fn a_peer_on_another_machine_joins_through_the_server() {
     let peer = start(&peer, &[]);
     peer.says(&format!("[P2P] connected 127.0.0.1:{port}"));
     server.says(&format!("[P2P] connected 127.0.0.2:{port}"));
+}
+
+#[test]
+fn the_data_directory_is_looked_after_as_told() {
+    let desk = Desk::new();
+    let data = desk.path("grapevine-data").display().to_string();
+    let server = Process::start(&["serve", "--port", "0", "--peers", "1", "--peer-port", "0", "--data-dir", &data]);
+    let line = server.says("Grapevine is ready");
+    let url = line.split_once("open ").unwrap().1.split_whitespace().next().unwrap();
+    let block = blocks_of("The data directory").pop().unwrap();
+    let (running, stopped): (Vec<&str>, Vec<&str>) = block.lines().partition(|line| line.contains("republish"));
+    let said = desk.runs(&running.join("\n").replace("republish", &format!("republish {url}")));
+    assert_eq!(said, "0 versions are published again\n");
+    assert!(server.terminate().success());
+    assert!(desk.runs(&stopped.join("\n")).contains("0 faults"));
 }
 
 #[test]
