@@ -392,13 +392,14 @@ impl Actor {
         self.feed(Input::Leave);
         self.keep_known_at = Some(tokio::time::Instant::now());
         self.end_turn().await;
-        let Self { links, wires, journal, all_said, .. } = &mut *self;
+        let Self { links, wires, journal, all_said, tasks, .. } = &mut *self;
         links.clear();
         drop(std::mem::replace(&mut wires.open, mpsc::channel(1).0));
         while all_said.recv().await.is_some() {}
         if let Some(Journal { changes, stored }) = journal.take() {
             drop(changes);
-            flushed(stored).await;
+            // A disk that takes nothing doesn't hold up the end: then the journal gives up, too.
+            tasks.token().run_until_cancelled(flushed(stored)).await;
         }
         self.observer.stopped(self.place, PeerState::Left);
     }

@@ -1,6 +1,6 @@
 //! A disk that is really full: uploads are refused at once, all else goes on, a start included.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
@@ -161,6 +161,10 @@ fn a_whole_server_starts_on_a_full_disk() {
         server.says("disk full: ");
         let download = reqwest::Client::new().get(format!("{url}{path}")).header("x-user-id", "alice");
         assert_eq!(download.send().await.unwrap().text().await.unwrap(), "kept");
+        let began = Instant::now();
         assert!(server.terminate().success());
+        let took = began.elapsed();
+        // Peers that can't write are given up after 2 s, what doesn't stop at all after 10 s.
+        assert!(took < Duration::from_secs(9), "{took:?}");
     });
 }
