@@ -1,5 +1,4 @@
-//! One peer's protocol state: `handle(now, input)`, then `poll_output()` until it is empty, then sleep until
-//! `next_wake()`.
+//! One peer's protocol state: `handle(now, input)`, `poll_output()` until it is empty, sleep until `next_wake()`.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -322,7 +321,8 @@ impl Node {
             (_, PeerMessage::Want(set, wanted)) => self.wanted(now, id, set, &wanted),
             (Role::Neighbour { peer, .. }, message) => self.neighbourly(now, id, peer, message),
             // What was on its way when a link ended or was refused.
-            (Role::Asked { .. }, _) | (Role::Client, PeerMessage::Accepted { .. } | PeerMessage::Refused { .. }) => {}
+            (Role::Asked { .. }, _) => {}
+            (Role::Client, message) if message.is_answer() => {}
             (Role::Client, _) => self.refuse(now, id, "a client that speaks as a neighbour"),
         }
     }
@@ -355,6 +355,7 @@ impl Node {
             | PeerMessage::Submit { .. }
             | PeerMessage::Accepted { .. }
             | PeerMessage::Refused { .. }
+            | PeerMessage::Deferred { .. }
             | PeerMessage::Unknown { .. } => {}
         }
     }

@@ -105,7 +105,9 @@ fn write_fields(message: &PeerMessage, buffer: &mut Vec<u8>) -> Result<(), postc
         PeerMessage::Records { entries, rest } => write(buffer, &(entries, rest)),
         PeerMessage::Submit { request, update } => write(buffer, &(request, update)),
         PeerMessage::Accepted { request } => write(buffer, request),
-        PeerMessage::Refused { request, reason } => write(buffer, &(request, reason)),
+        PeerMessage::Refused { request, reason } | PeerMessage::Deferred { request, reason } => {
+            write(buffer, &(request, reason))
+        }
     }
 }
 
@@ -158,6 +160,7 @@ fn kind(message: &PeerMessage) -> u8 {
         PeerMessage::Accepted { .. } => 19,
         PeerMessage::Refused { .. } => 20,
         PeerMessage::Broadcast { payload: Payload::Beacon, .. } => 21,
+        PeerMessage::Deferred { .. } => 22,
         PeerMessage::Unknown { kind } => *kind,
     }
 }
@@ -191,6 +194,7 @@ pub fn decode(payload: &[u8]) -> Result<PeerMessage, FrameError> {
         19 => read(fields).map(|request| PeerMessage::Accepted { request }),
         20 => read(fields).map(|(request, reason)| PeerMessage::Refused { request, reason }),
         21 => broadcast(fields, |()| Payload::Beacon),
+        22 => read(fields).map(|(request, reason)| PeerMessage::Deferred { request, reason }),
         kind => Ok(PeerMessage::Unknown { kind }),
     };
     let message = message.map_err(|source| FrameError::Malformed { kind, source })?;
@@ -249,7 +253,9 @@ fn check_limits(message: &PeerMessage) -> Result<(), FrameError> {
             limit("a page of peers", entries.len(), MAX_ENTRIES)?;
             entries.iter().try_for_each(|record| check_record(record))
         }
-        PeerMessage::Refused { reason, .. } => limit("a reason", reason.len(), MAX_REASON_BYTES),
+        PeerMessage::Refused { reason, .. } | PeerMessage::Deferred { reason, .. } => {
+            limit("a reason", reason.len(), MAX_REASON_BYTES)
+        }
         PeerMessage::ForwardJoin { .. }
         | PeerMessage::Ping { .. }
         | PeerMessage::Pong { .. }

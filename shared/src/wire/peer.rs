@@ -12,7 +12,7 @@ use crate::wire::update::FileUpdate;
 /// The protocol's major version: peers of different majors refuse each other.
 pub const MAJOR: u16 = 2;
 /// The protocol's minor version: a newer minor only adds kinds of messages, which older peers ignore.
-pub const MINOR: u16 = 0;
+pub const MINOR: u16 = 1;
 /// The most addresses in one message: what a shuffle carries.
 pub const MAX_ADDRS: usize = 16;
 /// The most ranges of ids in one [`PeerMessage::Have`] or [`PeerMessage::Graft`]. A guess: 64 sources at work at once.
@@ -26,7 +26,7 @@ pub const MAX_KEYS: usize = 1024;
 /// The most entries in one [`PeerMessage::State`] or [`PeerMessage::Records`]: with names at their longest a frame is
 /// below its limit.
 pub const MAX_ENTRIES: usize = 256;
-/// The longest reason in a [`PeerMessage::Goodbye`] or [`PeerMessage::Refused`], in bytes.
+/// The longest reason in a [`PeerMessage::Goodbye`], [`PeerMessage::Refused`] or [`PeerMessage::Deferred`], in bytes.
 pub const MAX_REASON_BYTES: usize = 256;
 /// The most active neighbours in a [`Record`]. Twice the largest active view that makes sense.
 pub const MAX_RECORD_NEIGHBOURS: usize = 32;
@@ -295,6 +295,14 @@ pub enum PeerMessage {
         /// Why, at most [`MAX_REASON_BYTES`].
         reason: String,
     },
+    /// The submitted change can't be accepted now; another peer may take it, or this one later. New in 2.1: before, it
+    /// was refused.
+    Deferred {
+        /// The client's number.
+        request: u64,
+        /// Why, at most [`MAX_REASON_BYTES`].
+        reason: String,
+    },
     /// Something that only a newer minor of the protocol knows. It is counted like any other message, and ignored.
     Unknown {
         /// The kind byte.
@@ -313,6 +321,11 @@ impl PeerMessage {
                 | Self::Shuffle { .. }
                 | Self::ShuffleReply { .. }
         )
+    }
+
+    /// Whether it answers a [`PeerMessage::Submit`].
+    pub fn is_answer(&self) -> bool {
+        matches!(self, Self::Accepted { .. } | Self::Refused { .. } | Self::Deferred { .. })
     }
 
     /// The name of its kind, for counts.
@@ -340,6 +353,7 @@ impl PeerMessage {
             Self::Submit { .. } => "submit",
             Self::Accepted { .. } => "accepted",
             Self::Refused { .. } => "refused",
+            Self::Deferred { .. } => "deferred",
             Self::Unknown { .. } => "unknown",
         }
     }

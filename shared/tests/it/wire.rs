@@ -100,6 +100,7 @@ fn submissions() -> Vec<PeerMessage> {
         PeerMessage::Submit { request: 7, update: Arc::new(update()) },
         PeerMessage::Accepted { request: 7 },
         PeerMessage::Refused { request: 7, reason: "no".to_owned() },
+        PeerMessage::Deferred { request: 7, reason: "full".to_owned() },
     ]
 }
 

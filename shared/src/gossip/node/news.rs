@@ -12,6 +12,23 @@ use crate::time::Instant;
 use crate::wire::peer::{Key, MessageId, Payload, PeerMessage};
 use crate::wire::update::{FileUpdate, MAX_NAME_BYTES};
 
+/// Why a change isn't taken.
+pub(super) struct Refusal {
+    reason: &'static str,
+    /// Whether it may be taken later.
+    passes: bool,
+}
+
+impl Refusal {
+    fn lasting(reason: &'static str) -> Self {
+        Self { reason, passes: false }
+    }
+
+    fn passing(reason: &'static str) -> Self {
+        Self { reason, passes: true }
+    }
+}
+
 impl Node {
     pub(super) fn broadcast(&mut self, now: Instant, (link, from): (LinkId, PeerId), id: MessageId, pushed: Pushed) {
         let hops = pushed.hops.saturating_add(1);
@@ -45,15 +62,15 @@ impl Node {
     ///
     /// # Errors
     /// Why it can't be taken.
-    pub(super) fn publish(&mut self, now: Instant, update: Arc<FileUpdate>) -> Result<(), &'static str> {
+    pub(super) fn publish(&mut self, now: Instant, update: Arc<FileUpdate>) -> Result<(), Refusal> {
         let key = update.key();
         let known = self.catalogue.get(key);
         if known.is_some_and(|known| !update.replaces(known)) {
             return Ok(());
         }
-        if let Err(reason) = self.check(now, &update, known) {
-            self.event(NodeEvent::Rejected { file: update.file.clone(), reason });
-            return Err(reason);
+        if let Err(refusal) = self.check(now, &update, known) {
+            self.event(NodeEvent::Rejected { file: update.file.clone(), reason: refusal.reason });
+            return Err(refusal);
         }
         self.apply(key, &update);
         self.tree.publish(Payload::Update(update), now, &mut self.rng);
@@ -65,7 +82,7 @@ impl Node {
         let key = update.key();
         let present = self.catalogue.get(key);
         let known = present.is_some_and(|present| !update.replaces(present));
-        if !known && let Err(reason) = self.check(now, update, present) {
+        if !known && let Err(Refusal { reason, .. }) = self.check(now, update, present) {
             self.event(NodeEvent::Rejected { file: update.file.clone(), reason });
             return false;
         }
@@ -81,19 +98,19 @@ impl Node {
     }
 
     /// Whether a change is within the limits, given what is known of its file.
-    fn check(&self, now: Instant, update: &FileUpdate, known: Option<&Arc<FileUpdate>>) -> Result<(), &'static str> {
+    fn check(&self, now: Instant, update: &FileUpdate, known: Option<&Arc<FileUpdate>>) -> Result<(), Refusal> {
         let limits = &self.config.limits;
         if update.name.len() > MAX_NAME_BYTES {
-            return Err("its name is too long");
+            return Err(Refusal::lasting("its name is too long"));
         }
         if self.is_future(now, update.stamp.wall_ms()) {
-            return Err("its stamp is from the future");
+            return Err(Refusal::passing("its stamp is from the future"));
         }
         if update.version.0 > known.map_or(0, |known| known.version.0).saturating_add(limits.version_step) {
-            return Err("its version is too far ahead");
+            return Err(Refusal::lasting("its version is too far ahead"));
         }
         if known.is_none() && self.catalogue.len() >= limits.files {
-            return Err("there are too many files");
+            return Err(Refusal::passing("there are too many files"));
         }
         Ok(())
     }
@@ -125,7 +142,8 @@ impl Node {
 
     pub(super) fn submitted(&mut self, now: Instant, id: LinkId, request: u64, update: Arc<FileUpdate>) {
         let answer = match self.publish(now, update) {
-            Err(reason) => PeerMessage::Refused { request, reason: reason.to_owned() },
+            Err(Refusal { reason, passes: true }) => PeerMessage::Deferred { request, reason: reason.to_owned() },
+            Err(Refusal { reason, passes: false }) => PeerMessage::Refused { request, reason: reason.to_owned() },
             Ok(()) if self.stored >= self.issued => PeerMessage::Accepted { request },
             Ok(()) => return self.unanswered.entry((self.issued, id)).or_default().push(request),
         };
