@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use crate::bench;
 use crate::bridge::{self, BridgeConfig};
+use crate::broker::BrokerError;
 use crate::broker::amqp::Amqp;
 use crate::cli::bench::Bench;
 use crate::cli::bridge::Bridge;
@@ -22,7 +23,7 @@ use crate::cli::peer::Peer;
 use crate::cli::republish::Republish;
 use crate::cli::simulate::Simulate;
 use crate::cli::watch::Watch;
-use crate::cli::{Command, Overlay};
+use crate::cli::{Authorities, Command, Overlay};
 use crate::concurrency;
 use crate::front::BasePath;
 use crate::fsck;
@@ -32,6 +33,7 @@ use crate::republish::{self, RepublishError};
 use crate::shutdown::{self, Tasks};
 use crate::simulate::{self, Order, SimulateError};
 use crate::store::error::StoreError;
+use crate::tls::{Trust, TrustError};
 use crate::watch::{self as watcher, WatchError};
 
 mod serve;
@@ -61,6 +63,12 @@ pub enum BadInput {
     /// The catalogue is gone.
     #[error("{0}")]
     NoCatalogue(StoreError),
+    /// The broker can't be used as it was named.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    /// Encryption was asked for and can't be had.
+    #[error("can't encrypt: {}", crate::broker::explain(.0))]
+    Trust(#[from] TrustError),
     /// The server's address is none.
     #[error("not an http, https, ws or wss address: {0}")]
     Url(String),
@@ -126,7 +134,7 @@ async fn run_peer(flags: Peer) -> anyhow::Result<()> {
 
 async fn run_bridge(flags: Bridge) -> anyhow::Result<()> {
     let tasks = Tasks::default();
-    let broker = Amqp::new(&flags.amqp_url, &flags.queue)?;
+    let broker = amqp(&flags.amqp_url, &flags.queue, &flags.authorities)?;
     let config = BridgeConfig { cluster: flags.cluster };
     // Held to the end: the bridge's peers don't change.
     let (_entries, entries) = watch::channel(flags.entries);
@@ -143,7 +151,8 @@ async fn run_watch(flags: Watch) -> anyhow::Result<()> {
         shutdown::asked_to_stop().await;
         token.cancel();
     });
-    let watched = watcher::run(&flags.url, flags.json, &mut std::io::stdout(), tasks.token()).await;
+    let trust = trust(watcher::is_encrypted(&flags.url), &flags.authorities)?;
+    let watched = watcher::run(&flags.url, trust, flags.json, &mut std::io::stdout(), tasks.token()).await;
     match watched {
         Err(WatchError::Url(url)) => Err(BadInput::Url(url).into()),
         Err(error) => Err(error.into()),
@@ -177,6 +186,21 @@ async fn run_bench(flags: Bench) -> anyhow::Result<()> {
 fn run_simulation(flags: &Simulate) -> Result<(), SimulateError> {
     let &Simulate { scenario, peers, seed, runs, json } = flags;
     simulate::run(Order { scenario, peers, seed, runs, json }, &mut std::io::stdout())
+}
+
+/// The broker that flags name. What they ask for is given, or refused before anything starts.
+fn amqp(url: &str, queue: &str, authorities: &Authorities) -> Result<Amqp, BadInput> {
+    let broker = Amqp::new(url, queue)?;
+    Ok(match trust(broker.is_encrypted(), authorities)? {
+        Some(trust) => broker.with_trust(trust),
+        None => broker,
+    })
+}
+
+/// Whom to trust, if that is `needed`. A file that is named is checked either way.
+fn trust(needed: bool, authorities: &Authorities) -> Result<Option<Trust>, BadInput> {
+    let ca_file = authorities.ca_file.as_deref();
+    Ok(if needed || ca_file.is_some() { Some(Trust::new(ca_file)?) } else { None })
 }
 
 fn gossip(overlay: &Overlay) -> Config {

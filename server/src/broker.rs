@@ -72,6 +72,19 @@ pub enum BrokerError {
     /// A queue's name is empty or too long.
     #[error("a queue's name must have 1 to 255 bytes")]
     QueueName,
+    /// What is to be declared is there already and is something else: somebody else made it.
+    #[error(
+        "{what} is there already, declared otherwise ({reason}); once nothing in it is needed remove it with \
+         {removed_by}, or choose another queue with --queue"
+    )]
+    Taken {
+        /// Which queue or exchange.
+        what: String,
+        /// What RabbitMQ says.
+        reason: String,
+        /// What removes it.
+        removed_by: String,
+    },
     /// The connection failed, or the broker refused something on it.
     #[error("{doing} failed")]
     Failed {
@@ -87,6 +100,9 @@ pub enum BrokerError {
         /// What was going on.
         doing: &'static str,
     },
+    /// The subscription ended although the connection lives: the queue was deleted.
+    #[error("the broker ended the subscription: its queue was deleted")]
+    Cancelled,
     /// The connection ended without a reason.
     #[error("the broker closed the connection")]
     Closed,
@@ -105,6 +121,9 @@ pub trait Broker: Clone + Send + Sync + 'static {
 
     /// Connects for consuming, at most [`PREFETCH`] messages at a time. Dropping it gives back what isn't acknowledged.
     fn subscribe(&self) -> impl Future<Output = Result<Self::Deliveries, BrokerError>> + Send;
+
+    /// How many messages wait for a consumer.
+    fn waiting(&self) -> impl Future<Output = Result<u64, BrokerError>> + Send;
 
     /// How many messages were set aside and are still there.
     fn dead_letters(&self) -> impl Future<Output = Result<u64, BrokerError>> + Send;

@@ -65,6 +65,15 @@ pub enum Command {
     Bench(Bench),
 }
 
+/// Whom to trust where a URL asks for encryption.
+#[derive(Debug, Clone, Args)]
+pub struct Authorities {
+    /// Believe the certificates of the authorities in this file (PEM), instead of those that the system believes, where a
+    /// URL asks for encryption: amqps, https or wss.
+    #[arg(long, value_name = "FILE", env = "GRAPEVINE_CA_FILE")]
+    pub ca_file: Option<PathBuf>,
+}
+
 /// Flags that all networking commands have.
 #[derive(Debug, Clone, Args)]
 pub struct Overlay {

@@ -27,13 +27,16 @@ use axum::middleware;
 use axum::response::Redirect;
 use axum::routing::get;
 use shared::ids::FileId;
+use tokio::sync::watch;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::trace::TraceLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+use crate::broker::amqp::inspector::Depths;
 use crate::concurrency::Lab;
+use crate::contact::Contact;
 use crate::front::{AllowedHost, BasePath};
 use crate::http::error::ApiError;
 use crate::hub::Hub;
@@ -81,6 +84,10 @@ pub struct AppState {
     pub hub: Hub,
     /// The local peers.
     pub swarm: Swarm,
+    /// What lies in RabbitMQ's queues, where that is known; absent with the embedded broker.
+    pub depths: Option<watch::Receiver<Option<Depths>>>,
+    /// Whom to ask for the overlay while there are no local peers.
+    pub contact: Option<Contact>,
     /// The concurrency lab.
     pub lab: Lab,
     /// Where tasks that outlive their request run.

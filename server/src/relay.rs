@@ -9,13 +9,14 @@ use shared::rng::Rng;
 use shared::wire::queue::ChangeKind;
 use shared::wire::stream::{Event, PartState};
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use uuid::Uuid;
 
 use crate::broker::{Broker, BrokerError, Message, Outcome, Publisher, WINDOW, explain};
 use crate::hub::Hub;
+use crate::outage::Outage;
 use crate::store::error::StoreError;
 use crate::store::{OutboxRow, Store};
 
@@ -32,7 +33,18 @@ pub async fn run<B: Broker>(store: Store, broker: B, hub: Hub, token: Cancellati
         warn!(%error, "no randomness for the back-off");
     }
     let rng = Rng::from_seed(u64::from_le_bytes(seed));
-    let relay = Relay { store, hub, changes, rng, failures: 0, state: None, under_way: BTreeMap::new(), cursor: 0 };
+    let relay = Relay {
+        store,
+        hub,
+        changes,
+        rng,
+        failures: 0,
+        refused: false,
+        outage: Outage::default(),
+        state: None,
+        under_way: BTreeMap::new(),
+        cursor: 0,
+    };
     token.run_until_cancelled_owned(relay.supervise(broker)).await;
 }
 
@@ -53,6 +65,9 @@ struct Relay {
     rng: Rng,
     /// Failures since a message was taken for the last time.
     failures: u32,
+    /// The broker is there and took nothing the last time.
+    refused: bool,
+    outage: Outage,
     /// What was told last.
     state: Option<PartState>,
     /// Handed over and not settled: at most [`WINDOW`].
@@ -74,6 +89,7 @@ impl Relay {
             self.under_way.clear();
             self.cursor = 0;
             let Err(error) = self.connect_and_pump(&broker).await;
+            self.refused = matches!(error, RelayError::NotTaken(_));
             self.report(PartState::Down { reason: explain(&error) });
             let delay = BACKOFF.delay(self.failures, &mut self.rng);
             self.failures = self.failures.saturating_add(1);
@@ -83,7 +99,9 @@ impl Relay {
 
     async fn connect_and_pump<B: Broker>(&mut self, broker: &B) -> Result<std::convert::Infallible, RelayError> {
         let mut publisher = broker.publisher().await?;
-        self.report(PartState::Up);
+        if !self.refused {
+            self.report(PartState::Up);
+        }
         let mut poll = interval(POLL);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -148,6 +166,7 @@ impl Relay {
         }
         if !taken.is_empty() {
             self.failures = 0;
+            self.report(PartState::Up);
             self.store.outbox_sent(taken.iter().copied().collect()).await?;
             self.under_way.retain(|id, _| !taken.contains(id));
         }
@@ -176,13 +195,17 @@ impl Relay {
     }
 
     fn report(&mut self, state: PartState) {
+        if let PartState::Down { reason } = &state
+            && let Some(line) = self.outage.failed(reason, Instant::now())
+        {
+            warn!("[Broker] unavailable: {line}");
+        }
         if self.state.as_ref() == Some(&state) {
             return;
         }
-        match &state {
-            PartState::Up => info!("[Broker] connected"),
-            PartState::Starting => {}
-            PartState::Down { reason } => warn!("[Broker] unavailable: {reason}"),
+        if state == PartState::Up {
+            let again = self.outage.over(Instant::now()).map(|line| format!(" again, {line}"));
+            info!("[Broker] connected{}", again.unwrap_or_default());
         }
         self.hub.emit(Event::Broker { state: state.clone() });
         self.state = Some(state);

@@ -16,6 +16,7 @@ pub mod metadata;
 pub mod opening;
 pub mod outbox;
 pub mod outgoing;
+pub mod queues;
 pub mod space;
 pub mod upkeep;
 

@@ -8,13 +8,18 @@ use shared::backoff::Backoff;
 use shared::rng::Rng;
 use shared::wire::overview::Overview;
 use shared::wire::stream::{Entry, StreamFrame};
-use tokio_tungstenite::connect_async;
+use tokio_tungstenite::client_async;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use crate::dial::{self, HostPort, Resolver};
+use crate::tls::{self, Stream, Trust};
 use crate::wall;
 
+/// How long connecting may take.
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// The pause between attempts to reach the server.
 const RECONNECT: Backoff = Backoff { first: Duration::from_millis(250), longest: Duration::from_secs(5) };
 
@@ -32,16 +37,28 @@ pub enum WatchError {
     Random(#[from] getrandom::Error),
 }
 
-/// Prints what happens until `token` is cancelled. A lost server is waited for.
+/// Whether the server's address asks for encryption.
+pub fn is_encrypted(url: &str) -> bool {
+    stream_url(url).is_ok_and(|url| url.starts_with("wss://"))
+}
+
+/// Prints what happens until `token` is cancelled. A lost server is waited for. `trust` is needed if the address asks for
+/// encryption.
 ///
 /// # Errors
 /// When the address is none, or nothing can be printed any more.
-pub async fn run(url: &str, json: bool, out: &mut impl Write, token: &CancellationToken) -> Result<(), WatchError> {
+pub async fn run(
+    url: &str,
+    trust: Option<Trust>,
+    json: bool,
+    out: &mut impl Write,
+    token: &CancellationToken,
+) -> Result<(), WatchError> {
     let url = stream_url(url)?;
     let mut rng = Rng::from_seed(getrandom::u64()?);
     let mut failures = 0;
     while !token.is_cancelled() {
-        let reason = match connect(&url, token).await {
+        let reason = match connect(&url, trust.as_ref(), token).await {
             Some(Ok(mut socket)) => {
                 failures = 0;
                 follow(&mut socket, json, out, token).await?
@@ -63,13 +80,29 @@ pub async fn run(url: &str, json: bool, out: &mut impl Write, token: &Cancellati
     Ok(())
 }
 
-type Socket = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
+type Socket = tokio_tungstenite::WebSocketStream<Stream>;
 
-async fn connect(url: &str, token: &CancellationToken) -> Option<Result<Socket, tungstenite::Error>> {
-    tokio::select! {
-        () = token.cancelled() => None,
-        connected = connect_async(url) => Some(connected.map(|(socket, _)| socket)),
-    }
+async fn connect(
+    url: &str,
+    trust: Option<&Trust>,
+    token: &CancellationToken,
+) -> Option<Result<Socket, tungstenite::Error>> {
+    token.run_until_cancelled(open(url, trust)).await
+}
+
+async fn open(url: &str, trust: Option<&Trust>) -> Result<Socket, tungstenite::Error> {
+    let request = url.into_client_request()?;
+    let host = request.uri().host().unwrap_or_default().to_owned();
+    let encrypted = request.uri().scheme_str() == Some("wss");
+    let port = request.uri().port_u16().unwrap_or(if encrypted { 443 } else { 80 });
+    let server = HostPort::new(tls::bare(&host), port).map_err(io::Error::other)?;
+    let (stream, _addr) = dial::connect(&server, &Resolver::System, CONNECT_LIMIT).await?;
+    let stream = match (encrypted, trust) {
+        (false, _) => Stream::Plain(stream),
+        (true, Some(trust)) => trust.encrypt(&host, stream).await?,
+        (true, None) => return Err(io::Error::other("no authority's certificates are trusted").into()),
+    };
+    Ok(client_async(request, stream).await?.0)
 }
 
 /// Prints until the connection ends; says why it did.

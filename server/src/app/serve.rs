@@ -5,17 +5,21 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tracing::{info, warn};
 
-use crate::app::{BadInput, OVERVIEW_FILES, SHUTDOWN_LIMIT, check_exposure, gossip, lock};
+use crate::app::{BadInput, OVERVIEW_FILES, SHUTDOWN_LIMIT, amqp, check_exposure, gossip, lock};
 use crate::bridge::{self, BridgeConfig};
 use crate::broker::Broker;
 use crate::broker::amqp::Amqp;
+use crate::broker::amqp::inspector::Depths;
 use crate::broker::embedded::Embedded;
 use crate::cli::serve::Serve;
 use crate::concurrency::Lab;
+use crate::contact::{self, Contact};
 use crate::http::{self, AppState, HttpConfig};
 use crate::hub::Hub;
+use crate::lookout::{self, LookoutConfig};
 use crate::relay;
 use crate::shutdown::{self, Tasks};
 use crate::store::error::StoreError;
@@ -31,6 +35,7 @@ pub(super) async fn run(flags: Serve) -> anyhow::Result<()> {
     if let Some(path) = http::path_like(&flags.base_path) {
         return Err(BadInput::BasePath(flags.base_path, path).into());
     }
+    let broker = flags.amqp_url.as_deref().map(|url| amqp(url, &flags.queue, &flags.authorities)).transpose()?;
     let tasks = Tasks::default();
     let _lock = lock(&flags.data_dir)?;
     let hub = Hub::new(OVERVIEW_FILES, !flags.no_bridge);
@@ -42,14 +47,21 @@ pub(super) async fn run(flags: Serve) -> anyhow::Result<()> {
     for _ in 0..flags.peers {
         start_peer(&swarm).await?;
     }
-    let parts = Parts { store: &store, hub: &hub, swarm: &swarm, tasks: &tasks };
-    match &flags.amqp_url {
-        Some(url) => parts.join(&flags, Amqp::new(url, &flags.queue)?),
-        None => parts.join(&flags, Embedded::default()),
-    }
+    let bridging = tasks.child();
+    let parts = Parts { store: &store, hub: &hub, swarm: &swarm, tasks: &tasks, bridging: &bridging };
+    let depths = if let Some(broker) = broker {
+        parts.join(&flags, broker.clone());
+        Some(parts.look_after(broker))
+    } else {
+        parts.join(&flags, Embedded::default());
+        None
+    };
+    let contact = contact(&flags, &hub, &tasks)?;
     let lab = Lab::new(hub.clone());
     let state = AppState {
         lab: lab.clone(),
+        depths,
+        contact,
         config: HttpConfig::new(flags.max_upload_bytes, flags.host, flags.allowed_host).under(flags.base_path),
         store: store.clone(),
         hub,
@@ -63,6 +75,8 @@ pub(super) async fn run(flags: Serve) -> anyhow::Result<()> {
     info!("Grapevine is ready: open http://{bound}/ui/");
     shutdown::asked_to_stop().await;
     info!("stopping");
+    // Before its entry peers leave, which is no failure then.
+    bridging.cancel();
     swarm.close().await;
     // Joins its threads, which stop within milliseconds.
     drop(tokio::task::spawn_blocking(move || lab.stop()).await);
@@ -101,22 +115,42 @@ fn swarm_config(flags: &Serve) -> SwarmConfig {
     }
 }
 
+/// Whom a server without peers of its own asks for the overlay.
+fn contact(flags: &Serve, hub: &Hub, tasks: &Tasks) -> anyhow::Result<Option<Contact>> {
+    if flags.peers > 0 || flags.contacts.is_empty() {
+        return Ok(None);
+    }
+    let contact = Contact::new(flags.contacts.clone(), &flags.overlay.cluster)?;
+    tasks.spawn(contact::watch(contact.clone(), hub.clone(), tasks.token().clone()));
+    Ok(Some(contact))
+}
+
 /// What the broker is put between.
 struct Parts<'a> {
     store: &'a Store,
     hub: &'a Hub,
     swarm: &'a Swarm,
     tasks: &'a Tasks,
+    /// The bridge's own.
+    bridging: &'a Tasks,
 }
 
 impl Parts<'_> {
+    /// Has RabbitMQ looked after; gives what is known of its queues.
+    fn look_after(&self, broker: Amqp) -> watch::Receiver<Option<Depths>> {
+        let (found, depths) = watch::channel(None);
+        let parts = lookout::Parts { broker, store: self.store.clone(), hub: self.hub.clone(), depths: found };
+        self.tasks.spawn(lookout::run(parts, LookoutConfig::default(), self.tasks.token().clone()));
+        depths
+    }
+
     /// Joins outbox, broker, bridge and peers.
     fn join<B: Broker>(&self, flags: &Serve, broker: B) {
         let token = self.tasks.token();
         if !flags.no_bridge {
             let config = BridgeConfig { cluster: flags.overlay.cluster.clone() };
             let (broker, entries, hub) = (broker.clone(), self.swarm.entries(), self.hub.clone());
-            self.tasks.spawn(bridge::run(broker, entries, Some(hub), config, token.clone()));
+            self.bridging.spawn(bridge::run(broker, entries, Some(hub), config, self.bridging.token().clone()));
         }
         self.tasks.spawn(relay::run(self.store.clone(), broker, self.hub.clone(), token.clone()));
     }

@@ -75,6 +75,10 @@ impl Broker for Embedded {
         Ok(EmbeddedDeliveries { broker: self.clone(), consumer: state.last_consumer })
     }
 
+    async fn waiting(&self) -> Result<u64, BrokerError> {
+        Ok(u64::try_from(self.lock().ready.len()).unwrap_or(u64::MAX))
+    }
+
     /// Since the process began; the outbox remembers them for longer.
     async fn dead_letters(&self) -> Result<u64, BrokerError> {
         Ok(self.lock().dead_letters)

@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use crate::cli::Authorities;
 use crate::dial::HostPort;
 
 /// `grapevine bridge`.
@@ -10,7 +11,7 @@ pub struct Bridge {
     /// A peer to hand changes to (HOST:PORT, repeatable). The next one is used when one fails.
     #[arg(long = "peer", value_name = "HOST:PORT", required = true, env = "GRAPEVINE_PEER", value_delimiter = ',')]
     pub entries: Vec<HostPort>,
-    /// The RabbitMQ to consume from.
+    /// The RabbitMQ to consume from; encrypted with amqps.
     #[arg(
         long,
         value_name = "URL",
@@ -22,6 +23,9 @@ pub struct Bridge {
     /// The queue to consume.
     #[arg(long, default_value = "grapevine.bridge", value_name = "NAME", env = "GRAPEVINE_QUEUE")]
     pub queue: String,
+    /// Encryption.
+    #[command(flatten)]
+    pub authorities: Authorities,
     /// The overlay's name.
     #[arg(long, default_value = "grapevine", env = "GRAPEVINE_CLUSTER")]
     pub cluster: String,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::Overlay;
+use crate::cli::{Authorities, Overlay};
 use crate::dial::HostPort;
 use crate::front::{AllowedHost, BasePath};
 
@@ -44,7 +44,8 @@ pub struct Serve {
     /// contents are kept in `contents/lost`, but no file has them any more.
     #[arg(long, env = "GRAPEVINE_NEW_CATALOGUE")]
     pub new_catalogue: bool,
-    /// A RabbitMQ to use instead of the embedded broker, e.g. <amqp://guest:guest@127.0.0.1:5672/%2f>.
+    /// A RabbitMQ to use instead of the embedded broker, e.g. <amqp://guest:guest@127.0.0.1:5672/%2f>; encrypted with
+    /// amqps.
     #[arg(long, value_name = "URL", env = "GRAPEVINE_AMQP_URL", hide_env_values = true)]
     pub amqp_url: Option<String>,
     /// The bridge's queue in RabbitMQ.
@@ -60,6 +61,9 @@ pub struct Serve {
     /// The path under which a proxy serves this server, e.g. /grapevine. Calls are taken with and without it.
     #[arg(long, value_name = "PATH", default_value_t, env = "GRAPEVINE_BASE_PATH")]
     pub base_path: BasePath,
+    /// Encryption.
+    #[command(flatten)]
+    pub authorities: Authorities,
     /// Overlay.
     #[command(flatten)]
     pub overlay: Overlay,

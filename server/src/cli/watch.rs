@@ -2,6 +2,8 @@
 
 use clap::Args;
 
+use crate::cli::Authorities;
+
 /// `grapevine watch`.
 #[derive(Debug, Args)]
 pub struct Watch {
@@ -11,4 +13,7 @@ pub struct Watch {
     /// Print each entry as one JSON object.
     #[arg(long)]
     pub json: bool,
+    /// Encryption.
+    #[command(flatten)]
+    pub authorities: Authorities,
 }

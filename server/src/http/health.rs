@@ -31,7 +31,7 @@ pub(super) async fn ready(State(state): State<AppState>) -> (StatusCode, Json<Re
         Ok(()) => state.store.outbox_counts().await,
         Err(error) => Err(error),
     };
-    let (store, (outbox, dead_letters)) = match checked {
+    let (store, (outbox, set_aside)) = match checked {
         Ok(counts) => (PartState::Up, counts),
         Err(error) => {
             warn!(error = &error as &dyn std::error::Error, "the store isn't ready");
@@ -40,10 +40,16 @@ pub(super) async fn ready(State(state): State<AppState>) -> (StatusCode, Json<Re
     };
     let (broker, bridge, peers) =
         state.hub.read(|overview| (overview.broker.clone(), overview.bridge.clone(), overview.running()));
+    let depths = state.depths.as_ref().map(|depths| *depths.borrow());
+    let queue = depths.flatten().map(|depths| depths.bridge.messages);
+    let dead_letters = match depths {
+        None => Some(set_aside),
+        Some(known) => known.map(|depths| set_aside + depths.dead_letters),
+    };
     let conditions = state.hub.read(conditions);
     let ready = store == PartState::Up && !conditions.iter().any(|condition| condition.name.stops_uploads());
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(ReadyOut { ready, store, broker, bridge, outbox, dead_letters, peers, conditions }))
+    (status, Json(ReadyOut { ready, store, broker, bridge, outbox, queue, dead_letters, peers, conditions }))
 }
 
 fn conditions(overview: &Overview) -> Vec<ConditionOut> {

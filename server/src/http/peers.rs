@@ -1,12 +1,17 @@
 //! The local peers and the overlay as they see it.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
 use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
 use axum::http::{Response, StatusCode, header};
 use axum::response::IntoResponse;
+use shared::gossip::census::short_name;
 use shared::ids::PeerId;
+use shared::wire::census::Record;
 use shared::wire::overview::{Overview, PeerView};
 use shared::wire::rest::{PeerAction, PeerActionIn, PeerOut, TopologyOut};
 use shared::wire::stream::PeerState;
@@ -88,13 +93,42 @@ pub(super) async fn act(
 }
 
 /// The overlay
+///
+/// A server without peers of its own asks one of those named by `--peer`.
 #[utoipa::path(get, path = "/topology", tag = "peers",
     responses((status = 200, description = "Peers and links as the local peers see them", body = TopologyOut)))]
 pub(super) async fn topology(State(state): State<AppState>) -> Json<TopologyOut> {
-    Json(state.hub.read(|overview: &Overview| TopologyOut {
-        peers: overview.peers.iter().map(|(id, view)| describe(*id, view)).collect(),
-        links: overview.links().iter().map(|(a, b)| (a.to_string(), b.to_string())).collect(),
-    }))
+    if state.hub.read(Overview::has_local_peers) {
+        return Json(state.hub.read(|overview: &Overview| TopologyOut {
+            peers: Some(overview.peers.iter().map(|(id, view)| describe(*id, view)).collect()),
+            links: Some(overview.links().iter().map(|(a, b)| (a.to_string(), b.to_string())).collect()),
+        }));
+    }
+    let told = match &state.contact {
+        Some(contact) => contact.peers().await.ok(),
+        None => None,
+    };
+    Json(told.map_or(TopologyOut { peers: None, links: None }, |records| as_told(&records)))
+}
+
+/// The overlay by what peers tell of themselves. Neighbours that nobody tells of are left out.
+fn as_told(records: &[Arc<Record>]) -> TopologyOut {
+    let ids: BTreeMap<u64, PeerId> = records.iter().map(|record| (short_name(record.peer), record.peer)).collect();
+    let neighbours =
+        |record: &Record| -> Vec<PeerId> { record.active.iter().filter_map(|short| ids.get(short).copied()).collect() };
+    let peers = records.iter().map(|record| PeerOut {
+        id: record.peer.to_string(),
+        addr: record.addr,
+        state: PeerState::Remote,
+        files: record.files,
+        neighbours: neighbours(record).iter().map(ToString::to_string).collect(),
+    });
+    let ends = records.iter().flat_map(|record| neighbours(record).into_iter().map(|other| (record.peer, other)));
+    let links: BTreeSet<(PeerId, PeerId)> = ends.map(|(a, b)| (a.min(b), a.max(b))).collect();
+    TopologyOut {
+        peers: Some(peers.collect()),
+        links: Some(links.iter().map(|(a, b)| (a.to_string(), b.to_string())).collect()),
+    }
 }
 
 fn peer_id(text: &str) -> Result<PeerId, ApiError> {

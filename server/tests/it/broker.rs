@@ -23,9 +23,7 @@ async fn the_embedded_broker_keeps_what_a_broker_promises() {
 #[tokio::test]
 async fn rabbitmq_keeps_what_a_broker_promises() {
     let rabbit = Rabbit::start().await;
-    let broker = rabbit.broker();
-    check_promises(&broker).await;
-    an_unroutable_message_is_kept_apart(&rabbit).await;
+    check_promises(&rabbit.broker()).await;
 }
 
 async fn check_promises(broker: &impl Broker) {
@@ -110,18 +108,6 @@ async fn a_message_that_is_never_acknowledged_is_a_dead_letter(broker: &impl Bro
     dead_letters_become(broker, before + 1).await;
     let settled = settle(&mut publisher, 1).await;
     assert!(matches!(&settled[..], [(_, Outcome::Taken | Outcome::DeadLettered(_))]), "{settled:?}");
-}
-
-async fn an_unroutable_message_is_kept_apart(rabbit: &Rabbit) {
-    let broker = rabbit.broker();
-    let mut publisher = soon(broker.publisher()).await;
-    soon(publisher.send(vec![Message { routing_key: "nobody.asked".to_owned(), ..message(0) }])).await;
-    taken(&mut publisher, 1).await;
-    let deadline = Instant::now() + LIMIT;
-    while soon(broker.unrouted()).await != 1 {
-        assert!(Instant::now() < deadline, "the message didn't arrive among the unrouted ones");
-        sleep(Duration::from_millis(50)).await;
-    }
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ mod broker;
 mod browser;
 mod conflict;
 mod data;
+mod encryption;
 mod files;
 mod full_disk;
 mod gossip;

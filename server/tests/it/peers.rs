@@ -1,11 +1,17 @@
 //! The calls that start, disturb and show peers, and those of the lab.
 
+use std::net::SocketAddr;
+
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
+use server::contact::{self, Contact};
+use server::dial::HostPort;
+use shared::wire::condition::Condition;
 use shared::wire::rest::{LabRunOut, LabState, PeerOut, TopologyOut};
 use shared::wire::stream::PeerState;
 
 use crate::support::app::{App, assert_problem, eventually};
+use crate::support::ports::free_ports;
 
 async fn post(app: &App, path: &str, body: &Value) -> Response {
     app.call(Method::POST, path).json(body).send().await.unwrap()
@@ -40,7 +46,7 @@ async fn two_peers_are_linked_and_a_third_is_too_many() {
     assert_problem(app.call(Method::POST, "/peers").send().await.unwrap(), 409, "conflict").await;
     eventually("the peers are linked", async || {
         let topology = app.call(Method::GET, "/topology").send().await.unwrap().json::<TopologyOut>().await.unwrap();
-        topology.peers.len() == 2 && topology.links.len() == 1
+        topology.peers.unwrap().len() == 2 && topology.links.unwrap().len() == 1
     })
     .await;
 }
@@ -72,4 +78,28 @@ async fn the_lab_runs_once_at_a_time() {
     assert_problem(post(&app, "/lab/runs", &json!({ "producers": 99 })).await, 422, "invalid").await;
     assert_problem(post(&app, "/lab/runs", &json!({ "producer": 1 })).await, 422, "invalid").await;
     assert_problem(app.call(Method::GET, "/lab/runs/nonsense").send().await.unwrap(), 404, "not-found").await;
+}
+
+#[tokio::test]
+async fn a_server_without_peers_asks_a_contact_for_the_overlay() {
+    let (others, own) = (App::start().await, App::start().await);
+    for _ in 0..2 {
+        assert_eq!(others.call(Method::POST, "/peers").send().await.unwrap().status(), 201);
+    }
+    let [closed] = free_ports();
+    let entries = others.state.swarm.entries().borrow().clone();
+    let dead = HostPort::from(SocketAddr::from(([127, 0, 0, 1], closed)));
+    let contact = Contact::new([vec![dead.clone()], entries].concat(), "grapevine").unwrap();
+    let asking = own.with_contact(contact.clone()).await;
+    eventually("the overlay is told", async || {
+        let topology = asking.call(Method::GET, "/topology").send().await.unwrap().json::<TopologyOut>().await.unwrap();
+        topology.peers.is_some_and(|peers| peers.len() == 2) && topology.links.is_some_and(|links| links.len() == 1)
+    })
+    .await;
+
+    let (hub, tasks) = (asking.state.hub.clone(), &asking.state.tasks);
+    let nobody = Contact::new(vec![dead], "grapevine").unwrap();
+    tasks.spawn(contact::watch(nobody, hub.clone(), tasks.token().clone()));
+    let is_told = || hub.read(|overview| overview.conditions.contains_key(&Condition::OverlayUnreachable));
+    eventually("it is told that nobody answers", async || is_told()).await;
 }

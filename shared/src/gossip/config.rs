@@ -59,7 +59,7 @@ pub struct Views {
     pub redial: Backoff,
     /// The same for an address that didn't answer the last time.
     pub redial_lost: Backoff,
-    /// The same for a host's name: as long as an answer of a cluster's DNS may be kept (CoreDNS in Kubernetes).
+    /// The same for a host's name: as long as an answer of a cluster's DNS may be kept (`CoreDNS` in Kubernetes).
     pub redial_name: Backoff,
     /// The pause between attempts to find another neighbour when all those asked were full.
     pub seek: Backoff,

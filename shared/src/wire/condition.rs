@@ -17,6 +17,22 @@ pub enum Condition {
     DiskFull,
     /// A peer's state was damaged; it was set aside, and the peer begins anew.
     DamagedPeerState,
+    /// The broker takes nothing because it is short of memory or disk.
+    BrokerAlarm,
+    /// Nobody reads the bridge's queue.
+    QueueUnread,
+    /// Messages that the broker set aside lie in its queue of dead letters.
+    DeadLetters,
+    /// A queue that was used before the present one is still there, and nobody reads it.
+    FormerQueue,
+    /// Messages that an earlier version published while no queue wanted them lie where nobody reads them.
+    UnroutedMessages,
+    /// Changes were confirmed by the broker, haven't come to the bridge, and are in its queue no more.
+    ChangesVanished,
+    /// No entry peer can take changes now, although some are there.
+    ChangesDeferred,
+    /// None of the peers that this server should know the overlay by answers.
+    OverlayUnreachable,
 }
 
 /// A condition that lasts, as last told.
@@ -33,7 +49,17 @@ impl Condition {
     pub fn stops_uploads(self) -> bool {
         match self {
             Self::DiskFull => true,
-            Self::LostContents | Self::BadContents | Self::DamagedPeerState => false,
+            Self::LostContents
+            | Self::BadContents
+            | Self::DamagedPeerState
+            | Self::BrokerAlarm
+            | Self::QueueUnread
+            | Self::DeadLetters
+            | Self::FormerQueue
+            | Self::UnroutedMessages
+            | Self::ChangesVanished
+            | Self::ChangesDeferred
+            | Self::OverlayUnreachable => false,
         }
     }
 }
@@ -45,6 +71,14 @@ impl fmt::Display for Condition {
             Self::BadContents => "missing or damaged contents",
             Self::DiskFull => "disk full",
             Self::DamagedPeerState => "damaged state of a peer",
+            Self::BrokerAlarm => "alarm of the broker",
+            Self::QueueUnread => "unread queue",
+            Self::DeadLetters => "dead letters",
+            Self::FormerQueue => "former queue",
+            Self::UnroutedMessages => "unrouted messages",
+            Self::ChangesVanished => "vanished changes",
+            Self::ChangesDeferred => "deferred changes",
+            Self::OverlayUnreachable => "unreachable overlay",
         })
     }
 }

@@ -127,11 +127,20 @@ impl Overview {
         self.forget_old_files();
     }
 
-    /// How many running local peers know `version` of `file`, or a later one; `None` if the file isn't kept here.
+    /// How many running local peers know `version` of `file`, or a later one; `None` if there are no local peers, or the
+    /// file isn't kept here.
     pub fn reached(&self, file: &FileId, version: Version) -> Option<u32> {
+        if !self.has_local_peers() {
+            return None;
+        }
         let holders = self.files.get(file)?.holders.iter();
         let reached = holders.filter(|(peer, held)| held.version >= version && self.is_running(peer));
         u32::try_from(reached.count()).ok()
+    }
+
+    /// Whether this server runs peers of its own, or has run some.
+    pub fn has_local_peers(&self) -> bool {
+        self.peers.values().any(|view| view.state != PeerState::Remote)
     }
 
     /// How many of this server's peers run now.

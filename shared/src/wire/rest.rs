@@ -32,8 +32,8 @@ pub struct FileOut {
     pub created_at: String,
     /// When this version was uploaded.
     pub updated_at: String,
-    /// How many of this server's running peers know this version; absent where the server no longer counts.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// How many of this server's running peers know this version; `null` where it can't tell: it has no peers of its own,
+    /// or no longer counts.
     pub peers_reached: Option<u32>,
 }
 
@@ -86,13 +86,13 @@ pub struct PeerActionIn {
     pub action: PeerAction,
 }
 
-/// The overlay as this server's peers see it.
+/// The overlay as this server's peers see it, or as a contact peer tells where this server runs none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TopologyOut {
-    /// The peers, those seen only as somebody's neighbour included.
-    pub peers: Vec<PeerOut>,
-    /// Pairs of ids with a link between them, the smaller first.
-    pub links: Vec<(String, String)>,
+    /// The peers, those seen only as somebody's neighbour included; `null` where that isn't known.
+    pub peers: Option<Vec<PeerOut>>,
+    /// Pairs of ids with a link between them, the smaller first; `null` where that isn't known.
+    pub links: Option<Vec<(String, String)>>,
 }
 
 /// An error, as RFC 9457 says.
@@ -132,8 +132,11 @@ pub struct ReadyOut {
     pub bridge: Option<PartState>,
     /// Events that wait for the broker.
     pub outbox: u64,
-    /// Events of this server's outbox that were set aside. With RabbitMQ they are in its queue `grapevine.dead` instead.
-    pub dead_letters: u64,
+    /// Messages in RabbitMQ that wait for a bridge; `null` with the embedded broker (they are in `outbox`) and while
+    /// RabbitMQ can't be asked.
+    pub queue: Option<u64>,
+    /// Events that were set aside: here, and in RabbitMQ's queue `grapevine.dead`; `null` while that can't be asked.
+    pub dead_letters: Option<u64>,
     /// Running local peers.
     pub peers: u32,
     /// The faults that last.

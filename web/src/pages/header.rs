@@ -61,7 +61,7 @@ pub fn Header(
                 <PartBadge name="Bridge" state=bridge.into() />
                 {move || peers().map(|words| view! { <span class="badge" data-tone="idle">{words}</span> })}
                 {move || odd(ready.get().map_or(0, |ready| ready.outbox), "waiting for the broker")}
-                {move || odd(ready.get().map_or(0, |ready| ready.dead_letters), "set aside")}
+                {move || odd(ready.get().and_then(|ready| ready.dead_letters).unwrap_or(0), "set aside")}
             </div>
             <UserSwitch user=session.user.into() on_switch=switch />
         </header>

@@ -8,6 +8,7 @@ use reqwest::multipart::{Form, Part};
 use reqwest::{Client, Method, RequestBuilder, Response};
 use serde_json::Value;
 use server::concurrency::Lab;
+use server::contact::Contact;
 use server::http::{AppState, HttpConfig, router};
 use server::hub::Hub;
 use server::shutdown::Tasks;
@@ -76,6 +77,8 @@ impl App {
             store: Store::open(dir, config, hub.clone()).await.unwrap(),
             swarm: Swarm::new(peers, hub.clone(), &tasks),
             lab: Lab::new(hub.clone()),
+            depths: None,
+            contact: None,
             config: HttpConfig::new(upload_max, address.ip(), vec!["friend.example".parse().unwrap()])
                 .under(base_path.parse().unwrap()),
             hub,
@@ -86,6 +89,17 @@ impl App {
         tasks.spawn(serve.with_graceful_shutdown(tasks.token().clone().cancelled_owned()).into_future());
         let client = Client::builder().redirect(reqwest::redirect::Policy::none()).timeout(PATIENCE).build().unwrap();
         Self { address, client, state, dir: dir.to_owned(), own_dir: None }
+    }
+
+    /// The same server at another address, where it asks `contact` for the overlay.
+    pub(crate) async fn with_contact(&self, contact: Contact) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, client, dir) = (listener.local_addr().unwrap(), self.client.clone(), self.dir.clone());
+        let state = AppState { contact: Some(contact), ..self.state.clone() };
+        let serve = axum::serve(listener, router(state.clone()));
+        let stopped = state.tasks.token().clone().cancelled_owned();
+        state.tasks.spawn(serve.with_graceful_shutdown(stopped).into_future());
+        Self { address, client, state, dir, own_dir: None }
     }
 
     pub(crate) fn url(&self, path: &str) -> String {

@@ -2,7 +2,7 @@
 //! processes run under a guardian that kills them as soon as this process lets go of it, be it by a panic or by dying.
 
 use std::fs::File;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -19,6 +19,7 @@ use crate::support::ports::free_ports;
 
 /// Not `/usr/sbin/rabbitmq-server`, which changes the user and drops the environment.
 const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
+const CTL: &str = "/usr/lib/rabbitmq/bin/rabbitmqctl";
 /// A node starts within 8 s on an idle machine; 16 s were measured under load.
 const START_LIMIT: Duration = Duration::from_mins(2);
 
@@ -78,6 +79,7 @@ pub(crate) struct Rabbit {
     node: Option<Guarded>,
     _names: Guarded,
     port: u16,
+    encrypted_port: u16,
     environment: Vec<(&'static str, String)>,
     dir: TempDir,
 }
@@ -93,7 +95,7 @@ impl Rabbit {
     /// A node that doesn't run yet.
     pub(crate) async fn prepare() -> Self {
         let dir = tempfile::Builder::new().prefix("grapevine-rabbit").tempdir().unwrap();
-        let [port, distribution, names] = free_ports();
+        let [port, encrypted_port, distribution, names] = free_ports();
         let config = format!("listeners.tcp.1 = 127.0.0.1:{port}\ndisk_free_limit.absolute = 50MB\n");
         std::fs::write(dir.path().join("rabbitmq.conf"), config).unwrap();
         std::fs::write(dir.path().join("enabled_plugins"), "[].").unwrap();
@@ -101,7 +103,33 @@ impl Rabbit {
         let daemon = ["epmd", "-port", &names.to_string(), "-address", "127.0.0.1"];
         let name_server = Guarded::spawn(&daemon, &dir.path().join("epmd.log"), &environment);
         wait_for("the name server", async || TcpStream::connect((Ipv4Addr::LOCALHOST, names)).is_ok()).await;
-        Self { node: None, _names: name_server, port, environment, dir }
+        Self { node: None, _names: name_server, port, encrypted_port, environment, dir }
+    }
+
+    /// A node that accepts encrypted connections, too, and shows this certificate.
+    pub(crate) async fn start_encrypted(certificate: &Path, key: &Path) -> Self {
+        let mut rabbit = Self::prepare().await;
+        let config = format!(
+            "listeners.ssl.1 = 127.0.0.1:{}\nssl_options.certfile = {}\nssl_options.keyfile = {}\n\
+             ssl_options.verify = verify_none\nssl_options.fail_if_no_peer_cert = false\n",
+            rabbit.encrypted_port,
+            certificate.display(),
+            key.display()
+        );
+        let mut file = File::options().append(true).open(rabbit.dir.path().join("rabbitmq.conf")).unwrap();
+        file.write_all(config.as_bytes()).unwrap();
+        rabbit.restart().await;
+        rabbit
+    }
+
+    /// Where it listens.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Where it listens for encrypted connections.
+    pub(crate) fn encrypted_port(&self) -> u16 {
+        self.encrypted_port
     }
 
     /// Where it is, for a command's flag.
@@ -120,7 +148,20 @@ impl Rabbit {
 
     /// The broker on this node.
     pub(crate) fn broker(&self) -> Amqp {
-        Amqp::new(&self.url(), DEFAULT_QUEUE).unwrap()
+        self.broker_on(DEFAULT_QUEUE)
+    }
+
+    /// The same with another queue.
+    pub(crate) fn broker_on(&self, queue: &str) -> Amqp {
+        Amqp::new(&self.url(), queue).unwrap()
+    }
+
+    /// Has the node's administrator do something. Takes seconds.
+    pub(crate) async fn ctl(&self, words: &[&str]) {
+        let mut command = tokio::process::Command::new(CTL);
+        command.args(["-q"]).args(words).envs(self.environment.iter().map(|(name, value)| (name, value)));
+        let done = command.output().await.unwrap();
+        assert!(done.status.success(), "{words:?}: {done:?}");
     }
 
     /// Starts the node (again) and waits until it serves.
