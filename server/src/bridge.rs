@@ -1,44 +1,52 @@
 //! Broker -> entry peer. Hands each change to one peer of the overlay and acknowledges it to the broker only when that
-//! peer has accepted it. A peer that is down means: hold what is there and try the next one; a message that nobody can
-//! understand is set aside at once.
+//! peer has accepted it. A peer that is slow means: hand it to a second one, too, and the first answer counts. A peer that
+//! is down means: hold what is there and try the next one; a message that nobody can understand is set aside at once.
 //!
 //! ```text
-//! bridge -> peer   Hello{listen: None}, Submit{1}, Submit{2}, Pong
-//! peer -> bridge   Hello, Accepted{1}, Refused{2}, Ping, Goodbye
+//! bridge -> peer   Hello{listen: None}, Submit{1}, Submit{2}, Submit{3}, Pong
+//! peer -> bridge   Hello, Accepted{1}, Refused{2}, Deferred{3}, Ping, Goodbye
 //! ```
+//!
+//! Long because it is one loop over the broker, the links and the deadlines, each of whose events may touch the others.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
-use std::convert::Infallible;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use shared::gossip::estimate::Estimate;
 use shared::ids::PeerId;
 use shared::rng::Rng;
+use shared::wire::condition::Condition;
 use shared::wire::peer::{Fingerprint, Partner, PeerMessage};
 use shared::wire::queue::FileEvent;
 use shared::wire::stream::{Event, PartState};
-use shared::wire::update::FileUpdate;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use uuid::Uuid;
 
-use crate::bridge::link::{LIMIT, Link, LinkError};
-use crate::bridge::source::{BACKOFF, Source, SourceEvent};
-use crate::broker::{Broker, BrokerError, Delivery, explain};
+use crate::bridge::links::{HURRY, LinkEvent, LinkId, Links, at};
+use crate::bridge::pending::{Forwarded, Pending};
+use crate::bridge::source::{Source, SourceEvent};
+use crate::broker::{Broker, BrokerError, Delivery, PREFETCH, explain};
+use crate::client::LinkError;
 use crate::dial::HostPort;
 use crate::hub::Hub;
+use crate::outage::Outage;
 
-mod link;
+mod links;
+mod pending;
 mod source;
 
 /// How long deliveries are held without any entry peer, before they are given back. Far below the half hour after which
 /// RabbitMQ takes them away, far above a restart of the peers, so that an outage costs one redelivery.
 const HOLD: Duration = Duration::from_mins(1);
-/// How many forwarded messages are remembered, to know repetitions. 256 windows of the relay.
-const REMEMBERED: usize = 65_536;
+/// An answer is never late before this. A guess: a few times what a disk takes to write.
+const SOONEST: Duration = Duration::from_millis(50);
+/// How many times [`PREFETCH`] changes are held at most: what a subscription delivers, and as much of one that was lost.
+const HELD: usize = 2;
+/// How long the broker is asked how much waits, for the log.
+const ASKING: Duration = Duration::from_secs(2);
 
 /// What the bridge needs to know besides its broker and its entry peers.
 #[derive(Debug, Clone)]
@@ -60,213 +68,260 @@ pub async fn run<B: Broker>(
         warn!(%error, "no randomness for the bridge's name and back-off");
     }
     let mut rng = Rng::from_seed(chance.iter().fold(0, |seed, byte| (seed << 8) ^ (seed >> 56) ^ u64::from(*byte)));
-    let source = Source::new(broker, Rng::from_seed(rng.any()));
     let bridge = Bridge {
-        entries,
-        next_entry: 0,
+        links: Links::new(PeerId(chance), config.cluster, entries, Rng::from_seed(rng.any())),
+        alone_since: Some(Instant::now()),
         hub,
-        config,
-        me: PeerId(chance),
+        source: Source::new(broker.clone(), Rng::from_seed(rng.any())),
         rng,
-        source,
+        broker,
         pending: BTreeMap::new(),
         last_request: 0,
+        answers: Estimate::default(),
         forwarded: Forwarded::default(),
         state: None,
+        entry_outage: Outage::default(),
+        unsteady: false,
+        broker_outage: Outage::default(),
+        deferrals: Outage::default(),
     };
     token.run_until_cancelled_owned(bridge.supervise()).await;
 }
 
 struct Bridge<B: Broker> {
-    entries: watch::Receiver<Vec<HostPort>>,
-    /// Counts on, over the ends of `entries`.
-    next_entry: usize,
+    links: Links,
+    /// Since when there is no link; absent also when that was said.
+    alone_since: Option<Instant>,
     hub: Option<Hub>,
-    config: BridgeConfig,
-    me: PeerId,
     rng: Rng,
+    broker: B,
     source: Source<B>,
-    /// Delivered and not answered by the entry peer, by request. As many as the broker's prefetch allows.
+    /// Delivered and not answered by an entry peer, by request. Bounded by [`HELD`].
     pending: BTreeMap<u64, Pending>,
     last_request: u64,
+    /// How long answers take.
+    answers: Estimate,
     forwarded: Forwarded,
     /// What was told last.
     state: Option<PartState>,
-}
-
-struct Pending {
-    message: Uuid,
-    /// The deliveries of this message: more than one when it was published twice.
-    tags: Vec<u64>,
-    update: Arc<FileUpdate>,
-    /// Until when the entry peer must have answered.
-    deadline: Instant,
+    entry_outage: Outage,
+    /// A link was lost, and nothing was accepted since.
+    unsteady: bool,
+    broker_outage: Outage,
+    deferrals: Outage,
 }
 
 impl<B: Broker> Bridge<B> {
     async fn supervise(mut self) {
         loop {
-            let mut link = self.reach().await;
-            let Err(error) = self.serve(&mut link).await;
-            self.next_entry = self.next_entry.wrapping_add(1);
-            warn!(peer.addr = %link.addr, "[Bridge] forward failed: {}", explain(&error));
-            self.report_down(explain(&error));
-        }
-    }
-
-    /// Tries the entry peers one after the other until one answers.
-    async fn reach(&mut self) -> Link {
-        let give_back = Instant::now() + HOLD;
-        let mut round = 0_u32;
-        loop {
-            let entries = self.entries.borrow_and_update().clone();
-            if entries.is_empty() {
-                self.report_down("there is no entry peer".to_owned());
-            }
-            for _ in 0..entries.len() {
-                match self.open_next(&entries).await {
-                    Ok(link) => return link,
-                    Err(error) => self.report_down(explain(&error)),
-                }
-                self.next_entry = self.next_entry.wrapping_add(1);
-            }
-            if self.source.is_open() && Instant::now() >= give_back {
-                warn!("[Bridge] no entry peer for {HOLD:?}: giving {} messages back", self.pending.len());
-                self.source.close();
-                self.pending.clear();
-            }
-            let pause = BACKOFF.delay(round, &mut self.rng);
+            self.submit_due().await;
+            let takes_more = self.links.is_open() && self.pending.len() < HELD * usize::from(PREFETCH);
+            let wake_at = self.wake_at();
             tokio::select! {
-                () = sleep(pause) => {}
-                () = changed(&mut self.entries) => {}
-            }
-            round = round.saturating_add(1);
-        }
-    }
-
-    async fn open_next(&mut self, entries: &[HostPort]) -> Result<Link, LinkError> {
-        match self.next_entry.checked_rem(entries.len()).and_then(|index| entries.get(index)) {
-            Some(entry) => Link::open(entry, self.me, &self.config.cluster).await,
-            None => Err(LinkError::Closed),
-        }
-    }
-
-    /// Forwards over `link` until it breaks.
-    async fn serve(&mut self, link: &mut Link) -> Result<Infallible, LinkError> {
-        info!("[Bridge] forwarding to {}", link.addr);
-        if !link.durable {
-            warn!(peer.addr = %link.addr, "[Bridge] the entry peer keeps nothing on disk: what it accepts is lost with it");
-        }
-        for pending in self.pending.values_mut() {
-            pending.deadline = Instant::now() + LIMIT;
-        }
-        for (request, pending) in &self.pending {
-            link.send(&PeerMessage::Submit { request: *request, update: pending.update.clone() }).await?;
-        }
-        if self.source.is_open() {
-            self.report(PartState::Up);
-        }
-        loop {
-            let deadline = self.pending.values().next().map(|oldest| oldest.deadline);
-            tokio::select! {
-                event = self.source.next() => self.on_source(link, event).await?,
-                message = link.receive() => self.on_message(link, message?).await?,
-                () = at(deadline) => return Err(LinkError::Silent("answer")),
+                event = self.source.next(), if takes_more => self.on_source(event).await,
+                event = self.links.next() => self.on_links(event).await,
+                () = at(wake_at) => self.on_time().await,
             }
         }
     }
 
-    async fn on_source(&mut self, link: &mut Link, event: SourceEvent) -> Result<(), LinkError> {
+    async fn on_source(&mut self, event: SourceEvent) {
         match event {
-            SourceEvent::Opened => self.report(PartState::Up),
+            SourceEvent::Opened => {
+                if let Some(line) = self.broker_outage.over(Instant::now()) {
+                    info!("[Bridge] the broker is back {line}");
+                }
+                self.report_up();
+            }
             SourceEvent::Lost(error) => self.lose_broker(&error),
-            SourceEvent::Delivery(delivery) => self.on_delivery(link, delivery).await?,
+            SourceEvent::Delivery(delivery) => self.on_delivery(delivery).await,
         }
-        Ok(())
     }
 
-    async fn on_delivery(&mut self, link: &mut Link, delivery: Delivery) -> Result<(), LinkError> {
+    async fn on_delivery(&mut self, delivery: Delivery) {
         let Delivery { id, body, tag, redelivered: _ } = delivery;
         if self.forwarded.has(id) {
-            self.ack(vec![tag]).await;
-            return Ok(());
+            return self.ack(vec![tag]).await;
         }
         if let Some(pending) = self.pending.values_mut().find(|pending| pending.message == id) {
-            pending.tags.push(tag);
-            return Ok(());
+            return pending.tags.push(tag);
         }
         match FileEvent::from_json(&body).map(|event| event.to_update()) {
-            Ok(Some(update)) => self.submit(link, id, tag, update.into()).await,
+            Ok(Some(update)) => {
+                self.last_request += 1;
+                self.pending.insert(self.last_request, Pending::new(id, tag, update.into()));
+            }
             Ok(None) => {
                 debug!(message.id = %id, "nothing to forward");
                 self.ack(vec![tag]).await;
-                Ok(())
             }
-            Err(error) => {
-                self.set_aside(id, tag, explain(&error)).await;
-                Ok(())
-            }
+            Err(error) => self.set_aside(id, vec![tag], explain(&error)).await,
         }
     }
 
-    async fn submit(&mut self, link: &mut Link, id: Uuid, tag: u64, update: Arc<FileUpdate>) -> Result<(), LinkError> {
-        self.last_request += 1;
-        let request = self.last_request;
-        let pending =
-            Pending { message: id, tags: vec![tag], update: update.clone(), deadline: Instant::now() + LIMIT };
-        self.pending.insert(request, pending);
+    /// Submits what isn't submitted yet, and to a second entry peer what the first is slow with.
+    async fn submit_due(&mut self) {
+        let (links, now) = (self.links.all(), Instant::now());
+        let due: Vec<(u64, LinkId)> = self
+            .pending
+            .iter()
+            .flat_map(|(request, pending)| pending.due_on(&links, now).into_iter().map(|link| (*request, link)))
+            .collect();
+        for (request, link) in due {
+            self.submit(request, link).await;
+        }
+    }
+
+    async fn submit(&mut self, request: u64, id: LinkId) {
+        let Some(link) = self.links.get(id) else { return };
+        let Some(pending) = self.pending.get_mut(&request) else { return };
+        pending.asked(id, Instant::now());
+        let update = pending.update.clone();
         match link.send(&PeerMessage::Submit { request, update }).await {
+            Ok(()) => {}
             // No link can carry it.
-            Err(LinkError::Frame(error)) => {
-                self.pending.remove(&request);
-                self.set_aside(id, tag, explain(&error)).await;
-                Ok(())
-            }
-            sent => sent,
+            Err(LinkError::Frame(error)) => self.give_up(request, explain(&error)).await,
+            Err(error) => self.lose_link(id, &error),
         }
     }
 
-    async fn on_message(&mut self, link: &mut Link, message: PeerMessage) -> Result<(), LinkError> {
+    async fn on_links(&mut self, event: LinkEvent) {
+        match event {
+            LinkEvent::Opened(id) => self.on_opened(id),
+            LinkEvent::Said(id, message) => self.on_message(id, message).await,
+            LinkEvent::Lost(id, entry, error) => self.on_lost(id, &entry, &error),
+            LinkEvent::Unreached(entry, error) => self.entry_failed(&entry, &error),
+            LinkEvent::NoEntries => self.report_down("there is no entry peer".to_owned()),
+        }
+    }
+
+    fn on_opened(&mut self, id: LinkId) {
+        let Some(link) = self.links.get(id) else { return };
+        let (addr, durable) = (link.addr, link.durable);
+        if !self.unsteady {
+            let again = self.entry_outage.over(Instant::now()).map(|line| format!(" again, {line}"));
+            info!("[Bridge] forwarding to {addr}{}", again.unwrap_or_default());
+            if !durable {
+                warn!(peer.addr = %addr, "[Bridge] the entry peer keeps nothing on disk: what it accepts is lost with it");
+            }
+        }
+        self.alone_since = None;
+        self.report_up();
+    }
+
+    fn lose_link(&mut self, id: LinkId, error: &LinkError) {
+        if let Some(entry) = self.links.lose(id) {
+            self.on_lost(id, &entry, error);
+        }
+    }
+
+    fn on_lost(&mut self, id: LinkId, entry: &HostPort, error: &LinkError) {
+        self.pending.values_mut().for_each(|pending| pending.forget(id));
+        self.unsteady = true;
+        self.entry_failed(entry, error);
+    }
+
+    fn entry_failed(&mut self, entry: &HostPort, error: &LinkError) {
+        let reason = format!("{entry}: {}", explain(error));
+        if let Some(line) = self.entry_outage.failed(&reason, Instant::now()) {
+            warn!("[Bridge] forward failed: {line}");
+        }
+        if !self.links.is_open() {
+            self.alone_since.get_or_insert_with(Instant::now);
+            self.report_down(reason);
+        }
+    }
+
+    async fn on_message(&mut self, id: LinkId, message: PeerMessage) {
         match message {
-            PeerMessage::Accepted { request } => self.accepted(link.addr, request).await,
-            PeerMessage::Refused { request, reason } => self.refused(request, &reason).await,
+            PeerMessage::Accepted { request } => self.accepted(id, request).await,
+            PeerMessage::Refused { request, reason } => {
+                self.give_up(request, format!("refused by the entry peer: {reason}")).await;
+            }
+            PeerMessage::Deferred { request, reason } => self.deferred(id, request, &reason),
             PeerMessage::Ping { nonce, catalogue: _, partner: _ } => {
                 let (catalogue, partner) = (Fingerprint::default(), Partner::default());
-                link.send(&PeerMessage::Pong { nonce, catalogue, partner }).await?;
+                let Some(link) = self.links.get(id) else { return };
+                if let Err(error) = link.send(&PeerMessage::Pong { nonce, catalogue, partner }).await {
+                    self.lose_link(id, &error);
+                }
             }
-            PeerMessage::Goodbye { reason, .. } => return Err(LinkError::Goodbye(reason)),
+            PeerMessage::Goodbye { reason, .. } => self.lose_link(id, &LinkError::Goodbye(reason)),
             // What peers say to each other is not meant for a client.
             _ => {}
         }
-        Ok(())
     }
 
-    async fn accepted(&mut self, entry: SocketAddr, request: u64) {
-        // An answer to what the broker has taken back in the meantime: it comes again.
-        let Some(Pending { message, tags, update, deadline: _ }) = self.pending.remove(&request) else { return };
+    async fn accepted(&mut self, id: LinkId, request: u64) {
+        self.steady();
+        // An answer to what another entry peer was quicker to accept.
+        let Some(pending) = self.pending.remove(&request) else { return };
+        if let Some(asked_at) = pending.asked_at(id) {
+            self.answers.sample(asked_at.elapsed());
+        }
+        if pending.is_hurried() {
+            self.links.prefer(id);
+        }
+        if !self.pending.values().any(Pending::is_hurried) {
+            self.links.one_is_enough();
+        }
+        let Pending { message, tags, update, .. } = pending;
         self.forwarded.remember(message);
         info!("[Bridge] forwarded event: {} -> v{}", update.file, update.version);
-        self.emit(Event::FileForwarded { file: update.file.clone(), version: update.version, entry });
-        self.ack(tags).await;
-    }
-
-    async fn refused(&mut self, request: u64, reason: &str) {
-        let Some(Pending { message, mut tags, .. }) = self.pending.remove(&request) else { return };
-        if let Some(tag) = tags.pop() {
-            self.set_aside(message, tag, format!("refused by the entry peer: {reason}")).await;
+        if let Some(entry) = self.links.get(id).map(|link| link.addr) {
+            self.emit(Event::FileForwarded { file: update.file.clone(), version: update.version, entry });
         }
-        // One dead letter is enough.
         self.ack(tags).await;
     }
 
-    async fn set_aside(&mut self, message: Uuid, tag: u64, reason: String) {
+    /// An entry peer does its work.
+    fn steady(&mut self) {
+        let now = Instant::now();
+        self.links.works();
+        self.unsteady = false;
+        if let Some(line) = self.entry_outage.over(now) {
+            info!("[Bridge] forwarding again, {line}");
+        }
+        if let Some(line) = self.deferrals.over(now) {
+            info!("[Bridge] changes are accepted again, {line}");
+            if let Some(hub) = &self.hub {
+                hub.clear(Condition::ChangesDeferred);
+            }
+        }
+    }
+
+    /// Another entry peer may take it, or this one later.
+    fn deferred(&mut self, id: LinkId, request: u64, reason: &str) {
+        let Some(addr) = self.links.get(id).map(|link| link.addr) else { return };
+        let Some(pending) = self.pending.get_mut(&request) else { return };
+        pending.defer(id, Instant::now(), &mut self.rng);
+        self.links.want_second();
+        let reason = format!("the entry peer {addr} can't take changes now: {reason}");
+        if let Some(line) = self.deferrals.failed(&reason, Instant::now()) {
+            warn!("[Bridge] {line}");
+        }
+        if let Some(hub) = &self.hub {
+            hub.raise(Condition::ChangesDeferred, reason);
+        }
+    }
+
+    /// No entry peer will ever take it.
+    async fn give_up(&mut self, request: u64, reason: String) {
+        let Some(Pending { message, tags, .. }) = self.pending.remove(&request) else { return };
+        self.set_aside(message, tags, reason).await;
+    }
+
+    async fn set_aside(&mut self, message: Uuid, mut tags: Vec<u64>, reason: String) {
         warn!("[Bridge] Unrecognized message: {message}: {reason}");
+        let Some(tag) = tags.pop() else { return };
         if let Err(error) = self.source.reject(tag, &reason).await {
             self.lose_broker(&error);
             self.source.lost(error);
             return;
         }
         self.emit(Event::DeadLettered { message_id: message.to_string(), reason });
+        // One dead letter is enough.
+        self.ack(tags).await;
     }
 
     async fn ack(&mut self, tags: Vec<u64>) {
@@ -279,11 +334,67 @@ impl<B: Broker> Bridge<B> {
         }
     }
 
-    /// The broker delivers again what it hasn't been told about.
+    /// The broker delivers again what it hasn't been told about, unless its queue was deleted. So what was delivered is
+    /// forwarded all the same.
     fn lose_broker(&mut self, error: &BrokerError) {
-        warn!("[Bridge] broker unavailable: {}", explain(error));
-        self.pending.clear();
-        self.report_down(format!("no broker: {}", explain(error)));
+        let reason = explain(error);
+        if let Some(line) = self.broker_outage.failed(&reason, Instant::now()) {
+            warn!("[Bridge] broker unavailable: {line}");
+        }
+        self.pending.values_mut().for_each(|pending| pending.tags.clear());
+        self.report_down(format!("no broker: {reason}"));
+    }
+
+    /// An answer that takes longer than this is late.
+    fn patience(&self) -> Duration {
+        self.answers.longest().unwrap_or(HURRY).clamp(SOONEST, HURRY)
+    }
+
+    fn wake_at(&self) -> Option<Instant> {
+        let patience = self.patience();
+        let pending = self.pending.values().filter(|_| self.links.is_open());
+        let due = pending.filter_map(|pending| pending.wake_at(patience)).min();
+        let hold = self.alone_since.map(|since| since + HOLD);
+        due.into_iter().chain(hold).min()
+    }
+
+    async fn on_time(&mut self) {
+        let (now, patience) = (Instant::now(), self.patience());
+        let silent: BTreeSet<LinkId> = self.pending.values().flat_map(|pending| pending.silent(now)).collect();
+        for id in silent {
+            self.lose_link(id, &LinkError::Silent("answer"));
+        }
+        let late = self.pending.values_mut().map(|pending| pending.becomes_late(patience, now));
+        if late.fold(false, |any, late| any | late) {
+            self.links.want_second();
+        }
+        let hopeless: Vec<u64> =
+            self.pending.iter().filter(|(_, pending)| pending.is_hopeless(now)).map(|(request, _)| *request).collect();
+        for request in hopeless {
+            self.give_up(request, "no entry peer could take it for too long".to_owned()).await;
+        }
+        if self.alone_since.is_some_and(|since| now >= since + HOLD) {
+            self.alone_since = None;
+            self.give_back().await;
+        }
+    }
+
+    /// Nobody takes anything: others may read the queue meanwhile. What was delivered by a subscription that is lost may
+    /// be nowhere else, and is kept.
+    async fn give_back(&mut self) {
+        self.source.close();
+        self.pending.retain(|_, pending| pending.tags.is_empty());
+        let waiting = match timeout(ASKING, self.broker.waiting()).await {
+            Ok(Ok(waiting)) => waiting.to_string(),
+            Ok(Err(_)) | Err(_) => "an unknown number of".to_owned(),
+        };
+        warn!("[Bridge] no entry peer for {HOLD:?}: {waiting} messages wait at the broker");
+    }
+
+    fn report_up(&mut self) {
+        if self.links.is_open() && self.source.is_open() {
+            self.report(PartState::Up);
+        }
     }
 
     fn report_down(&mut self, reason: String) {
@@ -304,58 +415,5 @@ impl<B: Broker> Bridge<B> {
         if let Some(hub) = &self.hub {
             hub.emit(event);
         }
-    }
-}
-
-/// The ids of the last [`REMEMBERED`] messages that were forwarded.
-#[derive(Default)]
-struct Forwarded {
-    order: VecDeque<Uuid>,
-    ids: HashSet<Uuid>,
-}
-
-impl Forwarded {
-    fn has(&self, id: Uuid) -> bool {
-        self.ids.contains(&id)
-    }
-
-    fn remember(&mut self, id: Uuid) {
-        if !self.ids.insert(id) {
-            return;
-        }
-        self.order.push_back(id);
-        if self.order.len() > REMEMBERED {
-            self.order.pop_front().map(|oldest| self.ids.remove(&oldest));
-        }
-    }
-}
-
-/// Waits for other entry peers; for ever when they can't change any more.
-async fn changed(entries: &mut watch::Receiver<Vec<HostPort>>) {
-    if entries.changed().await.is_err() {
-        std::future::pending::<()>().await;
-    }
-}
-
-/// Waits until `deadline`; for ever when there is none.
-async fn at(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => sleep_until(deadline).await,
-        None => std::future::pending().await,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_oldest_forwarded_message_is_forgotten_first() {
-        let mut forwarded = Forwarded::default();
-        let id = |number: usize| Uuid::from_u128(number.try_into().unwrap());
-        (0..=REMEMBERED).for_each(|number| forwarded.remember(id(number)));
-        assert!(!forwarded.has(id(0)));
-        assert!(forwarded.has(id(1)) && forwarded.has(id(REMEMBERED)));
-        assert_eq!(forwarded.ids.len(), REMEMBERED);
     }
 }

@@ -1,7 +1,8 @@
 //! The bridge between a real broker and an entry peer that the test plays.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::pin::pin;
+use std::time::{Duration, Instant};
 
 use server::bridge::{self, BridgeConfig};
 use server::broker::embedded::{Embedded, EmbeddedPublisher};
@@ -10,6 +11,7 @@ use server::dial::HostPort;
 use server::hub::Hub;
 use server::shutdown::Tasks;
 use shared::ids::PeerId;
+use shared::wire::condition::Condition;
 use shared::wire::frame::{self, Decoder};
 use shared::wire::peer::{Fingerprint, Hello, MAJOR, MINOR, Partner, PeerMessage};
 use shared::wire::stream::{Event, PartState};
@@ -19,10 +21,15 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use uuid::Uuid;
 
+use crate::support::app::eventually;
+use crate::support::ports::free_ports;
+use crate::support::process::Process;
 use crate::support::rabbit::Rabbit;
 
 /// Far beyond what one step takes, even on a busy machine.
 const LIMIT: Duration = Duration::from_secs(30);
+/// What must not take the 5 s after which a silent entry peer is given up.
+const SOON: Duration = Duration::from_secs(4);
 const CLUSTER: &str = "test";
 
 #[tokio::test]
@@ -66,17 +73,111 @@ async fn what_one_entry_peer_did_not_answer_goes_to_the_next() {
 }
 
 #[tokio::test]
-async fn an_entry_peer_that_does_not_answer_is_left_for_the_next() {
-    let (silent, second) = (Entry::listen().await, Entry::listen().await);
-    let mut rig = Rig::start(&[&silent, &second]).await;
+async fn what_one_entry_peer_is_slow_with_another_gets_within_a_second_and_the_first_answer_counts() {
+    let (slow, second) = (Entry::listen().await, Entry::listen().await);
+    let mut rig = Rig::start(&[&slow, &second]).await;
+    let begun = Instant::now();
     rig.send(Uuid::new_v4(), file("f1")).await;
-    let mut held = silent.accept().await;
-    held.submitted().await;
+    let mut held = slow.accept().await;
+    let (late, _) = held.submitted().await;
     let mut link = second.accept().await;
     let (request, _) = link.submitted().await;
     link.send(&PeerMessage::Accepted { request }).await;
     assert_eq!(rig.settled().await, Outcome::Taken);
+    assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
+    // The slow one's answer comes when nobody waits for it any more; the quick one is asked first from now on.
+    held.send(&PeerMessage::Accepted { request: late }).await;
+    rig.send(Uuid::new_v4(), file("f2")).await;
+    let (request, id) = link.submitted().await;
+    link.send(&PeerMessage::Accepted { request }).await;
+    assert_eq!((id.as_str(), rig.settled().await), ("f2", Outcome::Taken));
+    assert_eq!(rig.broker.dead_letters().await.unwrap(), 0);
     rig.stop().await;
+}
+
+#[tokio::test]
+async fn the_deadline_follows_the_answers_that_were_measured() {
+    let (quick, second) = (Entry::listen().await, Entry::listen().await);
+    let mut rig = Rig::start(&[&quick, &second]).await;
+    let mut link = quick.accept().await;
+    for number in 0..20 {
+        rig.send(Uuid::new_v4(), file(&format!("f{number}"))).await;
+        let (request, _) = link.submitted().await;
+        link.send(&PeerMessage::Accepted { request }).await;
+        assert_eq!(rig.settled().await, Outcome::Taken);
+    }
+    let begun = Instant::now();
+    rig.send(Uuid::new_v4(), file("late")).await;
+    link.submitted().await;
+    let mut other = second.accept().await;
+    other.submitted().await;
+    assert!(begun.elapsed() < Duration::from_millis(900), "{:?}", begun.elapsed());
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_dial_that_hangs_does_not_hold_up_the_next_entry() {
+    let (hanging, second) = (Entry::listen().await, Entry::listen().await);
+    let begun = Instant::now();
+    let mut rig = Rig::start(&[&hanging, &second]).await;
+    rig.send(Uuid::new_v4(), file("f1")).await;
+    // The system accepts the connection; nobody says hello on it.
+    let mut link = second.accept().await;
+    let (request, _) = link.submitted().await;
+    link.send(&PeerMessage::Accepted { request }).await;
+    assert_eq!(rig.settled().await, Outcome::Taken);
+    assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_change_that_is_put_off_is_offered_again_and_is_no_dead_letter() {
+    let (full, second) = (Entry::listen().await, Entry::listen().await);
+    let mut rig = Rig::start(&[&full, &second]).await;
+    rig.send(Uuid::new_v4(), file("f1")).await;
+    let (mut link, full_up) = (full.accept().await, "there are too many files".to_owned());
+    for _ in 0..2 {
+        let (request, id) = link.submitted().await;
+        assert_eq!(id, "f1");
+        link.send(&PeerMessage::Deferred { request, reason: full_up.clone() }).await;
+    }
+    let condition = Condition::ChangesDeferred;
+    eventually("it is told", async || rig.hub.read(|overview| overview.conditions.contains_key(&condition))).await;
+    let mut other = second.accept().await;
+    let (request, id) = other.submitted().await;
+    other.send(&PeerMessage::Accepted { request }).await;
+    assert_eq!((id.as_str(), rig.settled().await), ("f1", Outcome::Taken));
+    assert_eq!(rig.broker.dead_letters().await.unwrap(), 0);
+    assert!(!rig.hub.read(|overview| overview.conditions.contains_key(&condition)), "it is over");
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bridge_that_reaches_nobody_says_why_and_says_it_once() {
+    let [closed] = free_ports();
+    let (original, foreign) = (Entry::listen().await, Entry::listen().await);
+    let at = |port: u16| format!("127.0.0.1:{port}");
+    let words =
+        ["bridge", "--peer", &at(closed), "--peer", &at(original.addr.port()), "--peer", &at(foreign.addr.port())];
+    let bridge = Process::start(&words);
+    for round in 0..4 {
+        let (mut stream, _) = timeout(LIMIT, original.listener.accept()).await.expect("it doesn't come").unwrap();
+        stream.write_all(b"{\"type\": \"hello\", \"from\": \"127.0.0.1:9001\", \"ts\": 1}\n").await.unwrap();
+        let (stream, _) = timeout(LIMIT, foreign.listener.accept()).await.expect("it doesn't come").unwrap();
+        let mut link = Link { stream, decoder: Decoder::default() };
+        let PeerMessage::Hello(hello) = link.receive().await else { panic!("the bridge doesn't say hello") };
+        let answer = Hello { cluster: format!("other-{}", round / 4), listen: Some(foreign.addr), ..hello };
+        link.send(&PeerMessage::Hello(answer)).await;
+    }
+    let reasons = [
+        format!("forward failed: {}: it can't be reached: Connection refused", at(closed)),
+        format!("forward failed: {}: it speaks JSON lines", original.addr),
+        format!("forward failed: {}: the peer belongs to the cluster", foreign.addr),
+    ];
+    bridge.says_all(&reasons);
+    for reason in &reasons {
+        assert_eq!(bridge.count(reason), 1, "{reason}");
+    }
 }
 
 #[tokio::test]
@@ -141,23 +242,33 @@ async fn every_change_gets_through_although_rabbitmq_is_killed_under_the_bridge(
     assert!(outcomes.iter().all(|(_, outcome)| *outcome == Outcome::Taken), "{outcomes:?}");
     let mut link = entry.accept().await;
     let mut seen = std::collections::BTreeSet::new();
-    while seen.len() < COUNT {
-        let (request, id) = link.submitted().await;
-        seen.insert(id);
-        if seen.len() == COUNT / 4 {
+    while seen.len() < COUNT / 4 {
+        seen.insert(link.accepts_one().await);
+    }
+    {
+        let mut restarting = pin!(async {
             rabbit.kill();
             rabbit.restart().await;
+        });
+        // What the bridge holds is forwarded meanwhile.
+        loop {
+            tokio::select! {
+                () = &mut restarting => break,
+                id = link.accepts_one() => { seen.insert(id); }
+            }
         }
-        link.send(&PeerMessage::Accepted { request }).await;
+    }
+    while seen.len() < COUNT {
+        seen.insert(link.accepts_one().await);
     }
     tasks.shut_down(LIMIT).await;
 }
 
-fn file(id: &str) -> Vec<u8> {
+pub(crate) fn file(id: &str) -> Vec<u8> {
     format!(r#"{{"event":"file.uploaded","file_id":"{id}","version":1}}"#).into_bytes()
 }
 
-fn config() -> BridgeConfig {
+pub(crate) fn config() -> BridgeConfig {
     BridgeConfig { cluster: CLUSTER.to_owned() }
 }
 
@@ -209,20 +320,20 @@ impl Rig {
 }
 
 /// Where an entry peer listens.
-struct Entry {
+pub(crate) struct Entry {
     listener: TcpListener,
-    addr: SocketAddr,
+    pub(crate) addr: SocketAddr,
 }
 
 impl Entry {
-    async fn listen() -> Self {
+    pub(crate) async fn listen() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         Self { listener, addr }
     }
 
     /// The bridge's connection, after both said hello.
-    async fn accept(&self) -> Link {
+    pub(crate) async fn accept(&self) -> Link {
         let (stream, _) = timeout(LIMIT, self.listener.accept()).await.expect("the bridge doesn't come").unwrap();
         let mut link = Link { stream, decoder: Decoder::default() };
         let PeerMessage::Hello(hello) = link.receive().await else { panic!("the bridge doesn't say hello") };
@@ -233,13 +344,13 @@ impl Entry {
     }
 }
 
-struct Link {
+pub(crate) struct Link {
     stream: TcpStream,
     decoder: Decoder,
 }
 
 impl Link {
-    async fn send(&mut self, message: &PeerMessage) {
+    pub(crate) async fn send(&mut self, message: &PeerMessage) {
         self.stream.write_all(&frame::encode(message).unwrap()).await.unwrap();
     }
 
@@ -255,8 +366,15 @@ impl Link {
         }
     }
 
+    /// Accepts the next submission, and gives its file.
+    async fn accepts_one(&mut self) -> String {
+        let (request, id) = self.submitted().await;
+        self.send(&PeerMessage::Accepted { request }).await;
+        id
+    }
+
     /// The number and the file of the next submission.
-    async fn submitted(&mut self) -> (u64, String) {
+    pub(crate) async fn submitted(&mut self) -> (u64, String) {
         match self.receive().await {
             PeerMessage::Submit { request, update } => (request, update.file.to_string()),
             other => panic!("not a submission: {other:?}"),

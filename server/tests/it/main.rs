@@ -12,6 +12,7 @@ mod files;
 mod full_disk;
 mod gossip;
 mod limits;
+mod losses;
 mod openapi;
 mod original;
 mod peers;

@@ -18,7 +18,7 @@ const UPLOADS: usize = 200;
 const AT_ONCE: usize = 8;
 
 /// A server of its own data directory; it can be killed and started again.
-struct Server {
+pub(crate) struct Server {
     process: Option<Process>,
     words: Vec<String>,
     url: String,
@@ -28,7 +28,7 @@ struct Server {
 
 impl Server {
     /// `grapevine serve` with `peers` local peers and more flags.
-    fn start(peers: u32, more: &[&str]) -> Self {
+    pub(crate) fn start(peers: u32, more: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let [port] = free_ports();
         let mut words: Vec<String> = ["serve", "--port", &port.to_string(), "--peers", &peers.to_string()]
@@ -58,7 +58,7 @@ impl Server {
         self.process.as_ref().unwrap()
     }
 
-    async fn upload(&self, name: String, content: Vec<u8>) -> reqwest::Result<FileOut> {
+    pub(crate) async fn upload(&self, name: String, content: Vec<u8>) -> reqwest::Result<FileOut> {
         let form = Form::new().part("uploaded", Part::bytes(content).file_name(name));
         let request = self.client.post(format!("{}/files", self.url)).header("X-User-Id", "alice").multipart(form);
         let response = request.send().await?.error_for_status()?;
@@ -71,7 +71,7 @@ impl Server {
         request.send().await.unwrap().error_for_status().unwrap().bytes().await.unwrap().to_vec()
     }
 
-    async fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> T {
+    pub(crate) async fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> T {
         let request = self.client.get(format!("{}{path}", self.url)).header("X-User-Id", "alice");
         request.send().await.unwrap().json().await.unwrap()
     }
