@@ -169,7 +169,8 @@ fn run_fsck(flags: &Fsck) -> anyhow::Result<()> {
 }
 
 async fn run_republish(flags: Republish) -> anyhow::Result<()> {
-    match republish::run(&flags.url, flags.since, &mut std::io::stdout()).await {
+    let trust = trust(republish::is_encrypted(&flags.url), &flags.authorities)?;
+    match republish::run(&flags.url, trust, flags.since, &mut std::io::stdout()).await {
         Err(RepublishError::Url(url)) => Err(BadInput::Url(url).into()),
         done => Ok(done?),
     }

@@ -64,8 +64,7 @@ pub async fn run(parts: Parts, config: LookoutConfig, token: CancellationToken) 
     let Parts { broker, store, hub, depths } = parts;
     let alarms = watch_alarms(broker.alarm(), hub.clone());
     let lookout = Lookout { broker, store, hub, depths, config, unread_since: None };
-    // Boxed, because all that declaring needs is in it.
-    let both = Box::pin(async { tokio::join!(alarms, lookout.watch_queues()) });
+    let both = async { tokio::join!(alarms, lookout.watch_queues()) };
     token.run_until_cancelled_owned(both).await;
 }
 

@@ -9,11 +9,15 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
 use shared::wire::rest::{Problem, RepublishOut};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
+
+use crate::dial::{self, HostPort, Resolver};
+use crate::tls::{self, Stream, Trust};
 
 /// How long the server may take: it looks at some 10,000 files a second.
 const LIMIT: Duration = Duration::from_mins(10);
+/// How long connecting may take.
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// The longest answer, in bytes.
 const ANSWER_BYTES: usize = 64 * 1024;
 
@@ -21,11 +25,11 @@ const ANSWER_BYTES: usize = 64 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum RepublishError {
     /// The address is none that can be asked.
-    #[error("not an http address: {0}")]
+    #[error("not an http or https address: {0}")]
     Url(String),
     /// The server isn't reached.
     #[error("can't reach {0}")]
-    Connect(String, #[source] io::Error),
+    Connect(HostPort, #[source] io::Error),
     /// The connection broke off.
     #[error("the server didn't answer")]
     Http(#[from] hyper::Error),
@@ -43,18 +47,31 @@ pub enum RepublishError {
     Write(#[from] io::Error),
 }
 
-/// Asks the server at `url` to publish what was stored since `since` again; prints how much that is.
+/// Whether the server's address asks for encryption.
+pub fn is_encrypted(url: &str) -> bool {
+    server(url).is_ok_and(|server| server.encrypted)
+}
+
+/// Asks the server at `url` to publish what was stored since `since` again; prints how much that is. `trust` is needed if
+/// the address asks for encryption.
 ///
 /// # Errors
 /// When the server can't be asked, or doesn't do it.
-pub async fn run(url: &str, since: Option<Timestamp>, out: &mut impl Write) -> Result<(), RepublishError> {
-    let answer = timeout(LIMIT, ask(url, since)).await.map_err(|_elapsed| RepublishError::TooSlow)??;
+pub async fn run(
+    url: &str,
+    trust: Option<Trust>,
+    since: Option<Timestamp>,
+    out: &mut impl Write,
+) -> Result<(), RepublishError> {
+    let answer = timeout(LIMIT, ask(url, trust, since)).await.map_err(|_elapsed| RepublishError::TooSlow)??;
     Ok(writeln!(out, "{} versions are published again", answer.versions)?)
 }
 
-async fn ask(url: &str, since: Option<Timestamp>) -> Result<RepublishOut, RepublishError> {
-    let Server { authority, addr, base } = server(url)?;
-    let stream = TcpStream::connect(&addr).await.map_err(|error| RepublishError::Connect(addr, error))?;
+async fn ask(url: &str, trust: Option<Trust>, since: Option<Timestamp>) -> Result<RepublishOut, RepublishError> {
+    let server = server(url)?;
+    let connected = connect(&server, trust).await;
+    let stream = connected.map_err(|error| RepublishError::Connect(server.place.clone(), error))?;
+    let Server { authority, base, .. } = server;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let query = since.map(|since| format!("?since={since}")).unwrap_or_default();
     let path = format!("{base}/republish{query}");
@@ -85,13 +102,24 @@ fn read(is_success: bool, body: &Bytes) -> Result<RepublishOut, RepublishError> 
     Err(RepublishError::Refused(problem.detail))
 }
 
+async fn connect(server: &Server, trust: Option<Trust>) -> io::Result<Stream> {
+    let (stream, _addr) = dial::connect(&server.place, &Resolver::System, CONNECT_LIMIT).await?;
+    match (server.encrypted, trust) {
+        (false, _) => Ok(Stream::Plain(stream)),
+        (true, Some(trust)) => trust.encrypt(&server.host, stream).await,
+        (true, None) => Err(io::Error::other("no authority's certificates are trusted")),
+    }
+}
+
 /// Where the server is.
-#[derive(Debug, PartialEq, Eq)]
 struct Server {
-    /// Its name.
+    /// Its name, as HTTP has it.
     authority: String,
+    /// Its name, as its certificate has it.
+    host: String,
     /// Where to connect to.
-    addr: String,
+    place: HostPort,
+    encrypted: bool,
     /// The path that a proxy puts it under; empty for none.
     base: String,
 }
@@ -101,11 +129,18 @@ fn server(url: &str) -> Result<Server, RepublishError> {
     let wrong = || RepublishError::Url(url.to_owned());
     let with_scheme = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
     let uri: Uri = with_scheme.parse().map_err(|_invalid| wrong())?;
-    let authority = uri.authority().filter(|_| uri.scheme_str() == Some("http")).ok_or_else(wrong)?;
-    let addr = format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(80));
+    let (encrypted, usual_port) = match uri.scheme_str() {
+        Some("http") => (false, 80),
+        Some("https") => (true, 443),
+        Some(_) | None => return Err(wrong()),
+    };
+    let authority = uri.authority().ok_or_else(wrong)?;
+    let host = authority.host().to_owned();
+    let port = authority.port_u16().unwrap_or(usual_port);
+    let place = HostPort::new(tls::bare(&host), port).map_err(|_no_host| wrong())?;
     let path = uri.path().trim_end_matches('/');
     let base = path.strip_suffix("/ui").unwrap_or(path).to_owned();
-    Ok(Server { authority: authority.to_string(), addr, base })
+    Ok(Server { authority: authority.to_string(), host, place, encrypted, base })
 }
 
 #[cfg(test)]
@@ -114,14 +149,16 @@ mod tests {
 
     #[test]
     fn any_spelling_of_the_server_leads_to_it() {
-        let check = |url: &str| server(url).map(|server| (server.addr, server.base)).ok();
+        let check = |url: &str| server(url).map(|server| (server.place.to_string(), server.base)).ok();
         let at = |addr: &str, base: &str| Some((addr.to_owned(), base.to_owned()));
         for url in ["http://h:8000", "h:8000", "http://h:8000/ui/"] {
             assert_eq!(check(url), at("h:8000", ""), "{url}");
         }
         assert_eq!(check("http://h"), at("h:80", ""));
+        assert_eq!(check("https://h"), at("h:443", ""));
+        assert!(is_encrypted("https://h") && !is_encrypted("http://h"));
         assert_eq!(check("http://h/vine/ui/"), at("h:80", "/vine"));
-        for wrong in ["https://h", "ftp://h", "http://"] {
+        for wrong in ["ftp://h", "http://"] {
             assert_eq!(check(wrong), None, "{wrong}");
         }
     }

@@ -137,14 +137,15 @@ impl Amqp {
     /// A connection on which everything is declared, with one channel.
     async fn connect(&self, name: &str) -> Result<(Connection, Channel), BrokerError> {
         let properties = ConnectionProperties::default().with_connection_name(name.into());
-        let connecting = transport::connect(self.uri.clone(), self.trust.as_ref(), properties);
+        // Boxed, as is declaring: the two are large, and much is built around them.
+        let connecting = Box::pin(transport::connect(self.uri.clone(), self.trust.as_ref(), properties));
         if self.silent.load(Ordering::Relaxed) {
             self.knock().await?;
         }
         let connected = within(CONNECT_LIMIT, CONNECTING, connecting).await;
         self.silent.store(matches!(connected, Err(BrokerError::TimedOut { .. })), Ordering::Relaxed);
         let connection = connected?;
-        topology::declare(&connection, &self.queue, &self.uri.vhost).await?;
+        Box::pin(topology::declare(&connection, &self.queue, &self.uri.vhost)).await?;
         let channel = answer(CONNECTING, connection.create_channel()).await?;
         Ok((connection, channel))
     }

@@ -3,6 +3,8 @@
 use clap::Args;
 use jiff::{Span, SpanRelativeTo, Timestamp};
 
+use crate::cli::Authorities;
+
 /// `grapevine republish`.
 #[derive(Debug, Args)]
 pub struct Republish {
@@ -13,6 +15,9 @@ pub struct Republish {
     /// All where absent.
     #[arg(long, value_name = "TIME", value_parser = since, env = "GRAPEVINE_SINCE")]
     pub since: Option<Timestamp>,
+    /// Encryption.
+    #[command(flatten)]
+    pub authorities: Authorities,
 }
 
 fn since(text: &str) -> Result<Timestamp, String> {

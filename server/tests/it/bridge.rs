@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use uuid::Uuid;
 
+use crate::encryption::Printed;
 use crate::support::app::eventually;
 use crate::support::ports::free_ports;
 use crate::support::process::Process;
@@ -149,6 +150,22 @@ async fn a_change_that_is_put_off_is_offered_again_and_is_no_dead_letter() {
     assert_eq!((id.as_str(), rig.settled().await), ("f1", Outcome::Taken));
     assert_eq!(rig.broker.dead_letters().await.unwrap(), 0);
     assert!(!rig.hub.read(|overview| overview.conditions.contains_key(&condition)), "it is over");
+    rig.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bridge_without_an_entry_says_how_many_messages_wait() {
+    const COUNT: usize = 100;
+    let log = Printed::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+    let _logging = tracing::subscriber::set_default(subscriber);
+    let mut rig = Rig::start(&[]).await;
+    for number in 0..COUNT {
+        rig.send(Uuid::new_v4(), file(&format!("f{number}"))).await;
+    }
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    assert!(log.text().contains(&format!("no entry peer for 60s: {COUNT} messages wait")), "{}", log.text());
     rig.stop().await;
 }
 

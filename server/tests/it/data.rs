@@ -403,6 +403,6 @@ async fn what_the_broker_has_lost_is_published_again() {
     assert_eq!((later.status().as_u16(), later.text().await.unwrap()), (202, "{\"versions\":0}".to_owned()));
     assert_problem(post("since=yesterday").await.unwrap(), 422, "invalid").await;
     assert_problem(post("until=x").await.unwrap(), 422, "invalid").await;
-    let nobody = tokio::task::spawn_blocking(|| grapevine(&["republish", "https://127.0.0.1:1"])).await.unwrap();
+    let nobody = tokio::task::spawn_blocking(|| grapevine(&["republish", "ftp://127.0.0.1:1"])).await.unwrap();
     assert_eq!(nobody.0, 2);
 }

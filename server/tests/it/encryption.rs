@@ -14,6 +14,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use server::broker::amqp::Amqp;
 use server::broker::{Broker as _, Message, Outcome, Publisher as _, explain};
+use server::republish;
 use server::shutdown::Tasks;
 use server::tls::Trust;
 use server::watch;
@@ -30,7 +31,7 @@ use crate::support::rabbit::Rabbit;
 /// Far beyond what one step takes, even on a busy machine.
 const LIMIT: Duration = Duration::from_secs(30);
 /// What must not be read on the way.
-const SECRETS: [&str; 5] = ["guest", "PLAIN", "AMQP", "confidential", "GET /ws"];
+const SECRETS: [&str; 6] = ["guest", "PLAIN", "AMQP", "confidential", "GET /ws", "POST /republish"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_that_goes_to_an_amqps_url_can_be_read_on_the_way() {
@@ -60,7 +61,7 @@ async fn nothing_that_goes_to_an_amqps_url_can_be_read_on_the_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_that_watch_gets_from_an_https_address_can_be_read_on_the_way() {
+async fn nothing_that_goes_to_an_https_address_can_be_read_on_the_way() {
     let (app, authority, tasks) = (App::start().await, Authority::new(), Tasks::default());
     let front = authority.listens_before(app.address, &tasks).await;
     let recorder = Recorder::before(front, &tasks).await;
@@ -68,8 +69,15 @@ async fn nothing_that_watch_gets_from_an_https_address_can_be_read_on_the_way() 
     let (mut out, trust, token) = (printed.clone(), authority.trust(), tasks.token().clone());
     tasks.spawn(async move { watch::run(&url, Some(trust), false, &mut out, &token).await });
     eventually("the overview is printed", async || printed.text().contains("0 local peers run")).await;
-    assert!(recorder.heard("localhost"), "it records");
-    assert!(SECRETS.iter().all(|secret| !recorder.heard(secret)));
+    let (mut out, again) =
+        (printed.clone(), Recorder::before(authority.listens_before(app.address, &tasks).await, &tasks).await);
+    let url = format!("https://localhost:{}", again.port);
+    republish::run(&url, Some(authority.trust()), None, &mut out).await.unwrap();
+    assert!(printed.text().contains("0 versions are published again"));
+    for recorder in [recorder, again] {
+        assert!(recorder.heard("localhost"), "it records");
+        assert!(SECRETS.iter().all(|secret| !recorder.heard(secret)));
+    }
     tasks.shut_down(LIMIT).await;
 }
 
@@ -224,12 +232,12 @@ async fn carry(
 
 /// What was printed so far.
 #[derive(Clone, Default)]
-struct Printed {
+pub(crate) struct Printed {
     bytes: Arc<Mutex<Vec<u8>>>,
 }
 
 impl Printed {
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.bytes.lock().unwrap()).into_owned()
     }
 }

@@ -230,7 +230,7 @@ async fn a_former_queue_is_told_until_it_is_gone(rabbit: &Rabbit) {
     let lookout = Lookout::on(rabbit.broker_on("one")).await;
     lookout.finds(|_| true).await;
     let (store, dir) = lookout.stop().await;
-    let lookout = Lookout::with(rabbit.broker_on("two"), store, dir).await;
+    let lookout = Lookout::with(rabbit.broker_on("two"), store, dir);
     lookout.raises(Condition::FormerQueue, &["one (0 messages)", "`rabbitmqctl delete_queue one`"]).await;
     hand.deletes("one").await;
     lookout.clears(Condition::FormerQueue).await;
@@ -361,10 +361,10 @@ impl Lookout {
     async fn on(broker: Amqp) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path(), StoreConfig::default(), Hub::new(10, true)).await.unwrap();
-        Self::with(broker, store, dir).await
+        Self::with(broker, store, dir)
     }
 
-    async fn with(broker: Amqp, store: Store, dir: tempfile::TempDir) -> Self {
+    fn with(broker: Amqp, store: Store, dir: tempfile::TempDir) -> Self {
         let (hub, tasks) = (Hub::new(10, true), Tasks::default());
         let (found, depths) = watch::channel(None);
         let config = LookoutConfig {
