@@ -28,9 +28,10 @@ use crate::concurrency;
 use crate::front::BasePath;
 use crate::fsck;
 use crate::hub::Hub;
+use crate::open_files;
 use crate::peer::{self, PeerConfig};
 use crate::republish::{self, RepublishError};
-use crate::shutdown::{self, Tasks};
+use crate::shutdown::{StopSignals, Tasks};
 use crate::simulate::{self, Order, SimulateError};
 use crate::store::error::StoreError;
 use crate::tls::{Trust, TrustError};
@@ -89,6 +90,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
     if let Command::Fsck(flags) = command {
         return run_fsck(&flags);
     }
+    let open_files = open_files::raise_limit();
     let mut runtime = match command {
         // Everything that a peer does is done by one task: handing it from thread to thread only costs.
         Command::Peer(_) => tokio::runtime::Builder::new_current_thread(),
@@ -99,11 +101,14 @@ pub fn run(command: Command) -> anyhow::Result<()> {
     };
     let runtime = runtime.enable_all().build().context("can't start the runtime")?;
     runtime.block_on(async {
+        // Before anything is begun: from here on a signal ends the command in order.
+        let outlives_its_terminal = matches!(command, Command::Serve(_) | Command::Peer(_) | Command::Bridge(_));
+        let signals = || StopSignals::take(outlives_its_terminal).context("can't listen for signals");
         match command {
-            Command::Serve(flags) => serve::run(*flags).await,
-            Command::Peer(flags) => run_peer(flags).await,
-            Command::Bridge(flags) => run_bridge(flags).await,
-            Command::Watch(flags) => run_watch(flags).await,
+            Command::Serve(flags) => serve::run(*flags, signals()?, open_files).await,
+            Command::Peer(flags) => run_peer(flags, signals()?).await,
+            Command::Bridge(flags) => run_bridge(flags, signals()?).await,
+            Command::Watch(flags) => run_watch(flags, signals()?).await,
             Command::Bench(flags) => run_bench(flags).await,
             Command::Republish(flags) => run_republish(flags).await,
             Command::Concurrency | Command::Simulate(_) | Command::Fsck(_) => Ok(()),
@@ -111,7 +116,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
     })
 }
 
-async fn run_peer(flags: Peer) -> anyhow::Result<()> {
+async fn run_peer(flags: Peer, mut signals: StopSignals) -> anyhow::Result<()> {
     check_exposure(flags.host, &flags.overlay)?;
     let tasks = Tasks::default();
     let _lock = flags.data_dir.as_deref().map(lock).transpose()?;
@@ -126,29 +131,29 @@ async fn run_peer(flags: Peer) -> anyhow::Result<()> {
         ..PeerConfig::default()
     };
     let peer = peer::spawn(listener, config, Arc::new(Hub::new(OVERVIEW_FILES, false)), &tasks).await?;
-    shutdown::asked_to_stop().await;
+    signals.asked_to_stop().await;
     peer.leave().await;
     tasks.shut_down(SHUTDOWN_LIMIT).await;
     Ok(())
 }
 
-async fn run_bridge(flags: Bridge) -> anyhow::Result<()> {
+async fn run_bridge(flags: Bridge, mut signals: StopSignals) -> anyhow::Result<()> {
     let tasks = Tasks::default();
     let broker = amqp(&flags.amqp_url, &flags.queue, &flags.authorities)?;
     let config = BridgeConfig { cluster: flags.cluster };
     // Held to the end: the bridge's peers don't change.
     let (_entries, entries) = watch::channel(flags.entries);
     tasks.spawn(bridge::run(broker, entries, None, config, tasks.token().clone()));
-    shutdown::asked_to_stop().await;
+    signals.asked_to_stop().await;
     tasks.shut_down(SHUTDOWN_LIMIT).await;
     Ok(())
 }
 
-async fn run_watch(flags: Watch) -> anyhow::Result<()> {
+async fn run_watch(flags: Watch, mut signals: StopSignals) -> anyhow::Result<()> {
     let tasks = Tasks::default();
     let token = tasks.token().clone();
     tasks.spawn(async move {
-        shutdown::asked_to_stop().await;
+        signals.asked_to_stop().await;
         token.cancel();
     });
     let trust = trust(watcher::is_encrypted(&flags.url), &flags.authorities)?;

@@ -17,6 +17,7 @@ use crate::telemetry::LogFormat;
 pub mod bench;
 pub mod bridge;
 pub mod fsck;
+pub mod limits;
 pub mod peer;
 pub mod republish;
 pub mod serve;
@@ -26,7 +27,14 @@ pub mod watch;
 
 /// Take a file once and bring the news of it to every machine.
 #[derive(Debug, Parser)]
-#[command(name = "grapevine", version, max_term_width = 100, subcommand_required = true, arg_required_else_help = true)]
+#[command(
+    name = "grapevine",
+    version,
+    max_term_width = 100,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_help = "SIGINT (Ctrl+C) and SIGTERM end a command in order; serve, peer and bridge pass over SIGHUP."
+)]
 pub struct Cli {
     /// A TOML file with values for the flags: a table for each command, e.g. `[serve]` with `port = 8000`.
     /// Flags beat the environment, the environment beats the file.

@@ -2,14 +2,25 @@
 
 pub mod auth;
 pub mod base;
+pub mod cache;
+pub mod conditions;
 pub mod disposition;
+pub mod door;
+pub mod download;
 pub mod error;
 pub mod etag;
 pub mod files;
 pub mod guard;
 pub mod health;
+pub mod history;
+pub mod idempotency;
+pub mod json;
 pub mod lab;
+pub mod limits;
 pub mod openapi;
+pub mod pace;
+pub mod page;
+pub mod path;
 pub mod peers;
 pub mod range;
 pub mod republish;
@@ -22,13 +33,15 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::http::{Extensions, HeaderMap, StatusCode, Version, header};
 use axum::middleware;
 use axum::response::Redirect;
 use axum::routing::get;
 use shared::ids::FileId;
 use tokio::sync::watch;
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{Predicate as _, SizeAbove};
 use tower_http::trace::TraceLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -39,13 +52,15 @@ use crate::concurrency::Lab;
 use crate::contact::Contact;
 use crate::front::{AllowedHost, BasePath};
 use crate::http::error::ApiError;
+use crate::http::idempotency::KeysAtWork;
+use crate::http::limits::Limits;
 use crate::hub::Hub;
 use crate::shutdown::Tasks;
 use crate::store::Store;
 use crate::swarm::Swarm;
 
-/// The largest body that isn't an upload, in bytes: JSON of a few fields.
-const JSON_BYTES: usize = 64 * 1024;
+/// JSON is compressed from this size on, in bytes: less fits into one packet anyway.
+const COMPRESSED_BYTES: u64 = 1024;
 
 /// How the API is reached, and what it takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,19 +74,32 @@ pub struct HttpConfig {
     allowed_hosts: Arc<[AllowedHost]>,
     /// Where a proxy puts it.
     base_path: BasePath,
+    /// What callers may use.
+    limits: Limits,
 }
 
 impl HttpConfig {
     /// Takes files of at most `max_upload_bytes`, listens on `host`, and is also known as `allowed_hosts`.
     pub fn new(max_upload_bytes: u64, host: IpAddr, allowed_hosts: Vec<AllowedHost>) -> Self {
-        let (local_only, allowed_hosts) = (host.is_loopback(), allowed_hosts.into());
-        Self { max_upload_bytes, local_only, allowed_hosts, base_path: BasePath::default() }
+        Self {
+            max_upload_bytes,
+            local_only: host.is_loopback(),
+            allowed_hosts: allowed_hosts.into(),
+            base_path: BasePath::default(),
+            limits: Limits::default(),
+        }
     }
 
     /// The same, where a proxy puts it under a path.
     #[must_use]
     pub fn under(self, base_path: BasePath) -> Self {
         Self { base_path, ..self }
+    }
+
+    /// The same with other limits.
+    #[must_use]
+    pub fn with_limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
     }
 }
 
@@ -90,6 +118,8 @@ pub struct AppState {
     pub contact: Option<Contact>,
     /// The concurrency lab.
     pub lab: Lab,
+    /// The keys of uploads that are at work.
+    pub keys: KeysAtWork,
     /// Where tasks that outlive their request run.
     pub tasks: Tasks,
     /// How the API is reached.
@@ -106,8 +136,9 @@ pub fn router(state: AppState) -> Router {
         .merge(ui::pages())
         .fallback(async || ApiError::NoSuchPage)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
-        .layer(DefaultBodyLimit::max(JSON_BYTES))
         .layer(middleware::from_fn_with_state(state.clone(), guard::check))
+        .layer(middleware::from_fn(cache::apply))
+        .layer(CompressionLayer::new().compress_when(SizeAbove::new(COMPRESSED_BYTES).and(is_json)))
         .layer(CatchPanicLayer::custom(error::panicked))
         .layer(TraceLayer::new_for_http())
         .with_state(state);
@@ -121,13 +152,18 @@ pub fn path_like(base_path: &BasePath) -> Option<String> {
     api.paths.paths.into_keys().chain(others).find(|path| base_path.is_taken_by(path))
 }
 
+/// Contents go as they are: their tag and their ranges are those of the bytes that were uploaded.
+fn is_json(_status: StatusCode, _version: Version, headers: &HeaderMap, _extensions: &Extensions) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes() == b"application/json")
+}
+
 /// The calls that the API's description lists.
 fn api() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(openapi::preface())
         .routes(routes!(files::upload, files::list))
-        .routes(routes!(files::download, files::replace, files::delete))
-        .routes(routes!(files::meta))
-        .routes(routes!(files::history))
+        .routes(routes!(download::download, files::replace, files::delete))
+        .routes(routes!(history::meta))
+        .routes(routes!(history::history))
         .routes(routes!(republish::republish))
         .routes(routes!(shares::share, shares::list))
         .routes(routes!(shares::unshare))

@@ -16,6 +16,7 @@ pub mod fsck;
 pub mod http;
 pub mod hub;
 pub mod lookout;
+pub mod open_files;
 pub mod outage;
 pub mod peer;
 pub mod relay;

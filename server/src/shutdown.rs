@@ -1,8 +1,10 @@
 //! Ending in order: every task is on one tracker and hears one token; shutdown waits for them, up to a limit.
 
 use std::future::Future;
+use std::io;
 use std::time::Duration;
 
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -47,20 +49,34 @@ impl Tasks {
     }
 }
 
-/// Ends when the process is asked to stop: by Ctrl+C, SIGINT or SIGTERM.
-pub async fn asked_to_stop() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let interrupt = tokio::signal::ctrl_c();
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminate) => {
-            tokio::select! {
-                _ = interrupt => {}
-                _ = terminate.recv() => {}
-            }
-        }
-        Err(error) => {
-            warn!(%error, "can't listen for SIGTERM");
-            drop(interrupt.await);
+/// The signals that ask the process to stop. From the moment that this is made they no longer kill it.
+#[derive(Debug)]
+pub struct StopSignals {
+    interrupt: Signal,
+    terminate: Signal,
+    /// A server's terminal may be closed under it; there is nothing to be read anew.
+    _ignored: Option<Signal>,
+}
+
+impl StopSignals {
+    /// Takes SIGINT (Ctrl+C) and SIGTERM, and SIGHUP, too, to pass it over where the process `outlives_its_terminal`.
+    ///
+    /// # Errors
+    /// When the system doesn't let us.
+    pub fn take(outlives_its_terminal: bool) -> io::Result<Self> {
+        let hang_up = outlives_its_terminal.then(|| signal(SignalKind::hangup())).transpose()?;
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            _ignored: hang_up,
+        })
+    }
+
+    /// Waits until the process is asked to stop; at once if it was already.
+    pub async fn asked_to_stop(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
         }
     }
 }

@@ -12,10 +12,12 @@
 pub mod contents;
 pub mod error;
 pub mod faults;
+mod idempotency;
 pub mod metadata;
 pub mod opening;
 pub mod outbox;
 pub mod outgoing;
+pub mod precondition;
 pub mod queues;
 pub mod space;
 pub mod upkeep;
@@ -43,6 +45,7 @@ use crate::store::metadata::{FileRecord, ShareRecord};
 use crate::store::opening::{Opened, Place};
 use crate::store::outbox::Change;
 use crate::store::outgoing::{Outgoing, Wanted};
+use crate::store::precondition::Precondition;
 use crate::store::space::{Claim, Space};
 use crate::wall;
 
@@ -55,25 +58,6 @@ pub struct StoreConfig {
     pub new_catalogue: bool,
 }
 
-/// Which versions a change may replace.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Precondition {
-    /// Whichever there is.
-    Any,
-    /// One of these; none when empty.
-    OneOf(Vec<Version>),
-}
-
-impl Precondition {
-    fn check(&self, current: Version) -> Result<(), StoreError> {
-        match self {
-            Self::Any => Ok(()),
-            Self::OneOf(versions) if versions.contains(&current) => Ok(()),
-            Self::OneOf(_) => Err(StoreError::VersionMismatch { current }),
-        }
-    }
-}
-
 /// A received content with what its uploader said of it.
 #[derive(Debug)]
 pub struct NewContent {
@@ -83,6 +67,15 @@ pub struct NewContent {
     pub content_type: String,
     /// The bytes.
     pub received: Received,
+}
+
+/// What an upload came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Created {
+    /// The file at its first version.
+    pub file: FileRecord,
+    /// Whether it was made by an earlier upload with the same key.
+    pub is_repeated: bool,
 }
 
 /// An event that the broker hasn't confirmed.
@@ -223,24 +216,15 @@ impl Store {
         }
     }
 
-    /// Adds a new file of `owner`'s.
+    /// Adds a new file of `owner`'s, unless she made it already under `key`.
     ///
     /// # Errors
-    /// When database or disk fail; then nothing is left.
-    pub async fn create(&self, owner: UserId, new: NewContent) -> Result<FileRecord, StoreError> {
+    /// When `key` named another upload, or database or disk fail; then nothing is left.
+    pub async fn create(&self, owner: UserId, new: NewContent, key: Option<String>) -> Result<Created, StoreError> {
         let hash = new.received.hash;
         let keeper = Arc::clone(&self.keeper);
-        let done = self.db.write(move |connection| keeper.create(connection, owner, new)).await;
+        let done = self.db.write(move |connection| keeper.create_once(connection, owner, new, key.as_deref())).await;
         self.settle(done, &[hash]).await
-    }
-
-    /// Whether `user` may make the next version of a file that is at a version of `precondition`; what
-    /// [`Store::replace`] says later counts.
-    ///
-    /// # Errors
-    /// Why she may not.
-    pub async fn check_change(&self, file: FileId, user: UserId, precondition: Precondition) -> Result<(), StoreError> {
-        self.db.read(move |connection| owned(connection, &file, &user, &precondition).map(drop)).await
     }
 
     /// Makes the next version of a file.
@@ -300,14 +284,20 @@ impl Store {
         self.db.read(find).await
     }
 
-    /// All versions of a file, the newest first.
+    /// The versions of a file, the newest first, at most `limit` of those before `before`; and which is the latest.
     ///
     /// # Errors
     /// As [`Store::file`].
-    pub async fn history(&self, file: FileId, user: UserId) -> Result<Vec<FileRecord>, StoreError> {
+    pub async fn history(
+        &self,
+        file: FileId,
+        user: UserId,
+        before: Option<Version>,
+        limit: u32,
+    ) -> Result<(Version, Vec<FileRecord>), StoreError> {
         let find = move |connection: &Connection| {
-            visible(connection, &file, &user)?;
-            Ok(metadata::history(connection, &file)?)
+            let latest = visible(connection, &file, &user)?.version;
+            Ok((latest, metadata::history(connection, &file, before, limit)?))
         };
         self.db.read(find).await
     }
@@ -333,7 +323,7 @@ impl Store {
     ) -> Result<(ShareRecord, Option<FileRecord>), StoreError> {
         let keeper = Arc::clone(&self.keeper);
         let share = move |connection: &Connection| {
-            let file = owned(connection, &file, &user, &Precondition::Any)?;
+            let file = owned(connection, &file, &user, &Precondition::ANY)?;
             keeper.share(connection, file, target)
         };
         let done = self.db.write(share).await;
@@ -346,7 +336,7 @@ impl Store {
     /// When `user` doesn't own the file, or the database fails.
     pub async fn shares(&self, file: FileId, user: UserId) -> Result<Vec<ShareRecord>, StoreError> {
         let find = move |connection: &Connection| {
-            owned(connection, &file, &user, &Precondition::Any)?;
+            owned(connection, &file, &user, &Precondition::ANY)?;
             Ok(metadata::shares(connection, &file)?)
         };
         self.db.read(find).await
@@ -358,7 +348,7 @@ impl Store {
     /// When `user` doesn't own the file, it isn't shared with `target`, or the database fails.
     pub async fn unshare(&self, file: FileId, user: UserId, target: UserId) -> Result<(), StoreError> {
         let unshare = move |connection: &Connection| {
-            owned(connection, &file, &user, &Precondition::Any)?;
+            owned(connection, &file, &user, &Precondition::ANY)?;
             metadata::remove_share(connection, &file, &target)?.then_some(()).ok_or(StoreError::NotFound)
         };
         self.db.write(unshare).await
@@ -426,7 +416,7 @@ fn visible(connection: &Connection, file: &FileId, user: &UserId) -> Result<File
     }
 }
 
-/// The latest version of a file that `user` owns and that is at a version of `precondition`.
+/// The latest version of a file that `user` owns and that is as `precondition` demands.
 fn owned(
     connection: &Connection,
     file: &FileId,
@@ -443,21 +433,28 @@ fn owned(
 
 /// The jobs: each runs in the database's writer, inside one transaction.
 impl Keeper {
-    fn create(&self, connection: &Connection, owner: UserId, new: NewContent) -> Result<FileRecord, StoreError> {
-        let now = wall::now_ms();
-        let id = Uuid::now_v7().to_string().parse().map_err(|_invalid| StoreError::Interrupted)?;
-        let file = FileRecord {
-            id,
-            owner,
-            version: Version::FIRST,
-            name: new.name,
-            content_type: new.content_type,
-            size_bytes: new.received.size_bytes,
-            content: Some(new.received.hash),
-            sha256: Some(new.received.sha256),
-            created_ms: now,
-            stored_ms: now,
+    fn create_once(
+        &self,
+        connection: &Connection,
+        owner: UserId,
+        new: NewContent,
+        key: Option<&str>,
+    ) -> Result<Created, StoreError> {
+        let Some(key) = key else {
+            return Ok(Created { file: self.create(connection, owner, new)?, is_repeated: false });
         };
+        if let Some(file) = idempotency::first_answer(connection, (&owner, key), &new)? {
+            return Ok(Created { file, is_repeated: true });
+        }
+        let fingerprint = new.fingerprint();
+        let file = self.create(connection, owner, new)?;
+        idempotency::remember(connection, key, fingerprint, &file)?;
+        Ok(Created { file, is_repeated: false })
+    }
+
+    fn create(&self, connection: &Connection, owner: UserId, new: NewContent) -> Result<FileRecord, StoreError> {
+        let id = Uuid::now_v7().to_string().parse().map_err(|_invalid| StoreError::Interrupted)?;
+        let file = new.first_version(id, owner, wall::now_ms());
         self.keep(new.received)?;
         metadata::insert_file(connection, &file)?;
         self.add_version(connection, &file, ChangeKind::Uploaded)?;

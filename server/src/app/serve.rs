@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context;
+use shared::wire::condition::Condition;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -17,11 +18,14 @@ use crate::broker::embedded::Embedded;
 use crate::cli::serve::Serve;
 use crate::concurrency::Lab;
 use crate::contact::{self, Contact};
-use crate::http::{self, AppState, HttpConfig};
+use crate::http::idempotency::KeysAtWork;
+use crate::http::limits::Limits;
+use crate::http::{self, AppState, HttpConfig, door};
 use crate::hub::Hub;
 use crate::lookout::{self, LookoutConfig};
+use crate::open_files;
 use crate::relay;
-use crate::shutdown::{self, Tasks};
+use crate::shutdown::{StopSignals, Tasks};
 use crate::store::error::StoreError;
 use crate::store::{Store, StoreConfig};
 use crate::swarm::{Swarm, SwarmConfig, SwarmError};
@@ -30,19 +34,21 @@ use crate::swarm::{Swarm, SwarmConfig, SwarmError};
 const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 
 /// Runs `grapevine serve` until it is asked to stop.
-pub(super) async fn run(flags: Serve) -> anyhow::Result<()> {
+pub(super) async fn run(flags: Serve, mut signals: StopSignals, open_files: u64) -> anyhow::Result<()> {
     check_exposure(flags.host, &flags.overlay)?;
     if let Some(path) = http::path_like(&flags.base_path) {
         return Err(BadInput::BasePath(flags.base_path, path).into());
     }
     let broker = flags.amqp_url.as_deref().map(|url| amqp(url, &flags.queue, &flags.authorities)).transpose()?;
+    // First of all, so that who comes early waits instead of being refused.
+    let address = SocketAddr::new(flags.host, flags.port);
+    let listener = TcpListener::bind(address).await.with_context(|| format!("can't listen on {address}"))?;
     let tasks = Tasks::default();
     let _lock = lock(&flags.data_dir)?;
     let hub = Hub::new(OVERVIEW_FILES, !flags.no_bridge);
     let store = open_store(&flags, &hub).await?;
     store.start_upkeep(&tasks);
-    let address = SocketAddr::new(flags.host, flags.port);
-    let listener = TcpListener::bind(address).await.with_context(|| format!("can't listen on {address}"))?;
+    let limits = limits(&flags, open_files, &hub);
     let swarm = Swarm::new(swarm_config(&flags), hub.clone(), &tasks);
     for _ in 0..flags.peers {
         start_peer(&swarm).await?;
@@ -62,18 +68,19 @@ pub(super) async fn run(flags: Serve) -> anyhow::Result<()> {
         lab: lab.clone(),
         depths,
         contact,
-        config: HttpConfig::new(flags.max_upload_bytes, flags.host, flags.allowed_host).under(flags.base_path),
+        keys: KeysAtWork::default(),
+        config: HttpConfig::new(flags.max_upload_bytes, flags.host, flags.allowed_host)
+            .under(flags.base_path)
+            .with_limits(limits),
         store: store.clone(),
         hub,
         swarm: swarm.clone(),
         tasks: tasks.clone(),
     };
     let bound = listener.local_addr().context("can't tell the listening address")?;
-    let server =
-        axum::serve(listener, http::router(state)).with_graceful_shutdown(tasks.token().clone().cancelled_owned());
-    tasks.spawn(async move { server.await });
+    tasks.spawn(door::serve(listener, http::router(state), limits, tasks.clone()));
     info!("Grapevine is ready: open http://{bound}/ui/");
-    shutdown::asked_to_stop().await;
+    signals.asked_to_stop().await;
     info!("stopping");
     // Before its entry peers leave, which is no failure then.
     bridging.cancel();
@@ -102,6 +109,24 @@ async fn start_peer(swarm: &Swarm) -> anyhow::Result<()> {
         }
         started => started.map(drop).context("can't start the local peers"),
     }
+}
+
+/// What callers may use: what the flags say, and no more connections than there are files to be had for.
+fn limits(flags: &Serve, open_files: u64, hub: &Hub) -> Limits {
+    let limits = Limits::of(&flags.limits);
+    let room = open_files::connections_within(open_files, flags.peers);
+    let connections = limits.connections.min(usize::try_from(room).unwrap_or(usize::MAX));
+    if connections < limits.connections {
+        hub.raise(
+            Condition::FewOpenFiles,
+            format!(
+                "the process may have {open_files} files open, which is enough for {connections} connections instead \
+                 of {}; raise it (ulimit -n, LimitNOFILE=) or lower --max-connections",
+                limits.connections
+            ),
+        );
+    }
+    Limits { connections, ..limits }
 }
 
 fn swarm_config(flags: &Serve) -> SwarmConfig {
@@ -153,5 +178,35 @@ impl Parts<'_> {
             self.bridging.spawn(bridge::run(broker, entries, Some(hub), config, self.bridging.token().clone()));
         }
         self.tasks.spawn(relay::run(self.store.clone(), broker, self.hub.clone(), token.clone()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn limits_of(words: &[&str], open_files: u64) -> (Limits, Hub) {
+        let words = ["grapevine", "serve"].iter().chain(words);
+        let Command::Serve(flags) = Cli::parse_from(words).command else { panic!("not serve") };
+        let hub = Hub::new(1, true);
+        (limits(&flags, open_files, &hub), hub)
+    }
+
+    #[test]
+    fn the_flags_defaults_are_the_limits() {
+        assert_eq!(limits_of(&[], u64::MAX).0, Limits::default());
+    }
+
+    #[test]
+    fn few_open_files_are_few_connections_and_it_is_said() {
+        let (limits, hub) = limits_of(&["--peers", "0"], 256);
+        assert_eq!(limits.connections, 96);
+        assert!(hub.read(|overview| overview.conditions.contains_key(&Condition::FewOpenFiles)));
+        let (limits, hub) = limits_of(&["--peers", "0", "--max-connections", "50"], 256);
+        assert_eq!(limits.connections, 50);
+        assert!(hub.read(|overview| overview.conditions.is_empty()));
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::cli::limits::Limits;
 use crate::cli::{Authorities, Overlay};
 use crate::dial::HostPort;
 use crate::front::{AllowedHost, BasePath};
@@ -67,4 +68,7 @@ pub struct Serve {
     /// Overlay.
     #[command(flatten)]
     pub overlay: Overlay,
+    /// Limits.
+    #[command(flatten)]
+    pub limits: Limits,
 }

@@ -3,8 +3,8 @@
 use std::any::Any;
 use std::error::Error;
 
-use axum::body::Body;
-use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::body::{Body, to_bytes};
+use axum::extract::rejection::QueryRejection;
 use axum::http::{HeaderValue, Response, StatusCode, header};
 use axum::response::IntoResponse;
 use shared::ids::{IdError, Version};
@@ -49,18 +49,39 @@ pub enum ApiError {
     /// The file is at another version than the change was meant for.
     #[error("the file is at version {0}")]
     VersionMismatch(Version),
+    /// The caller wants it only if it has a tag that it doesn't have.
+    #[error("what there is has another ETag")]
+    PreconditionFailed,
+    /// The request can't be understood.
+    #[error("{0}")]
+    BadRequest(String),
     /// The body is beyond the limit.
     #[error("at most {0} bytes are allowed")]
     TooLarge(u64),
     /// The body isn't of the type that the call takes.
     #[error("{0}")]
     UnsupportedMediaType(String),
+    /// The body says that it is compressed.
+    #[error("send the body as it is, without Content-Encoding")]
+    EncodedBody,
     /// The body ended early or isn't what its type says.
     #[error("the body is broken: {0}")]
     BrokenBody(String),
     /// The body came too slowly.
     #[error("nothing of the body came for a while")]
     TooSlow,
+    /// Another upload is at work under the same key.
+    #[error("an upload with this Idempotency-Key is at work; ask again when it is over")]
+    KeyAtWork,
+    /// The key named another upload.
+    #[error("this Idempotency-Key was used for another upload; use a new one")]
+    KeyReused,
+    /// There are too many connections for other things than asking after the server's health.
+    #[error("too many connections are open; only /health and /ready are answered on this one")]
+    Crowded,
+    /// The framework refused it before any of our code.
+    #[error("{1}")]
+    Rejected(StatusCode, String),
     /// The range lies outside of the content.
     #[error("the content has {0} bytes")]
     RangeNotSatisfiable(u64),
@@ -98,12 +119,19 @@ impl ApiError {
                 (StatusCode::PRECONDITION_REQUIRED, "precondition-required", "If-Match is required")
             }
             Self::VersionMismatch(_) => (StatusCode::PRECONDITION_FAILED, "version-mismatch", "Version mismatch"),
+            Self::PreconditionFailed => (StatusCode::PRECONDITION_FAILED, "precondition-failed", "Precondition failed"),
+            Self::BadRequest(_) => (StatusCode::BAD_REQUEST, "bad-request", "Bad request"),
             Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Too large"),
             Self::UnsupportedMediaType(_) => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "Unsupported media type")
             }
+            Self::EncodedBody => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoded-body", "Compressed bodies aren't taken"),
             Self::BrokenBody(_) => (StatusCode::BAD_REQUEST, "broken-body", "Broken body"),
             Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "too-slow", "Too slow"),
+            Self::KeyAtWork => (StatusCode::CONFLICT, "key-at-work", "The first upload is at work"),
+            Self::KeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "key-reused", "The key was used before"),
+            Self::Crowded => (StatusCode::SERVICE_UNAVAILABLE, "crowded", "Too many connections"),
+            Self::Rejected(status, _) => (*status, "rejected", status.canonical_reason().unwrap_or("Rejected")),
             Self::RangeNotSatisfiable(_) => {
                 (StatusCode::RANGE_NOT_SATISFIABLE, "range-not-satisfiable", "Range not satisfiable")
             }
@@ -116,12 +144,26 @@ impl ApiError {
         }
     }
 
+    /// What the caller is told.
+    pub fn problem(&self) -> Problem {
+        let (status, kind, title) = self.kind();
+        Problem {
+            kind: format!("urn:grapevine:problem:{kind}"),
+            title: title.to_owned(),
+            status: status.as_u16(),
+            detail: self.to_string(),
+        }
+    }
+
     /// A header that helps the caller to go on.
     fn hint(&self) -> Option<(header::HeaderName, String)> {
         match self {
             Self::VersionMismatch(current) => Some((header::ETAG, etag::of(*current))),
             Self::RangeNotSatisfiable(size_bytes) => Some((header::CONTENT_RANGE, format!("bytes */{size_bytes}"))),
             Self::DiskFull => Some((header::RETRY_AFTER, RETRY_FULL_AFTER_S.to_string())),
+            // RFC 9110, section 12.5.3: which codings are taken instead.
+            Self::EncodedBody => Some((header::ACCEPT_ENCODING, "identity".to_owned())),
+            Self::KeyAtWork | Self::Crowded => Some((header::RETRY_AFTER, "1".to_owned())),
             Self::NotAWebSocket => Some((header::UPGRADE, "websocket".to_owned())),
             _ => None,
         }
@@ -133,13 +175,8 @@ impl IntoResponse for ApiError {
         if let Self::Internal(source) = &self {
             error!(error = &**source as &dyn Error, "a call failed");
         }
-        let (status, kind, title) = self.kind();
-        let problem = Problem {
-            kind: format!("urn:grapevine:problem:{kind}"),
-            title: title.to_owned(),
-            status: status.as_u16(),
-            detail: self.to_string(),
-        };
+        let problem = self.problem();
+        let status = self.kind().0;
         let mut response = (status, axum::Json(problem)).into_response();
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         if let Some((name, value)) = self.hint()
@@ -149,6 +186,29 @@ impl IntoResponse for ApiError {
         }
         response
     }
+}
+
+/// How much of a framework's own message is kept, in bytes.
+const MESSAGE_BYTES: usize = 1024;
+
+/// An error that isn't told as JSON yet, as a problem with its words.
+pub(super) async fn as_problem(response: Response<Body>) -> Response<Body> {
+    let content_type = response.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    if content_type.is_some_and(|value| value == PROBLEM_JSON.as_bytes() || value == b"application/json") {
+        return response;
+    }
+    let (mut parts, body) = response.into_parts();
+    let message = to_bytes(body, MESSAGE_BYTES).await.unwrap_or_default();
+    let message = match std::str::from_utf8(message.trim_ascii()) {
+        Ok(message) if !message.is_empty() && !message.starts_with('<') => message.to_owned(),
+        _ => parts.status.canonical_reason().unwrap_or("refused").to_lowercase(),
+    };
+    let problem = ApiError::Rejected(parts.status, message).into_response();
+    for gone in [header::CONTENT_LENGTH, header::CONTENT_ENCODING, header::ETAG, header::CACHE_CONTROL] {
+        parts.headers.remove(gone);
+    }
+    parts.headers.extend(problem.headers().clone());
+    Response::from_parts(parts, problem.into_body())
 }
 
 /// The answer when a handler panicked.
@@ -166,6 +226,7 @@ impl From<StoreError> for ApiError {
             StoreError::NotOwner => Self::NotOwner,
             StoreError::VersionMismatch { current } => Self::VersionMismatch(current),
             StoreError::TooLarge { bytes_max } => Self::TooLarge(bytes_max),
+            StoreError::KeyReused => Self::KeyReused,
             StoreError::SharedWithOwner => Self::Invalid(error.to_string()),
             StoreError::NoMoreVersions | StoreError::Republishing => Self::Conflict(error.to_string()),
             StoreError::BadContent(_) => Self::BadContent(error.to_string()),
@@ -210,15 +271,5 @@ impl From<IdError> for ApiError {
 impl From<QueryRejection> for ApiError {
     fn from(rejection: QueryRejection) -> Self {
         Self::Invalid(rejection.body_text())
-    }
-}
-
-impl From<JsonRejection> for ApiError {
-    fn from(rejection: JsonRejection) -> Self {
-        match rejection.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => Self::TooLarge(u64::try_from(super::JSON_BYTES).unwrap_or(u64::MAX)),
-            StatusCode::UNSUPPORTED_MEDIA_TYPE => Self::UnsupportedMediaType(rejection.body_text()),
-            _ => Self::Invalid(rejection.body_text()),
-        }
     }
 }

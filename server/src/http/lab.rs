@@ -1,14 +1,16 @@
 //! Runs of the concurrency lab.
 
 use axum::Json;
-use axum::body::{Body, Bytes};
-use axum::extract::{Path, State};
+use axum::body::Body;
+use axum::extract::State;
 use axum::http::{Response, StatusCode, header};
 use axum::response::IntoResponse;
 use shared::wire::rest::{LabConfig, LabRunOut};
 
 use crate::http::AppState;
 use crate::http::error::ApiError;
+use crate::http::json::JsonBody;
+use crate::http::path::Path;
 
 /// Run the concurrency lab
 ///
@@ -18,14 +20,17 @@ use crate::http::error::ApiError;
         (status = 202, description = "It runs", body = LabRunOut,
             headers(("location" = String, description = "The run's path"))),
         (status = 403, description = "The call comes from another origin's page"),
+        (status = 408, description = "The body came too slowly"),
         (status = 409, description = "Another run is at work"),
+        (status = 413, description = "The body is larger than 64 KiB"),
+        (status = 415, description = "The body isn't application/json, or it is compressed"),
         (status = 422, description = "A number is out of range"),
     ))]
-pub(super) async fn start(State(state): State<AppState>, body: Bytes) -> Result<Response<Body>, ApiError> {
-    let config = match body.trim_ascii() {
-        b"" => LabConfig::default(),
-        json => serde_json::from_slice(json).map_err(|error| ApiError::Invalid(error.to_string()))?,
-    };
+pub(super) async fn start(
+    State(state): State<AppState>,
+    config: Option<JsonBody<LabConfig>>,
+) -> Result<Response<Body>, ApiError> {
+    let config = config.map(|JsonBody(config)| config).unwrap_or_default();
     let run = state.lab.start(config)?;
     let location = [(header::LOCATION, format!("/lab/runs/{}", run.id))];
     Ok((StatusCode::ACCEPTED, location, Json(run)).into_response())

@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{Response, StatusCode, header};
 use axum::response::IntoResponse;
 use shared::gossip::census::short_name;
@@ -18,10 +17,15 @@ use shared::wire::stream::PeerState;
 
 use crate::http::AppState;
 use crate::http::error::ApiError;
+use crate::http::json::JsonBody;
+use crate::http::path::Path;
 
 /// The local peers
 #[utoipa::path(get, path = "/peers", tag = "peers",
-    responses((status = 200, description = "The peers that this server runs or has run", body = Vec<PeerOut>)))]
+    responses(
+        (status = 200, description = "The peers that this server runs or has run", body = Vec<PeerOut>),
+        (status = 304, description = "You have this answer already (If-None-Match)"),
+    ))]
 pub(super) async fn list(State(state): State<AppState>) -> Json<Vec<PeerOut>> {
     Json(state.hub.read(|overview| {
         let peers = overview.peers.iter().filter(|(_, view)| view.state != PeerState::Remote);
@@ -79,7 +83,7 @@ pub(super) async fn leave(State(state): State<AppState>, Path(id): Path<String>)
 pub(super) async fn act(
     State(state): State<AppState>,
     Path(id): Path<String>,
-    body: Result<Json<PeerActionIn>, JsonRejection>,
+    body: Result<JsonBody<PeerActionIn>, ApiError>,
 ) -> Result<Json<PeerOut>, ApiError> {
     let (swarm, id, action) = (state.swarm.clone(), peer_id(&id)?, body?.0.action);
     let task = state.tasks.spawn(async move {
@@ -96,7 +100,10 @@ pub(super) async fn act(
 ///
 /// A server without peers of its own asks one of those named by `--peer`.
 #[utoipa::path(get, path = "/topology", tag = "peers",
-    responses((status = 200, description = "Peers and links as the local peers see them", body = TopologyOut)))]
+    responses(
+        (status = 200, description = "Peers and links as the local peers see them", body = TopologyOut),
+        (status = 304, description = "You have this answer already (If-None-Match)"),
+    ))]
 pub(super) async fn topology(State(state): State<AppState>) -> Json<TopologyOut> {
     if state.hub.read(Overview::has_local_peers) {
         return Json(state.hub.read(|overview: &Overview| TopologyOut {

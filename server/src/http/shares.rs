@@ -1,8 +1,7 @@
 //! Shares: who else may see a file. Only its owner grants, lists and ends them.
 
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use shared::ids::UserId;
 use shared::wire::queue::ChangeKind;
@@ -11,6 +10,8 @@ use shared::wire::stream::Event;
 
 use crate::http::auth::Caller;
 use crate::http::error::ApiError;
+use crate::http::json::JsonBody;
+use crate::http::path::Path;
 use crate::http::{AppState, file_id};
 use crate::store::metadata::ShareRecord;
 
@@ -31,7 +32,7 @@ pub(super) async fn share(
     State(state): State<AppState>,
     Caller(user): Caller,
     Path(id): Path<String>,
-    body: Result<Json<ShareIn>, JsonRejection>,
+    body: Result<JsonBody<ShareIn>, ApiError>,
 ) -> Result<(StatusCode, Json<ShareOut>), ApiError> {
     let (file, target) = (file_id(&id)?, body?.0.target_user_id.trim().parse::<UserId>()?);
     let (hub, store) = (state.hub.clone(), state.store.clone());
@@ -53,6 +54,7 @@ pub(super) async fn share(
     params(("id" = String, Path, description = "The file")),
     responses(
         (status = 200, description = "Its shares", body = Vec<ShareOut>),
+        (status = 304, description = "You have this answer already (If-None-Match)"),
         (status = 401, description = "Nobody says who is asking"),
         (status = 403, description = "The file was shared with you, and only its owner may ask this"),
         (status = 404, description = "There is no such file, it was deleted, or it isn't yours to see"),

@@ -81,6 +81,9 @@ pub enum StoreError {
     /// Files are being published again already.
     #[error("files are being published again already")]
     Republishing,
+    /// The key of an upload was used for another one.
+    #[error("this key was used for another upload")]
+    KeyReused,
     /// A file can't be shared with its owner.
     #[error("a file can't be shared with its owner")]
     SharedWithOwner,
@@ -111,6 +114,7 @@ impl StoreError {
             | Self::NoMoreVersions
             | Self::TooLarge { .. }
             | Self::Republishing
+            | Self::KeyReused
             | Self::SharedWithOwner => false,
         }
     }

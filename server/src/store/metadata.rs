@@ -221,11 +221,18 @@ pub(super) fn version(connection: &Connection, file: &FileId, version: Version) 
     Ok(connection.prepare_cached(select)?.query_row(parameters, record).optional()?)
 }
 
-/// All versions of a file, the newest first.
-pub(super) fn history(connection: &Connection, file: &FileId) -> Result<Vec<FileRecord>, DbError> {
-    let select = select_versions!("WHERE f.id = ?1 AND f.deleted = 0 ORDER BY v.version DESC");
+/// The versions of a file before `before`, the newest first, at most `limit`.
+pub(super) fn history(
+    connection: &Connection,
+    file: &FileId,
+    before: Option<Version>,
+    limit: u32,
+) -> Result<Vec<FileRecord>, DbError> {
+    let select =
+        select_versions!("WHERE f.id = ?1 AND f.deleted = 0 AND v.version <= ?2 ORDER BY v.version DESC LIMIT ?3");
+    let newest = before.map_or(i64::MAX, |version| to_column(version.0.saturating_sub(1)));
     let mut select = connection.prepare_cached(select)?;
-    Ok(select.query_map([file.as_str()], record)?.collect::<Result<_, _>>()?)
+    Ok(select.query_map(params![file.as_str(), newest, limit], record)?.collect::<Result<_, _>>()?)
 }
 
 /// The files that `user` owns or that were shared with her, the newest first, from those older than `after`. Ids are

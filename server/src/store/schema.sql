@@ -48,6 +48,18 @@ CREATE TABLE IF NOT EXISTS forgotten (
     at_ms INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- Uploads that named a key, so that a repeated one is answered by the first. Bounded in age and number.
+CREATE TABLE IF NOT EXISTS idempotency (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    user TEXT NOT NULL,
+    key TEXT NOT NULL,
+    fingerprint BLOB NOT NULL,
+    file TEXT NOT NULL REFERENCES files (id),
+    created_ms INTEGER NOT NULL,
+    UNIQUE (user, key)
+) STRICT;
+CREATE INDEX IF NOT EXISTS idempotency_by_age ON idempotency (created_ms);
+
 -- Events for the broker, written with the change that caused them; gone when the broker has them.
 CREATE TABLE IF NOT EXISTS outbox (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -7,4 +7,5 @@ pub(crate) mod nginx;
 pub(crate) mod ports;
 pub(crate) mod process;
 pub(crate) mod rabbit;
+pub(crate) mod raw;
 pub(crate) mod stranger;

@@ -33,6 +33,8 @@ pub enum Condition {
     ChangesDeferred,
     /// None of the peers that this server should know the overlay by answers.
     OverlayUnreachable,
+    /// The process may have fewer files and sockets open than it was told to serve connections.
+    FewOpenFiles,
 }
 
 /// A condition that lasts, as last told.
@@ -59,7 +61,8 @@ impl Condition {
             | Self::UnroutedMessages
             | Self::ChangesVanished
             | Self::ChangesDeferred
-            | Self::OverlayUnreachable => false,
+            | Self::OverlayUnreachable
+            | Self::FewOpenFiles => false,
         }
     }
 }
@@ -79,6 +82,7 @@ impl fmt::Display for Condition {
             Self::ChangesVanished => "vanished changes",
             Self::ChangesDeferred => "deferred changes",
             Self::OverlayUnreachable => "unreachable overlay",
+            Self::FewOpenFiles => "few open files",
         })
     }
 }

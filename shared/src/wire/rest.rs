@@ -39,6 +39,7 @@ pub struct FileOut {
 
 /// Body of `POST /shares/{id}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct ShareIn {
     /// With whom to share.
     pub target_user_id: String,
@@ -81,6 +82,7 @@ pub enum PeerAction {
 
 /// Body of `POST /peers/{id}/actions`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct PeerActionIn {
     /// What to do.
     pub action: PeerAction,

@@ -9,7 +9,9 @@ use reqwest::{Client, Method, RequestBuilder, Response};
 use serde_json::Value;
 use server::concurrency::Lab;
 use server::contact::Contact;
-use server::http::{AppState, HttpConfig, router};
+use server::http::idempotency::KeysAtWork;
+use server::http::limits::Limits;
+use server::http::{AppState, HttpConfig, door, router};
 use server::hub::Hub;
 use server::shutdown::Tasks;
 use server::store::{Store, StoreConfig};
@@ -61,6 +63,18 @@ impl App {
     }
 
     async fn start_at(dir: &Path, upload_max: u64, base_path: &str, config: StoreConfig) -> Self {
+        Self::start_all(dir, base_path, config, (upload_max, Limits::default())).await
+    }
+
+    /// With other limits on its callers.
+    pub(crate) async fn start_limited(upload_max: u64, limits: Limits) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut app = Self::start_all(dir.path(), "/", StoreConfig::default(), (upload_max, limits)).await;
+        app.own_dir = Some(dir);
+        app
+    }
+
+    async fn start_all(dir: &Path, base_path: &str, config: StoreConfig, (upload_max, limits): (u64, Limits)) -> Self {
         let tasks = Tasks::default();
         let hub = Hub::new(1000, true);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -79,14 +93,15 @@ impl App {
             lab: Lab::new(hub.clone()),
             depths: None,
             contact: None,
+            keys: KeysAtWork::default(),
             config: HttpConfig::new(upload_max, address.ip(), vec!["friend.example".parse().unwrap()])
-                .under(base_path.parse().unwrap()),
+                .under(base_path.parse().unwrap())
+                .with_limits(limits),
             hub,
             tasks: tasks.clone(),
         };
         state.store.start_upkeep(&tasks);
-        let serve = axum::serve(listener, router(state.clone()));
-        tasks.spawn(serve.with_graceful_shutdown(tasks.token().clone().cancelled_owned()).into_future());
+        tasks.spawn(door::serve(listener, router(state.clone()), limits, tasks.clone()));
         let client = Client::builder().redirect(reqwest::redirect::Policy::none()).timeout(PATIENCE).build().unwrap();
         Self { address, client, state, dir: dir.to_owned(), own_dir: None }
     }
@@ -96,9 +111,7 @@ impl App {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, client, dir) = (listener.local_addr().unwrap(), self.client.clone(), self.dir.clone());
         let state = AppState { contact: Some(contact), ..self.state.clone() };
-        let serve = axum::serve(listener, router(state.clone()));
-        let stopped = state.tasks.token().clone().cancelled_owned();
-        state.tasks.spawn(serve.with_graceful_shutdown(stopped).into_future());
+        state.tasks.spawn(door::serve(listener, router(state.clone()), Limits::default(), state.tasks.clone()));
         Self { address, client, state, dir, own_dir: None }
     }
 

@@ -30,8 +30,16 @@ struct Said {
 impl Process {
     /// Starts `grapevine` with these words.
     pub(crate) fn start(words: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_grapevine"))
-            .args(words)
+        Self::spawn(Command::new(env!("CARGO_BIN_EXE_grapevine")).args(words), words.join(" "))
+    }
+
+    /// Starts what a shell is told to.
+    pub(crate) fn shell(command: &str) -> Self {
+        Self::spawn(Command::new("sh").args(["-c", command]), command.to_owned())
+    }
+
+    fn spawn(command: &mut Command, name: String) -> Self {
+        let mut child = command
             .env_remove("RUST_LOG")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -46,7 +54,7 @@ impl Process {
                 heard.more.notify_all();
             }
         });
-        Self { name: words.join(" "), child, said }
+        Self { name, child, said }
     }
 
     /// Waits until it has said a line with this text, and gives the first such line.
@@ -100,9 +108,19 @@ impl Process {
         kill_process(Pid::from_child(&self.child), Signal::CONT).unwrap();
     }
 
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
     /// SIGTERM, and waits until it has stopped by itself.
-    pub(crate) fn terminate(mut self) -> ExitStatus {
-        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+    pub(crate) fn terminate(self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        self.ends()
+    }
+
+    /// Waits until it has ended by itself.
+    pub(crate) fn ends(mut self) -> ExitStatus {
         let end = Instant::now() + PATIENCE;
         let mut lines = self.said.lines.lock().unwrap();
         loop {
