@@ -46,7 +46,7 @@ pub enum FsckError {
 /// # Errors
 /// [`FsckError::Faults`] when something is wrong and still is; or whatever ends it before its time.
 pub fn run(dir: &Path, repair: bool, out: &mut impl Write) -> Result<(), FsckError> {
-    let contents = Contents::open(dir.join("contents"))?;
+    let contents = Contents::at(dir.join("contents"));
     let mut check = Check { dir, contents, repair, out, faults: 0, mended: 0, looked_at: 0 };
     match check.catalogue()? {
         Some(catalogue) => {

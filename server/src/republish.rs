@@ -64,7 +64,7 @@ pub async fn run(
     out: &mut impl Write,
 ) -> Result<(), RepublishError> {
     let answer = timeout(LIMIT, ask(url, trust, since)).await.map_err(|_elapsed| RepublishError::TooSlow)??;
-    Ok(writeln!(out, "{} versions are published again", answer.versions)?)
+    Ok(writeln!(out, "{} versions are being published again", answer.versions)?)
 }
 
 async fn ask(url: &str, trust: Option<Trust>, since: Option<Timestamp>) -> Result<RepublishOut, RepublishError> {

@@ -202,7 +202,7 @@ impl Store {
             if fault == Fault::Missing && !self.db.read(move |connection| metadata::is_used(connection, hash)).await? {
                 return Err(StoreError::NotFound);
             }
-            self.keeper.faults.found(hash, fault);
+            self.keeper.faults.found(&[(hash, fault)]);
         }
         opened
     }
@@ -210,7 +210,7 @@ impl Store {
     /// Tells of a content that turned out to be bad while it was read.
     pub fn report_content(&self, file: &FileRecord, error: &StoreError) {
         if let (Some(hash), StoreError::BadContent(fault)) = (file.content, error) {
-            self.keeper.faults.found(hash, *fault);
+            self.keeper.faults.found(&[(hash, *fault)]);
         } else {
             warn!(error = error as &dyn std::error::Error, file.id = %file.id, "a download broke off");
         }

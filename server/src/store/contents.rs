@@ -52,10 +52,16 @@ impl Contents {
     /// # Errors
     /// When the folder can't be made.
     pub fn open(dir: PathBuf) -> Result<Self, StoreError> {
+        let contents = Self::at(dir);
+        fs::create_dir_all(&contents.temporary).map_err(StoreError::io("make the folder of contents"))?;
+        sync_dir(&contents.dir)?;
+        Ok(contents)
+    }
+
+    /// The contents in `dir`, which may be there or not: only to look at them and to move them.
+    pub fn at(dir: PathBuf) -> Self {
         let temporary = dir.join(TEMPORARY);
-        fs::create_dir_all(&temporary).map_err(StoreError::io("make the folder of contents"))?;
-        sync_dir(&dir)?;
-        Ok(Self { dir, temporary })
+        Self { dir, temporary }
     }
 
     /// Where the content `hash` is, if it is here.

@@ -79,7 +79,7 @@ pub enum StoreError {
         bytes_max: u64,
     },
     /// Files are being published again already.
-    #[error("files are being published again already")]
+    #[error("files are being published again already, or too many events wait for the broker; try again later")]
     Republishing,
     /// The key of an upload was used for another one.
     #[error("this key was used for another upload")]

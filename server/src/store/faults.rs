@@ -13,6 +13,9 @@ use crate::hub::Hub;
 /// How many are remembered. Beyond, each is found anew when it is asked for.
 const REMEMBERED: usize = 10_000;
 
+/// How many of those that are found at once are logged each. A guess: enough to see what they have in common.
+const LOGGED: usize = 10;
+
 /// What is wrong with a content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -58,16 +61,21 @@ impl Faults {
         self.lock().get(&content).copied()
     }
 
-    /// Something is wrong with a content.
-    pub fn found(&self, content: ContentHash, fault: Fault) {
+    /// Something is wrong with these contents.
+    pub fn found(&self, faults: &[(ContentHash, Fault)]) {
         let mut known = self.lock();
-        if known.contains_key(&content) {
+        let new: Vec<_> = faults.iter().filter(|(content, _)| !known.contains_key(content)).copied().collect();
+        if new.is_empty() {
             return;
         }
-        error!(%content, "a content can't be served: {fault}");
-        if known.len() < REMEMBERED {
-            known.insert(content, fault);
+        for (content, fault) in new.iter().take(LOGGED) {
+            error!(%content, "a content can't be served: {fault}");
         }
+        if let Some(more) = new.len().checked_sub(LOGGED).filter(|more| *more > 0) {
+            error!("{more} more contents can't be served");
+        }
+        let room = REMEMBERED.saturating_sub(known.len());
+        known.extend(new.into_iter().take(room));
         self.tell(&known);
     }
 

@@ -94,12 +94,11 @@ fn check(connection: &Connection) -> Result<(), DbError> {
 
 /// A catalogue that is gone must not be taken for one that never was: what it knew would be lost.
 fn refuse_new(place: Place<'_>, path: &Path) -> Result<(), StoreError> {
-    let log = log_of(path);
     let beside = if place.contents.has_any()? {
         "the contents of files"
     } else if has_entries(&place.dir.join("peers")) {
         "peers' state"
-    } else if std::fs::metadata(&log).is_ok_and(|log| log.len() > 0) && !path.exists() {
+    } else if !path.exists() && is_written(&log_of(path)) {
         "its log"
     } else {
         return Ok(());
@@ -114,7 +113,7 @@ fn refuse_new(place: Place<'_>, path: &Path) -> Result<(), StoreError> {
 /// SQLite would remove the log of a catalogue that is gone.
 fn set_log_aside(path: &Path) -> Result<(), StoreError> {
     let log = log_of(path);
-    if !log.exists() {
+    if !is_written(&log) {
         return Ok(());
     }
     let aside = free_name(&log.with_extension("db-wal.lost"));
@@ -124,6 +123,10 @@ fn set_log_aside(path: &Path) -> Result<(), StoreError> {
 
 fn log_of(path: &Path) -> PathBuf {
     path.with_extension("db-wal")
+}
+
+fn is_written(log: &Path) -> bool {
+    std::fs::metadata(log).is_ok_and(|found| found.len() > 0)
 }
 
 fn has_entries(dir: &Path) -> bool {

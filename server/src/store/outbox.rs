@@ -16,6 +16,9 @@ use crate::wall;
 
 /// How many files are looked at in one transaction when they are published again, so that changes come in between.
 const REPUBLISHED: u32 = 500;
+/// Nothing is published again while more events than these wait for the broker, so that asking again and again while it
+/// is away doesn't fill the disk. A guess: some 50 MiB.
+const BACKLOG: u64 = 100_000;
 
 impl Store {
     /// The events after `after` that weren't set aside, at most `limit`, in the order of changes.
@@ -67,10 +70,13 @@ impl Store {
     /// version already merges it to no effect.
     ///
     /// # Errors
-    /// [`StoreError::Republishing`] while another call does so, or when database or disk fail; then what came before
+    /// [`StoreError::Republishing`] while another call does so or much waits for the broker already, or when database or disk fail; then what came before
     /// is written.
     pub async fn republish(&self, since_ms: u64) -> Result<u64, StoreError> {
         let Ok(_alone) = self.keeper.republishing.try_acquire() else { return Err(StoreError::Republishing) };
+        if self.outbox_counts().await?.0 > BACKLOG {
+            return Err(StoreError::Republishing);
+        }
         let (mut after, mut events) = (String::new(), 0);
         loop {
             if self.keeper.space.is_low() {

@@ -1,6 +1,7 @@
 //! A content on its way out. A whole one is hashed while it goes, and its last block only goes when the hash is right:
 //! whoever gets all of it has the right bytes, and who doesn't sees a connection that broke off. A part can't be checked
-//! without reading the whole content, which may be large: of it only the length is known to be right.
+//! without reading the whole content: that is done where it isn't large. Of a part of a large one only the length is
+//! known to be right.
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
@@ -18,6 +19,9 @@ use crate::store::faults::Fault;
 /// How much is read and hashed at once. Twice as much is held for each download: a guess between memory and the hops
 /// from thread to thread.
 const BLOCK_BYTES: u64 = 128 * 1024;
+
+/// Up to this size a content is read and hashed before a part of it is sent: some milliseconds.
+const CHECKED_PART_BYTES: u64 = 4 * 1024 * 1024;
 
 /// What to read.
 #[derive(Debug, Clone)]
@@ -112,6 +116,13 @@ impl Source {
             return Err(StoreError::BadContent(Fault::Length { found, expected }));
         }
         let is_whole = wanted.part == (0..expected);
+        if !is_whole && expected <= CHECKED_PART_BYTES {
+            let mut hasher = blake3::Hasher::new();
+            hasher.update_reader(&file).map_err(unreadable)?;
+            if hasher.finalize().as_bytes() != &wanted.hash.0 {
+                return Err(StoreError::BadContent(Fault::Bytes));
+            }
+        }
         let check = is_whole.then(|| (Box::default(), wanted.hash));
         file.seek(SeekFrom::Start(wanted.part.start)).map_err(unreadable)?;
         let left_bytes = wanted.part.end.saturating_sub(wanted.part.start);

@@ -58,14 +58,13 @@ impl Store {
             after = last.to_string();
             let keeper = Arc::clone(&self.keeper);
             let suspects = task::spawn_blocking(move || keeper.suspects(batch)).await;
-            for (hash, size_bytes) in suspects.map_err(|_panicked| StoreError::Interrupted)? {
-                let keeper = Arc::clone(&self.keeper);
-                // In the one writer, so that nobody takes it away or brings it meanwhile.
-                let confirm = move |connection: &Connection| {
-                    keeper.confirm(connection, hash, size_bytes).map_err(StoreError::from)
-                };
-                self.db().write_alone(confirm).await?;
+            let suspects = suspects.map_err(|_panicked| StoreError::Interrupted)?;
+            if suspects.is_empty() {
+                continue;
             }
+            let keeper = Arc::clone(&self.keeper);
+            // In the one writer, so that nobody takes one away or brings it meanwhile.
+            self.db().write_alone(move |connection| keeper.confirm(connection, &suspects)).await?;
         }
     }
 }
@@ -104,12 +103,16 @@ impl Keeper {
         batch.into_iter().filter(has_fault).collect()
     }
 
-    fn confirm(&self, connection: &Connection, hash: ContentHash, size_bytes: u64) -> Result<(), crate::db::DbError> {
-        if let Some(fault) = self.contents.fault(hash, size_bytes)
-            && metadata::is_used(connection, hash)?
-        {
-            self.faults.found(hash, fault);
+    fn confirm(&self, connection: &Connection, suspects: &[(ContentHash, u64)]) -> Result<(), StoreError> {
+        let mut faults = Vec::new();
+        for (hash, size_bytes) in suspects {
+            if let Some(fault) = self.contents.fault(*hash, *size_bytes)
+                && metadata::is_used(connection, *hash)?
+            {
+                faults.push((*hash, fault));
+            }
         }
+        self.faults.found(&faults);
         Ok(())
     }
 }

@@ -73,7 +73,7 @@ async fn nothing_that_goes_to_an_https_address_can_be_read_on_the_way() {
         (printed.clone(), Recorder::before(authority.listens_before(app.address, &tasks).await, &tasks).await);
     let url = format!("https://localhost:{}", again.port);
     republish::run(&url, Some(authority.trust()), None, &mut out).await.unwrap();
-    assert!(printed.text().contains("0 versions are published again"));
+    assert!(printed.text().contains("0 versions are being published again"));
     for recorder in [recorder, again] {
         assert!(recorder.heard("localhost"), "it records");
         assert!(SECRETS.iter().all(|secret| !recorder.heard(secret)));

@@ -189,7 +189,7 @@ fn the_data_directory_is_looked_after_as_told() {
     let block = blocks_of("The data directory").pop().unwrap();
     let (running, stopped): (Vec<&str>, Vec<&str>) = block.lines().partition(|line| line.contains("republish"));
     let said = desk.runs(&running.join("\n").replace("republish", &format!("republish {url}")));
-    assert_eq!(said, "0 versions are published again\n");
+    assert_eq!(said, "0 versions are being published again\n");
     assert!(server.terminate().success());
     assert!(desk.runs(&stopped.join("\n")).contains("0 faults"));
 }
