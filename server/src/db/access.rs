@@ -45,15 +45,20 @@ pub(super) fn connect_writer(path: &Path) -> Result<(Access, Connection), DbErro
     }
 }
 
-/// Opens a database that nobody writes, only to read it. Blocks.
+/// Opens a database that nobody uses, only to read it; one that was closed as it should be is left untouched. Blocks.
 ///
 /// # Errors
 /// When it can't be opened.
 pub fn open_to_read(path: &Path) -> Result<Connection, DbError> {
-    connect_reader(path, Access::Shared).or_else(|error| {
-        let exclusive = connect_reader(path, Access::Exclusive);
-        exclusive.map_err(|_same| error)
-    })
+    let log = format!("{}-wal", path.display());
+    if std::fs::metadata(log).is_ok_and(|log| log.len() > 0) {
+        return connect_reader(path, Access::Shared);
+    }
+    // Without a log nothing has to be put together, and SQLite needn't make its files.
+    let name = path.display().to_string().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+    let opened = open_file(Path::new(&format!("file:{name}?immutable=1")), flags, Access::Shared);
+    opened.map_err(|source| DbError::Open { path: path.to_owned(), source })
 }
 
 fn may_lack_room(error: &rusqlite::Error) -> bool {

@@ -331,7 +331,10 @@ async fn fsck_says_what_is_where_and_puts_right_what_can_be() {
         let (code, said, _) = grapevine(&[&["fsck", "--data-dir", dir.path().to_str().unwrap()], more].concat());
         (code, said.lines().map(str::to_owned).collect::<Vec<_>>())
     };
+    let entries = || fs::read_dir(dir.path()).unwrap().count();
+    let before = entries();
     assert_eq!(fsck(&[]), (0, vec!["4 contents were read; 0 faults, 0 of them mended".to_owned()]));
+    assert_eq!(entries() - before, 1, "its lock");
     fs::write(content(dir.path(), "damaged"), "DAMAGED").unwrap();
     fs::remove_file(content(dir.path(), "missing")).unwrap();
     fs::create_dir_all(dir.path().join("contents/lost")).unwrap();
