@@ -198,7 +198,8 @@ impl<B: Broker> Bridge<B> {
     fn on_opened(&mut self, id: LinkId) {
         let Some(link) = self.links.get(id) else { return };
         let (addr, durable) = (link.addr, link.durable);
-        if !self.unsteady {
+        // The second one helps out; who is first counts.
+        if !self.unsteady && self.links.all() == [id] {
             let again = self.entry_outage.over(Instant::now()).map(|line| format!(" again, {line}"));
             info!("[Bridge] forwarding to {addr}{}", again.unwrap_or_default());
             if !durable {
@@ -265,6 +266,9 @@ impl<B: Broker> Bridge<B> {
         if !self.pending.values().any(Pending::is_hurried) {
             self.links.one_is_enough();
         }
+        if !self.pending.values().any(Pending::is_deferred) {
+            self.deferrals_are_over();
+        }
         let Pending { message, tags, update, .. } = pending;
         self.forwarded.remember(message);
         info!("[Bridge] forwarded event: {} -> v{}", update.file, update.version);
@@ -276,13 +280,15 @@ impl<B: Broker> Bridge<B> {
 
     /// An entry peer does its work.
     fn steady(&mut self) {
-        let now = Instant::now();
         self.links.works();
         self.unsteady = false;
-        if let Some(line) = self.entry_outage.over(now) {
+        if let Some(line) = self.entry_outage.over(Instant::now()) {
             info!("[Bridge] forwarding again, {line}");
         }
-        if let Some(line) = self.deferrals.over(now) {
+    }
+
+    fn deferrals_are_over(&mut self) {
+        if let Some(line) = self.deferrals.over(Instant::now()) {
             info!("[Bridge] changes are accepted again, {line}");
             if let Some(hub) = &self.hub {
                 hub.clear(Condition::ChangesDeferred);
@@ -296,12 +302,11 @@ impl<B: Broker> Bridge<B> {
         let Some(pending) = self.pending.get_mut(&request) else { return };
         pending.defer(id, Instant::now(), &mut self.rng);
         self.links.want_second();
-        let reason = format!("the entry peer {addr} can't take changes now: {reason}");
-        if let Some(line) = self.deferrals.failed(&reason, Instant::now()) {
-            warn!("[Bridge] {line}");
+        if let Some(line) = self.deferrals.failed(&format!("{addr}: {reason}"), Instant::now()) {
+            warn!("[Bridge] an entry peer can't take changes now: {line}");
         }
         if let Some(hub) = &self.hub {
-            hub.raise(Condition::ChangesDeferred, reason);
+            hub.raise(Condition::ChangesDeferred, format!("an entry peer can't take changes now: {reason}"));
         }
     }
 

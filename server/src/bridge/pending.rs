@@ -96,6 +96,11 @@ impl Pending {
         self.deferred.as_ref().is_some_and(|deferred| now >= deferred.since + DEFERRED_LIMIT)
     }
 
+    /// Whether every entry peer that was asked has put it off.
+    pub(super) fn is_deferred(&self) -> bool {
+        self.deferred.is_some()
+    }
+
     pub(super) fn is_hurried(&self) -> bool {
         self.hurried
     }

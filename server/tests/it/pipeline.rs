@@ -2,7 +2,7 @@
 //! SIGKILL.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
 use reqwest::multipart::{Form, Part};
@@ -201,6 +201,14 @@ async fn separate_processes_follow_the_originals_instructions_and_survive_kills(
     bridge.kill();
 
     let bridge = Process::start(&["bridge", "--peer", &at(&one), "--peer", &at(&two), "--amqp-url", &url]);
+    bridge.says("[Bridge] forwarding to");
+    first_peer.freeze();
+    let file = server.upload("frozen".to_owned(), b"three".to_vec()).await.unwrap();
+    let begun = Instant::now();
+    bridge.says(&format!("[Bridge] forwarded event: {} -> v1", file.id));
+    assert!(begun.elapsed() < Duration::from_secs(4), "a stopped entry peer holds it up: {:?}", begun.elapsed());
+    second_peer.says(&format!("[P2P] event applied {} -> v1", file.id));
+    first_peer.thaw();
     first_peer.kill();
     let file = server.upload("again".to_owned(), b"two".to_vec()).await.unwrap();
     bridge.says(&format!("[Bridge] forwarded event: {} -> v1", file.id));
