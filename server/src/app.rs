@@ -3,13 +3,11 @@
 use std::fs::{File, TryLockError};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use shared::gossip::config::Config;
 use shared::wire::rest::LabConfig;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::bench;
@@ -29,6 +27,8 @@ use crate::front::BasePath;
 use crate::fsck;
 use crate::hub::Hub;
 use crate::open_files;
+use crate::peer::door;
+use crate::peer::report::Reporters;
 use crate::peer::{self, PeerConfig};
 use crate::republish::{self, RepublishError};
 use crate::shutdown::{StopSignals, Tasks};
@@ -121,16 +121,18 @@ async fn run_peer(flags: Peer, mut signals: StopSignals) -> anyhow::Result<()> {
     let tasks = Tasks::default();
     let _lock = flags.data_dir.as_deref().map(lock).transpose()?;
     let address = SocketAddr::new(flags.host, flags.port);
-    let listener = TcpListener::bind(address).await.with_context(|| format!("can't listen on {address}"))?;
+    let listener = door::bind(address).with_context(|| format!("can't listen on {address}"))?;
     let config = PeerConfig {
         advertise: flags.advertise,
         contacts: flags.contacts,
         inject: flags.inject,
         data_dir: flags.data_dir,
+        new_identity: flags.new_identity,
         gossip: gossip(&flags.overlay),
         ..PeerConfig::default()
     };
-    let peer = peer::spawn(listener, config, Arc::new(Hub::new(OVERVIEW_FILES, false)), &tasks).await?;
+    let reporter = Reporters::new(Hub::new(OVERVIEW_FILES, false)).reporter();
+    let peer = peer::spawn(listener, config, reporter, &tasks).await?;
     signals.asked_to_stop().await;
     peer.leave().await;
     tasks.shut_down(SHUTDOWN_LIMIT).await;

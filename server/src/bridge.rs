@@ -146,7 +146,7 @@ impl<B: Broker> Bridge<B> {
         if let Some(pending) = self.pending.values_mut().find(|pending| pending.message == id) {
             return pending.tags.push(tag);
         }
-        match FileEvent::from_json(&body).map(|event| event.to_update()) {
+        match FileEvent::read(&body).map(|event| event.to_update()) {
             Ok(Some(update)) => {
                 self.last_request += 1;
                 self.pending.insert(self.last_request, Pending::new(id, tag, update.into()));

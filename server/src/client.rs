@@ -92,6 +92,7 @@ impl Link {
             listen: None,
             wish: Wish::Submit,
             durable: false,
+            presence: None,
         };
         link.send(&PeerMessage::Hello(hello)).await?;
         let first = timeout(LIMIT, link.greeting()).await.map_err(|_elapsed| LinkError::Silent("say hello"))??;

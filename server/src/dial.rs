@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,6 +76,9 @@ impl FromStr for HostPort {
             Ok(addr) => addr.into(),
             Err(_a_name) => {
                 let (host, port) = text.rsplit_once(':').ok_or("expected HOST:PORT")?;
+                if host.contains(':') {
+                    return Err("an IPv6 address stands in brackets: [ADDRESS]:PORT".to_owned());
+                }
                 Self::new(host, port.parse().map_err(|_digits| format!("{port:?} is no port"))?)?
             }
         };
@@ -99,6 +102,18 @@ impl fmt::Display for HostPort {
     }
 }
 
+/// Where on this machine one reaches who listens at `addr`: everywhere means here, too.
+pub fn seen_from_here(addr: SocketAddr) -> SocketAddr {
+    match addr.ip() {
+        ip if !ip.is_unspecified() => addr,
+        IpAddr::V4(_) => SocketAddr::from((Ipv4Addr::LOCALHOST, addr.port())),
+        IpAddr::V6(_) => SocketAddr::from((Ipv6Addr::LOCALHOST, addr.port())),
+    }
+}
+
+/// The addresses of a host.
+pub type Lookup = dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync;
+
 /// How names are looked up.
 #[derive(Clone, Default)]
 pub enum Resolver {
@@ -106,7 +121,7 @@ pub enum Resolver {
     #[default]
     System,
     /// As a test wants it.
-    Fixed(Arc<dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync>),
+    Fixed(Arc<Lookup>),
 }
 
 impl fmt::Debug for Resolver {

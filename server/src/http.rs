@@ -168,7 +168,7 @@ fn api() -> OpenApiRouter<AppState> {
         .routes(routes!(shares::share, shares::list))
         .routes(routes!(shares::unshare))
         .routes(routes!(peers::list, peers::start))
-        .routes(routes!(peers::leave))
+        .routes(routes!(peers::remove))
         .routes(routes!(peers::act))
         .routes(routes!(peers::topology))
         .routes(routes!(lab::start))

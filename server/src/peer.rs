@@ -24,9 +24,12 @@ use crate::shutdown::Tasks;
 
 pub mod actor;
 pub mod conn;
+mod dialling;
+pub mod door;
 pub mod observer;
 pub mod outlets;
 pub mod pool;
+pub mod report;
 pub mod speech;
 pub mod state;
 
@@ -48,6 +51,8 @@ pub struct PeerConfig {
     pub inject: Vec<(FileId, Version)>,
     /// Where it keeps its id and its catalogue; without, it keeps nothing.
     pub data_dir: Option<PathBuf>,
+    /// Whether it takes a new id, although its directory has one.
+    pub new_identity: bool,
     /// The protocol's numbers.
     pub gossip: Config,
     /// Where it counts what it writes.
@@ -158,7 +163,7 @@ pub async fn spawn(
     tasks: &Tasks,
 ) -> Result<PeerHandle, PeerError> {
     let tasks = tasks.child();
-    let kept = state::load(config.data_dir.as_deref(), &tasks).await?;
+    let kept = state::load(config.data_dir.as_deref(), config.new_identity, &tasks).await?;
     if let Some((aside, why)) = &kept.set_aside {
         observer.state_was_damaged(aside, why);
     }
@@ -179,7 +184,7 @@ pub fn start(
     let (commands, inbox) = mpsc::channel(COMMAND_QUEUE);
     // A future has room for each place that what it is given is moved to: unboxed, four times 4 KiB.
     let actor = Box::new(Actor::new(listener, config, kept, observer, tasks.clone())?);
-    let Place { peer: id, addr } = actor.place();
+    let Place { peer: id, addr, bound: _ } = actor.place();
     let actor = tasks.spawn(actor.run(inbox));
     Ok(PeerHandle { id, addr, commands, tasks, actor })
 }

@@ -1,20 +1,23 @@
 //! The local peers of `serve`: start, leave, kill, rejoin. One actor owns them; commands are carried out in order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 
 use shared::gossip::config::Config;
 use shared::ids::PeerId;
+use shared::wire::stream::Event;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::warn;
 
-use crate::dial::HostPort;
+use crate::dial::{HostPort, seen_from_here};
 use crate::hub::Hub;
+use crate::peer::door;
 use crate::peer::pool::Pool;
+use crate::peer::report::Reporters;
 use crate::peer::{self, PeerConfig, PeerError, PeerHandle};
 use crate::shutdown::Tasks;
 
@@ -22,6 +25,9 @@ use crate::shutdown::Tasks;
 const COMMAND_QUEUE: usize = 16;
 /// How many ports are tried before a peer can't be started.
 const PORTS_TRIED: u16 = 100;
+
+/// How many stopped peers are kept for their return. A guess: far more than anybody looks at.
+const STOPPED_LIMIT: usize = 1000;
 
 /// Why nothing was done to a peer.
 #[derive(Debug, thiserror::Error)]
@@ -32,9 +38,20 @@ pub enum SwarmError {
     /// The peer isn't in the state that the action needs.
     #[error("the peer {0}")]
     WrongState(&'static str),
-    /// As many peers as allowed are there already.
-    #[error("{0} peers are there already, as many as allowed")]
+    /// As many peers as allowed run already.
+    #[error("{0} peers run already, as many as allowed (--max-peers)")]
     Full(u32),
+    /// Too many that are stopped are kept.
+    #[error("{0} stopped peers are kept; delete some to have them forgotten")]
+    Crowded(usize),
+    /// What it kept can't be removed; it isn't forgotten.
+    #[error("can't remove what the peer kept in {dir}")]
+    Forget {
+        /// Its directory.
+        dir: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// Its address can't be bound.
     #[error("can't listen on {addr}")]
     Bind {
@@ -58,7 +75,7 @@ pub struct SwarmConfig {
     pub host: IpAddr,
     /// The first peer's port; the others follow. 0: any free port.
     pub first_port: u16,
-    /// The most peers, stopped ones included.
+    /// The most peers that run at once.
     pub limit: u32,
     /// Where the peers keep their state, each in a directory of its own; without, they keep nothing.
     pub data_dir: Option<PathBuf>,
@@ -80,7 +97,7 @@ type Answer<T> = oneshot::Sender<Result<T, SwarmError>>;
 #[derive(Debug)]
 enum Command {
     Start(Answer<PeerId>),
-    Leave(PeerId, Answer<()>),
+    Remove(PeerId, Answer<()>),
     Kill(PeerId, Answer<()>),
     Rejoin(PeerId, Answer<()>),
     Close(Answer<()>),
@@ -93,7 +110,8 @@ impl Swarm {
         let (running, entries) = watch::channel(Vec::new());
         let next_port = config.first_port;
         let (peers, pool) = (BTreeMap::new(), Pool::default());
-        let actor = Actor { config, hub, tasks: tasks.clone(), peers, running, next_port, pool };
+        let reporters = Reporters::new(hub.clone());
+        let actor = Actor { config, hub, reporters, tasks: tasks.clone(), peers, running, next_port, pool };
         tasks.spawn(actor.run(inbox));
         Self { commands, entries }
     }
@@ -111,12 +129,12 @@ impl Swarm {
         self.ask(Command::Start).await
     }
 
-    /// The peer says goodbye and stops.
+    /// A peer that runs says goodbye and stops; one that is stopped is forgotten, with all that it kept.
     ///
     /// # Errors
-    /// When no such peer runs.
-    pub async fn leave(&self, peer: PeerId) -> Result<(), SwarmError> {
-        self.ask(|answer| Command::Leave(peer, answer)).await
+    /// When there is no such peer, or its directory can't be removed.
+    pub async fn remove(&self, peer: PeerId) -> Result<(), SwarmError> {
+        self.ask(|answer| Command::Remove(peer, answer)).await
     }
 
     /// The peer stops at once, without goodbye and without writing what it hasn't written.
@@ -152,6 +170,7 @@ impl Swarm {
 struct Actor {
     config: SwarmConfig,
     hub: Hub,
+    reporters: Reporters,
     tasks: Tasks,
     /// The peers by id; one that is stopped keeps its address and its number.
     peers: BTreeMap<PeerId, Slot>,
@@ -174,7 +193,7 @@ impl Actor {
             // Nobody waits for an answer whose asker is gone.
             match command {
                 Command::Start(answer) => drop(answer.send(self.start().await)),
-                Command::Leave(peer, answer) => drop(answer.send(self.leave(peer).await)),
+                Command::Remove(peer, answer) => drop(answer.send(self.remove(peer).await)),
                 Command::Kill(peer, answer) => drop(answer.send(self.kill(peer).await)),
                 Command::Rejoin(peer, answer) => drop(answer.send(self.rejoin(peer).await)),
                 Command::Close(answer) => {
@@ -188,19 +207,31 @@ impl Actor {
     }
 
     async fn start(&mut self) -> Result<PeerId, SwarmError> {
-        if self.peers.len() >= usize::try_from(self.config.limit).unwrap_or(usize::MAX) {
-            return Err(SwarmError::Full(self.config.limit));
+        self.check_room()?;
+        if self.peers.len() - self.running_count() >= STOPPED_LIMIT {
+            return Err(SwarmError::Crowded(STOPPED_LIMIT));
         }
-        let listener = self.bind_next().await?;
-        self.spawn(self.peers.len() + 1, listener).await
+        let listener = self.bind_next()?;
+        let taken: BTreeSet<usize> = self.peers.values().map(|slot| slot.number).collect();
+        let number = (1..=self.peers.len()).find(|number| !taken.contains(number)).unwrap_or(self.peers.len() + 1);
+        self.spawn(number, listener).await
+    }
+
+    fn check_room(&self) -> Result<(), SwarmError> {
+        let limit = usize::try_from(self.config.limit).unwrap_or(usize::MAX);
+        if self.running_count() >= limit { Err(SwarmError::Full(self.config.limit)) } else { Ok(()) }
+    }
+
+    fn running_count(&self) -> usize {
+        self.peers.values().filter(|slot| slot.handle.is_some()).count()
     }
 
     /// The next free port: one that somebody else uses is passed over.
-    async fn bind_next(&mut self) -> Result<TcpListener, SwarmError> {
+    fn bind_next(&mut self) -> Result<TcpListener, SwarmError> {
         let mut tried = 0;
         loop {
             let addr = SocketAddr::new(self.config.host, self.next_port);
-            let bound = TcpListener::bind(addr).await;
+            let bound = door::bind(addr);
             if self.next_port != 0 {
                 self.next_port = self.next_port.checked_add(1).unwrap_or(self.config.first_port);
             }
@@ -218,7 +249,8 @@ impl Actor {
     /// Starts the peer in place `number`. What it keeps goes by that number, so that it finds it again at any port.
     async fn spawn(&mut self, number: usize, listener: TcpListener) -> Result<PeerId, SwarmError> {
         let addr = listener.local_addr().map_err(PeerError::Listen)?;
-        let first_running = self.peers.values().find(|slot| slot.handle.is_some()).map(|slot| slot.addr.into());
+        let running = self.peers.values().find(|slot| slot.handle.is_some());
+        let first_running = running.map(|slot| seen_from_here(slot.addr).into());
         let config = PeerConfig {
             contacts: first_running.into_iter().chain(self.config.contacts.iter().cloned()).collect(),
             data_dir: self.config.data_dir.as_ref().map(|dir| dir.join(number.to_string())),
@@ -226,15 +258,26 @@ impl Actor {
             pool: Some(self.pool.clone()),
             ..PeerConfig::default()
         };
-        let handle = peer::spawn(listener, config, Arc::new(self.hub.clone()), &self.tasks).await?;
+        let handle = peer::spawn(listener, config, self.reporters.reporter(), &self.tasks).await?;
         let id = handle.id();
         self.peers.retain(|_, slot| slot.number != number);
         self.peers.insert(id, Slot { number, addr, handle: Some(handle) });
         Ok(id)
     }
 
-    async fn leave(&mut self, peer: PeerId) -> Result<(), SwarmError> {
-        self.take(peer)?.leave().await;
+    async fn remove(&mut self, peer: PeerId) -> Result<(), SwarmError> {
+        let slot = self.peers.get_mut(&peer).ok_or(SwarmError::NotFound(peer))?;
+        if let Some(handle) = slot.handle.take() {
+            handle.leave().await;
+            return Ok(());
+        }
+        if let Some(dir) = self.config.data_dir.as_deref().map(|peers| peers.join(slot.number.to_string())) {
+            let removed = dir.clone();
+            let gone = tokio::task::spawn_blocking(move || remove_for_good(&removed)).await;
+            gone.map_err(io::Error::other).flatten().map_err(|source| SwarmError::Forget { dir, source })?;
+        }
+        self.peers.remove(&peer);
+        self.hub.emit(Event::PeerForgotten { peer });
         Ok(())
     }
 
@@ -248,8 +291,9 @@ impl Actor {
         if slot.handle.is_some() {
             return Err(SwarmError::WrongState("runs already"));
         }
+        self.check_room()?;
         let (number, addr) = (slot.number, slot.addr);
-        let listener = TcpListener::bind(addr).await.map_err(|source| SwarmError::Bind { addr, source })?;
+        let listener = door::bind(addr).map_err(|source| SwarmError::Bind { addr, source })?;
         self.spawn(number, listener).await.map(drop)
     }
 
@@ -268,7 +312,27 @@ impl Actor {
     }
 
     fn announce(&self) {
-        let running = self.peers.values().filter(|slot| slot.handle.is_some()).map(|slot| slot.addr.into()).collect();
+        let running = self.peers.values().filter(|slot| slot.handle.is_some());
+        let running = running.map(|slot| seen_from_here(slot.addr).into()).collect();
         self.running.send_replace(running);
     }
+}
+
+/// What is removed is gone at once, whatever happens meanwhile: its name goes first.
+fn remove_for_good(dir: &Path) -> io::Result<()> {
+    let mut name = dir.file_name().unwrap_or_default().to_owned();
+    name.push(".forgotten");
+    let away = dir.with_file_name(name);
+    // Of an earlier attempt that was cut short.
+    if away.try_exists()? {
+        fs::remove_dir_all(&away)?;
+    }
+    match fs::rename(dir, &away) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        renamed => renamed?,
+    }
+    if let Some(parent) = dir.parent() {
+        fs::File::open(parent)?.sync_all()?;
+    }
+    fs::remove_dir_all(&away)
 }

@@ -80,6 +80,7 @@ fn relay() -> Node {
             listen: Some(addr),
             wish: Wish::Neighbour,
             durable: false,
+            presence: None,
         });
         node.handle(Instant::START, Input::LinkUp { link, remote: addr, dialled: None });
         while node.poll_output().is_some() {}

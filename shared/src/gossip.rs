@@ -46,3 +46,4 @@ pub mod recent;
 pub mod reconcile;
 pub mod streams;
 pub mod tree;
+pub mod whereabouts;

@@ -77,6 +77,12 @@ impl Observer for Watcher {
             | NodeEvent::Slow { .. }
             | NodeEvent::KeepsUp { .. }
             | NodeEvent::Rejected { .. }
+            | NodeEvent::Unreached { .. }
+            | NodeEvent::Alone { .. }
+            | NodeEvent::SeenAt { .. }
+            | NodeEvent::Twin { .. }
+            | NodeEvent::Twins { .. }
+            | NodeEvent::NotUnderstood { .. }
             | NodeEvent::Misbehaved { .. } => {}
         }
     }
@@ -115,7 +121,7 @@ impl Node {
             pool: self.pool.clone(),
             ..PeerConfig::default()
         };
-        let mut kept = state::load(None, &self.tasks).await?;
+        let mut kept = state::load(None, false, &self.tasks).await?;
         kept.catalogue = std::mem::take(&mut self.kept);
         self.handle = Some(peer::start(listener, config, kept, self.watcher.clone(), self.tasks.child())?);
         Ok(())

@@ -32,6 +32,9 @@ pub struct Peer {
     /// Where id and catalogue are kept; without, they are lost when the process ends.
     #[arg(long, value_name = "DIR", env = "GRAPEVINE_DATA_DIR")]
     pub data_dir: Option<PathBuf>,
+    /// Take a new id and keep everything else: for a data directory that was copied from another peer's, once.
+    #[arg(long, requires = "data_dir", env = "GRAPEVINE_NEW_IDENTITY")]
+    pub new_identity: bool,
     /// Overlay.
     #[command(flatten)]
     pub overlay: Overlay,

@@ -25,7 +25,7 @@ pub struct Serve {
     /// The first local peer's port, the others follow; 0 for any free ones.
     #[arg(long, default_value_t = 9001, env = "GRAPEVINE_PEER_PORT")]
     pub peer_port: u16,
-    /// The most local peers, stopped ones included.
+    /// The most local peers that run at once.
     #[arg(long, default_value_t = 32, value_name = "COUNT", env = "GRAPEVINE_MAX_PEERS")]
     pub max_peers: u32,
     /// A peer elsewhere that the local ones join through (HOST:PORT, repeatable).

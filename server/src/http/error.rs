@@ -245,10 +245,12 @@ impl From<SwarmError> for ApiError {
     fn from(error: SwarmError) -> Self {
         match error {
             SwarmError::NotFound(_) => Self::NotFound,
-            SwarmError::WrongState(_) | SwarmError::Full(_) | SwarmError::Bind { .. } | SwarmError::ShuttingDown => {
-                Self::Conflict(error.to_string())
-            }
-            SwarmError::Start(_) => Self::Internal(error.into()),
+            SwarmError::WrongState(_)
+            | SwarmError::Full(_)
+            | SwarmError::Crowded(_)
+            | SwarmError::Bind { .. }
+            | SwarmError::ShuttingDown => Self::Conflict(error.to_string()),
+            SwarmError::Start(_) | SwarmError::Forget { .. } => Self::Internal(error.into()),
         }
     }
 }

@@ -52,19 +52,19 @@ pub(super) async fn start(State(state): State<AppState>) -> Result<Response<Body
     Ok((StatusCode::CREATED, location, Json(shown(&state, id)?)).into_response())
 }
 
-/// Make a peer leave
+/// Make a peer leave, or forget it
 ///
-/// It says goodbye and stops.
+/// One that runs says goodbye and stops. One that is stopped is forgotten, with all that it kept: it is no member any more
+/// and can't come back.
 #[utoipa::path(delete, path = "/peers/{id}", tag = "peers", params(("id" = String, Path, description = "The peer")),
     responses(
-        (status = 204, description = "It left"),
+        (status = 204, description = "It left, or is forgotten"),
         (status = 403, description = "The call comes from another origin's page"),
         (status = 404, description = "There is no such local peer"),
-        (status = 409, description = "It doesn't run"),
     ))]
-pub(super) async fn leave(State(state): State<AppState>, Path(id): Path<String>) -> Result<StatusCode, ApiError> {
+pub(super) async fn remove(State(state): State<AppState>, Path(id): Path<String>) -> Result<StatusCode, ApiError> {
     let (swarm, id) = (state.swarm.clone(), peer_id(&id)?);
-    let task = state.tasks.spawn(async move { swarm.leave(id).await });
+    let task = state.tasks.spawn(async move { swarm.remove(id).await });
     task.await.map_err(|error| ApiError::Internal(error.into()))??;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,5 +1,7 @@
 //! The loop of a peer: next event -> [`Node::handle`] -> carry out the outputs. Everything that needs deciding is
 //! decided by the node.
+//!
+//! Long because every kind of event has its arm here.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
@@ -21,10 +23,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tracing::{error, warn};
 
-use crate::dial::HostPort;
-use crate::peer::conn::{self, Conn, ConnEvent, Wires};
+use crate::dial::{HostPort, seen_from_here};
+use crate::peer::conn::{Conn, ConnEvent, Wires};
+use crate::peer::dialling;
+use crate::peer::door::{Door, Guest};
 use crate::peer::observer::{Observer, Place};
 use crate::peer::outlets::Outlets;
+use crate::peer::speech::Speech;
 use crate::peer::state::{Change, Journal, Kept};
 use crate::peer::{PeerConfig, PeerError};
 use crate::shutdown::Tasks;
@@ -60,6 +65,7 @@ pub struct Actor {
     node: Node,
     began: tokio::time::Instant,
     listener: TcpListener,
+    door: Door,
     /// When connections may be accepted again, where that had failed.
     accept_after: Option<tokio::time::Instant>,
     /// The names among the contacts.
@@ -83,7 +89,7 @@ pub struct Actor {
 }
 
 enum Next {
-    Accepted(TcpStream, SocketAddr),
+    Accepted(Guest),
     Conn(ConnEvent),
     Command(Option<Command>),
     Stored(Ticket),
@@ -104,11 +110,12 @@ impl Actor {
         tasks: Tasks,
     ) -> Result<Self, PeerError> {
         let bound = listener.local_addr().map_err(PeerError::Listen)?;
-        let place = Place { peer: kept.peer, addr: config.advertise.unwrap_or(bound) };
+        let listen = config.advertise.unwrap_or(bound);
+        let place = Place { peer: kept.peer, addr: seen_from_here(listen), bound };
         observer.started(place, &kept.catalogue);
         let me = Identity {
             peer: place.peer,
-            listen: place.addr,
+            listen,
             durable: kept.journal.is_some(),
             began_ms: wall::now_ms(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -127,6 +134,7 @@ impl Actor {
             node,
             began,
             listener,
+            door: Door::default(),
             accept_after: None,
             names: BTreeMap::new(),
             links,
@@ -168,7 +176,7 @@ impl Actor {
                 () = &mut timer => Next::Wake,
             };
             match next {
-                Next::Accepted(stream, remote) => self.link_up(stream, remote, None),
+                Next::Accepted(guest) => self.door.look_at(guest, &self.wires),
                 Next::Conn(event) => self.take_turn(event),
                 Next::Stored(ticket) => self.feed(Input::Stored { ticket }),
                 Next::Wake => self.feed(Input::Wake),
@@ -187,14 +195,13 @@ impl Actor {
             self.feed(Input::Recall { addrs: self.known.clone() });
         }
         for place in std::mem::take(&mut self.config.contacts) {
-            match place.addr() {
-                Some(addr) => self.feed(Input::Contact { addr }),
-                None => {
-                    let name = HostName(place.to_string().into());
-                    self.names.insert(name.clone(), place);
-                    self.feed(Input::Name { name });
-                }
+            if let Some(addr) = place.addr() {
+                self.feed(Input::Contact { addr });
+                continue;
             }
+            let name = HostName(place.to_string().into());
+            self.names.insert(name.clone(), place);
+            self.feed(Input::Name { name });
         }
         let mut clock = Clock::default();
         for (file, version) in std::mem::take(&mut self.config.inject) {
@@ -218,10 +225,10 @@ impl Actor {
             command = commands.recv(), if !busy => Next::Command(command),
             () = tokio::time::sleep(LOOK_AGAIN_AFTER), if busy => Next::Wake,
             ticket = next_stored(stored) => Next::Stored(ticket),
-            accepted = accept(&self.listener, self.accept_after) => match accepted {
-                Ok((stream, remote)) => {
+            accepted = accept(&self.door, &self.listener, self.accept_after) => match accepted {
+                Ok(guest) => {
                     self.accept_after = None;
-                    Next::Accepted(stream, remote)
+                    Next::Accepted(guest)
                 }
                 Err(error) => {
                     warn!(%error, "[P2P] can't accept a connection; trying again in {ACCEPT_AGAIN_AFTER:?}");
@@ -256,13 +263,35 @@ impl Actor {
     /// Says how much there was to do.
     fn conn_event(&mut self, event: ConnEvent) -> usize {
         match event {
-            ConnEvent::Dialled { addr, stream: Ok(stream) } => self.link_up(stream, addr, Some(addr)),
-            ConnEvent::Dialled { addr, stream: Err(_) } => self.feed(Input::DialFailed { addr }),
+            ConnEvent::Dialled { addr, stream: Ok(stream) } => {
+                let link = self.open(stream, self.unheard());
+                self.feed(Input::LinkUp { link, remote: addr, dialled: Some(addr) });
+            }
+            ConnEvent::Dialled { addr, stream: Err(error) } => {
+                self.feed(Input::DialFailed { addr, reason: error.to_string() });
+            }
             ConnEvent::Named { name, stream: Ok((stream, addr)) } => {
-                let link = self.open(stream);
+                let link = self.open(stream, self.unheard());
                 self.feed(Input::NameReached { name, link, addr });
             }
-            ConnEvent::Named { name, stream: Err(_) } => self.feed(Input::NameFailed { name }),
+            ConnEvent::Named { name, stream: Err(error) } => {
+                self.feed(Input::NameFailed { name, reason: error.to_string() });
+            }
+            ConnEvent::Came { stream, remote, speech } => {
+                let speaks_lines = matches!(speech, Speech::Lines(_));
+                let link = self.open(stream, speech);
+                self.feed(if speaks_lines {
+                    Input::OriginalUp { link, remote }
+                } else {
+                    Input::LinkUp { link, remote, dialled: None }
+                });
+            }
+            ConnEvent::Brought { remote, lines } => {
+                let count = lines.len();
+                self.feed(Input::Brought { remote, lines });
+                return count;
+            }
+            ConnEvent::TurnedAway { remote, reason } => self.feed(Input::TurnedAway { remote, reason }),
             ConnEvent::Heard { link, said } => {
                 let count = said.count();
                 self.feed(said.on(link));
@@ -281,16 +310,16 @@ impl Actor {
         1
     }
 
-    fn link_up(&mut self, stream: TcpStream, remote: SocketAddr, dialled: Option<SocketAddr>) {
-        let link = self.open(stream);
-        self.feed(Input::LinkUp { link, remote, dialled });
-    }
-
-    fn open(&mut self, stream: TcpStream) -> LinkId {
+    fn open(&mut self, stream: TcpStream, speech: Speech) -> LinkId {
         self.opened += 1;
         let link = LinkId(self.opened);
-        self.links.open(link, Conn::open(link, stream, &self.wires));
+        self.links.open(link, Conn::open(link, stream, speech, &self.wires));
         link
+    }
+
+    /// A connection on which nothing has been said yet.
+    fn unheard(&self) -> Speech {
+        Speech::Unknown { original: self.wires.original }
     }
 
     /// Hands one input to the node and does what it wants; what that leads to at once, too.
@@ -332,13 +361,18 @@ impl Actor {
     }
 
     fn dial(&self, addr: SocketAddr) {
-        self.tasks.spawn(conn::dial(addr, self.wires.events.clone(), self.tasks.token().clone()));
+        self.tasks.spawn(dialling::dial(addr, self.wires.events.clone(), self.tasks.token().clone()));
     }
 
     fn dial_name(&self, name: HostName) {
         if let Some(place) = self.names.get(&name) {
             let (named, resolver) = ((name, place.clone()), self.config.resolver.clone());
-            self.tasks.spawn(conn::dial_name(named, resolver, self.wires.events.clone(), self.tasks.token().clone()));
+            self.tasks.spawn(dialling::dial_name(
+                named,
+                resolver,
+                self.wires.events.clone(),
+                self.tasks.token().clone(),
+            ));
         }
     }
 
@@ -405,14 +439,11 @@ impl Actor {
     }
 }
 
-async fn accept(
-    listener: &TcpListener,
-    after: Option<tokio::time::Instant>,
-) -> std::io::Result<(TcpStream, SocketAddr)> {
+async fn accept(door: &Door, listener: &TcpListener, after: Option<tokio::time::Instant>) -> std::io::Result<Guest> {
     if let Some(after) = after {
         tokio::time::sleep_until(after).await;
     }
-    listener.accept().await
+    door.accept(listener).await
 }
 
 /// The journal's task ends, and with it the channel, when everything is written.

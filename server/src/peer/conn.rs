@@ -7,6 +7,8 @@
 //!                it comes       went to such links    which says no more     what the node can't hold back
 //!                               only: publishers wait
 //! ```
+//!
+//! Long because reading, queueing and writing of one socket are told together.
 
 use std::cell::RefCell;
 use std::convert::Infallible;
@@ -20,14 +22,14 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use shared::gossip::io::{HostName, LinkId};
-use tokio::io::{AsyncRead as _, ReadBuf};
+use shared::wire::lines::Line;
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::dial::{HostPort, Resolver, connect};
 use crate::peer::pool::Pool;
 use crate::peer::speech::{Said, Speech};
 use crate::shutdown::Tasks;
@@ -44,10 +46,6 @@ const READ_BYTES: usize = 16 * 1024;
 /// How long the other end may take to accept a write before the link counts as broken: a little
 /// more than what a silent link has.
 const WRITE_LIMIT: Duration = Duration::from_secs(5);
-/// How long a dial may take. The original's, doubled.
-const DIAL_LIMIT: Duration = Duration::from_secs(2);
-/// How long a dial of a name may take, all its addresses included.
-const NAME_LIMIT: Duration = Duration::from_secs(5);
 /// How long what still comes is taken off a link that this side closed. Closing a socket with unread bytes resets the
 /// connection, and the reset may overtake the goodbye.
 const LINGER: Duration = Duration::from_millis(500);
@@ -87,6 +85,29 @@ pub enum ConnEvent {
         name: HostName,
         /// The connection, and the address that answered.
         stream: io::Result<(TcpStream, SocketAddr)>,
+    },
+    /// Somebody dialled this peer, and speaks frames, or lines for longer than for some news.
+    Came {
+        /// The connection.
+        stream: TcpStream,
+        /// Where it comes from.
+        remote: SocketAddr,
+        /// What was read of it and not told yet.
+        speech: Speech,
+    },
+    /// Lines came on a connection that isn't a link.
+    Brought {
+        /// Where it comes from.
+        remote: SocketAddr,
+        /// What came with one read.
+        lines: Vec<Line>,
+    },
+    /// A connection was closed before it was a link.
+    TurnedAway {
+        /// Where it came from.
+        remote: SocketAddr,
+        /// Why.
+        reason: String,
     },
     /// The other side said something.
     Heard {
@@ -188,8 +209,8 @@ impl Drop for Sink {
 }
 
 impl Conn {
-    /// Starts the reading task of a connection.
-    pub fn open(link: LinkId, stream: TcpStream, wires: &Wires) -> Self {
+    /// Starts the reading task of a connection, of which `speech` was read already.
+    pub fn open(link: LinkId, stream: TcpStream, speech: Speech, wires: &Wires) -> Self {
         // Only latency suffers without it.
         drop(stream.set_nodelay(true));
         let (input, output) = stream.into_split();
@@ -203,7 +224,6 @@ impl Conn {
             traffic: wires.traffic.clone(),
             _open: wires.open.clone(),
         };
-        let speech = Speech::Unknown { original: wires.original };
         let reader = Reader { link, input, speech, events: wires.events.clone(), pool: wires.pool.clone() };
         let (cut, finished, open) = (sink.cut.clone(), sink.finished.clone(), wires.open.clone());
         wires.tasks.spawn(async move {
@@ -317,28 +337,6 @@ async fn write_all(sink: &Sink, mut bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Opens a connection, and reports how that went.
-pub async fn dial(addr: SocketAddr, events: mpsc::Sender<ConnEvent>, token: CancellationToken) {
-    let stream = tokio::select! {
-        () = token.cancelled() => return,
-        dialled = timeout(DIAL_LIMIT, TcpStream::connect(addr)) => dialled.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())),
-    };
-    // A peer that is gone needs no answer.
-    drop(events.send(ConnEvent::Dialled { addr, stream }).await);
-}
-
-/// Looks a name up and opens a connection, and reports how that went.
-pub async fn dial_name(
-    (name, place): (HostName, HostPort),
-    resolver: Resolver,
-    events: mpsc::Sender<ConnEvent>,
-    token: CancellationToken,
-) {
-    let connecting = connect(&place, &resolver, NAME_LIMIT);
-    let Some(stream) = token.run_until_cancelled(connecting).await else { return };
-    drop(events.send(ConnEvent::Named { name, stream }).await);
-}
-
 struct Reader {
     link: LinkId,
     input: OwnedReadHalf,
@@ -372,21 +370,25 @@ impl Reader {
     /// Says how it ended.
     async fn read(&mut self) -> ConnEvent {
         let link = self.link;
+        let mut ended = None;
         loop {
-            match poll_fn(|context| take(&mut self.input, &mut self.speech, context)).await {
-                Ok(0) => return self.closed(&"closed by the other side"),
-                Ok(_) => {}
-                Err(error) => return self.closed(&error),
-            }
-            let (mut said, failure) = self.speech.take();
+            let (mut said, failure) = if ended.is_some() { self.speech.end() } else { self.speech.take() };
             if let Some(pool) = &self.pool {
                 pool.share(&mut said);
             }
-            if self.events.send(ConnEvent::Heard { link, said }).await.is_err() {
+            if said.count() > 0 && self.events.send(ConnEvent::Heard { link, said }).await.is_err() {
                 return self.closed(&"the peer has stopped");
             }
             if let Some(reason) = failure {
                 return ConnEvent::Unreadable { link, reason };
+            }
+            if let Some(ended) = ended {
+                return ended;
+            }
+            match poll_fn(|context| take(&mut self.input, &mut self.speech, context)).await {
+                Ok(0) => ended = Some(self.closed(&"closed by the other side")),
+                Ok(_) => {}
+                Err(error) => ended = Some(self.closed(&error)),
             }
         }
     }
@@ -397,8 +399,12 @@ thread_local! {
     static CHUNK: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
 }
 
-/// Moves what the socket has to its decoder. Says how much that was.
-fn take(input: &mut OwnedReadHalf, speech: &mut Speech, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+/// Moves what a socket has to its decoder. Says how much that was.
+pub fn take(
+    input: &mut (impl AsyncRead + Unpin),
+    speech: &mut Speech,
+    context: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
     CHUNK.with_borrow_mut(|chunk| {
         let mut buffer = ReadBuf::new(chunk);
         ready!(Pin::new(input).poll_read(context, &mut buffer))?;

@@ -19,8 +19,10 @@ use crate::peer::PeerError;
 pub struct Place {
     /// Who it is.
     pub peer: PeerId,
-    /// Where it listens, as others dial it.
+    /// Where others dial it; from this machine, if it listens everywhere.
     pub addr: SocketAddr,
+    /// Where it listens.
+    pub bound: SocketAddr,
 }
 
 /// Hears of everything that happens at peers, for each in order, from the peer's own loop: it must not take long.
@@ -39,7 +41,14 @@ pub trait Observer: Debug + Send + Sync {
 impl Observer for Hub {
     fn started(&self, at: Place, kept: &Catalogue) {
         self.load_catalogue(at.peer, kept.iter().map(|update| (update.file.clone(), update.version)));
-        info!(peer.id = %at.peer.short(), "[P2P] listening {}", at.addr);
+        let known = if at.bound.ip().is_unspecified() && at.addr.ip().is_loopback() {
+            ", known by the address at which neighbours see it".to_owned()
+        } else if at.bound == at.addr {
+            String::new()
+        } else {
+            format!(", known as {}", at.addr)
+        };
+        info!(peer.id = %at.peer.short(), "[P2P] listening {}{known}", at.bound);
         let files = u32::try_from(kept.len()).unwrap_or(u32::MAX);
         self.emit(Event::PeerStarted { peer: at.peer, addr: at.addr, files });
     }
@@ -51,7 +60,9 @@ impl Observer for Hub {
             NodeEvent::Applied { file, version } => Event::UpdateApplied { peer, file, version },
             NodeEvent::Learned { addr } => Event::PeerLearned { peer, addr },
             NodeEvent::NeighbourUp { peer: neighbour, addr } => Event::LinkUp { peer, neighbour, addr },
-            NodeEvent::NeighbourDown { peer: neighbour, reason } => Event::LinkDown { peer, neighbour, reason },
+            NodeEvent::NeighbourDown { peer: neighbour, addr: _, reason } => {
+                Event::LinkDown { peer, neighbour, reason }
+            }
             NodeEvent::Received { from, file, version, hops, fresh } => {
                 Event::UpdateReceived { peer, from, file, version, hops, fresh }
             }
@@ -59,6 +70,12 @@ impl Observer for Hub {
             | NodeEvent::Slow { .. }
             | NodeEvent::KeepsUp { .. }
             | NodeEvent::Rejected { .. }
+            | NodeEvent::Unreached { .. }
+            | NodeEvent::Alone { .. }
+            | NodeEvent::SeenAt { .. }
+            | NodeEvent::Twin { .. }
+            | NodeEvent::Twins { .. }
+            | NodeEvent::NotUnderstood { .. }
             | NodeEvent::Misbehaved { .. } => return,
         });
     }
@@ -81,11 +98,12 @@ fn log(me: SocketAddr, event: &NodeEvent) {
         NodeEvent::Applied { file, version } => info!(peer.addr = %me, "[P2P] event applied {file} -> v{version}"),
         NodeEvent::Learned { addr } => info!(peer.addr = %me, "[P2P] learned peer {addr}"),
         NodeEvent::NeighbourUp { addr, .. } => info!(peer.addr = %me, "[P2P] connected {addr}"),
-        NodeEvent::NeighbourDown { peer, reason } => {
-            info!(peer.addr = %me, "[P2P] lost neighbour {}: {reason}", peer.short());
+        NodeEvent::NeighbourDown { peer, addr, reason } => {
+            info!(peer.addr = %me, "[P2P] lost neighbour {} at {addr}: {reason}", peer.short());
         }
-        NodeEvent::Received { .. } => {}
-        NodeEvent::Suspected { peer } => warn!(peer.addr = %me, "[P2P] neighbour {} doesn't answer", peer.short()),
+        NodeEvent::Suspected { peer, addr } => {
+            warn!(peer.addr = %me, "[P2P] neighbour {} at {addr} doesn't answer", peer.short());
+        }
         NodeEvent::Slow { peer } => warn!(peer.addr = %me, "[P2P] neighbour {} doesn't keep up", peer.short()),
         NodeEvent::KeepsUp { peer, withheld } => {
             info!(peer.addr = %me, withheld, "[P2P] neighbour {} keeps up again; it catches up now", peer.short());
@@ -93,8 +111,14 @@ fn log(me: SocketAddr, event: &NodeEvent) {
         NodeEvent::Rejected { file, reason } => {
             warn!(peer.addr = %me, "[P2P] rejected a change of {file}: {reason}");
         }
-        NodeEvent::Misbehaved { remote, reason, offences } => {
-            warn!(peer.addr = %me, offences, "[P2P] refused {remote}: {reason}");
-        }
+        // For faults see [`super::report`].
+        NodeEvent::Received { .. }
+        | NodeEvent::Unreached { .. }
+        | NodeEvent::Alone { .. }
+        | NodeEvent::SeenAt { .. }
+        | NodeEvent::Twin { .. }
+        | NodeEvent::Twins { .. }
+        | NodeEvent::NotUnderstood { .. }
+        | NodeEvent::Misbehaved { .. } => {}
     }
 }

@@ -140,6 +140,7 @@ mod tests {
 
     use super::*;
     use crate::peer::conn::Wires;
+    use crate::peer::speech::Speech;
     use crate::shutdown::Tasks;
 
     /// More than a link takes before it is busy, at once.
@@ -164,7 +165,8 @@ mod tests {
         let [pushed, idle, other] = [1, 2, 3].map(LinkId);
         let mut far_ends = Vec::new();
         for link in [pushed, idle, other] {
-            outlets.open(link, Conn::open(link, TcpStream::connect(addr).await.unwrap(), &wires));
+            let stream = TcpStream::connect(addr).await.unwrap();
+            outlets.open(link, Conn::open(link, stream, Speech::Unknown { original: true }, &wires));
             far_ends.push(listener.accept().await.unwrap());
         }
         assert!(!outlets.are_busy(), "nothing was pushed");

@@ -2,7 +2,7 @@
 
 use shared::gossip::io::{Input, LinkId};
 use shared::wire::frame;
-use shared::wire::lines::{self, Line};
+use shared::wire::lines::{self, Line, LineError};
 use shared::wire::peer::PeerMessage;
 
 /// How the other side speaks.
@@ -17,6 +17,8 @@ pub enum Speech {
     Frames(frame::Decoder),
     /// [`lines`].
     Lines(lines::Decoder),
+    /// Something else; the decoder of frames says what is wrong with it.
+    Neither(frame::Decoder),
 }
 
 /// What was said.
@@ -52,14 +54,17 @@ impl Speech {
         match self {
             Self::Unknown { original } => {
                 let Some(first) = bytes.first() else { return };
-                *self = if *original && *first == lines::OPENING {
-                    Self::Lines(lines::Decoder::default())
-                } else {
-                    Self::Frames(frame::Decoder::default())
+                *self = match *first {
+                    // Of the length of a frame within the limit.
+                    0 => Self::Frames(frame::Decoder::default()),
+                    first if *original && (first == lines::OPENING || first.is_ascii_whitespace()) => {
+                        Self::Lines(lines::Decoder::default())
+                    }
+                    _ => Self::Neither(frame::Decoder::default()),
                 };
                 self.push(bytes);
             }
-            Self::Frames(decoder) => decoder.push(bytes),
+            Self::Frames(decoder) | Self::Neither(decoder) => decoder.push(bytes),
             Self::Lines(decoder) => decoder.push(bytes),
         }
     }
@@ -68,16 +73,35 @@ impl Speech {
     pub fn take(&mut self) -> (Said, Option<String>) {
         match self {
             Self::Unknown { .. } => (Said::Messages(Vec::new()), None),
-            Self::Frames(decoder) => {
+            Self::Frames(decoder) | Self::Neither(decoder) => {
                 let (messages, failure) = all(|| decoder.next_message());
                 (Said::Messages(messages), failure.map(|failure| format!("bad frame: {failure}")))
             }
             Self::Lines(decoder) => {
                 let (lines, failure) = all(|| decoder.next_line());
-                (Said::Lines(lines), failure.map(|failure| format!("bad line: {failure}")))
+                (Said::Lines(lines), failure.as_ref().map(bad_line))
             }
         }
     }
+
+    /// The same at the end of the stream, which ends the last line, too.
+    pub fn end(&mut self) -> (Said, Option<String>) {
+        match (self.take(), self) {
+            ((Said::Lines(mut lines), None), Self::Lines(decoder)) => match decoder.last_line() {
+                Ok(last) => {
+                    lines.extend(last);
+                    (Said::Lines(lines), None)
+                }
+                Err(error) => (Said::Lines(lines), Some(bad_line(&error))),
+            },
+            (taken, _) => taken,
+        }
+    }
+}
+
+fn bad_line(error: &LineError) -> String {
+    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
+    format!("bad line: {error}{}", cause.unwrap_or_default())
 }
 
 fn all<T, E>(mut next: impl FnMut() -> Result<Option<T>, E>) -> (Vec<T>, Option<E>) {

@@ -72,11 +72,11 @@ pub enum Change {
 }
 
 /// Reads what was kept under `dir`, and starts the task that writes there. Without a directory, or where what is in it is
-/// damaged, the peer is new.
+/// damaged, the peer is new. With `new_identity` its id is, so that a copied directory makes no second peer of one id.
 ///
 /// # Errors
 /// When the directory can't be used.
-pub async fn load(dir: Option<&Path>, tasks: &Tasks) -> Result<Kept, PeerError> {
+pub async fn load(dir: Option<&Path>, new_identity: bool, tasks: &Tasks) -> Result<Kept, PeerError> {
     let mut fresh = [0; 32];
     getrandom::fill(&mut fresh)?;
     let fresh = PeerId(fresh);
@@ -85,7 +85,7 @@ pub async fn load(dir: Option<&Path>, tasks: &Tasks) -> Result<Kept, PeerError> 
         return Ok(Kept { peer: fresh, catalogue, known, journal: None, set_aside: None });
     };
     let dir = dir.to_owned();
-    let opened = task::spawn_blocking(move || open(&dir, fresh)).await;
+    let opened = task::spawn_blocking(move || open(&dir, fresh, new_identity)).await;
     let (db, Read { peer, catalogue, known }, set_aside) = opened.map_err(|_panicked| DbError::Closed)??;
     let (changes, queue) = mpsc::channel(WRITE_QUEUE);
     let (done, stored) = watch::channel(Ticket::default());
@@ -101,12 +101,12 @@ struct Read {
 
 type Opened = (Db, Read, Option<(PathBuf, PeerError)>);
 
-fn open(dir: &Path, fresh: PeerId) -> Result<Opened, PeerError> {
+fn open(dir: &Path, fresh: PeerId, new_identity: bool) -> Result<Opened, PeerError> {
     let failed = |source| PeerError::Directory { path: dir.to_owned(), source };
     std::fs::create_dir_all(dir).map_err(failed)?;
     let path = dir.join(FILE);
     // Room is made by whoever keeps a reserve of it: a write that fails is tried again.
-    let open = || Db::open(&path, || (), |db| read(db, fresh));
+    let open = || Db::open(&path, || (), |db| read(db, fresh, new_identity));
     match open() {
         Ok((db, read)) => Ok((db, read, None)),
         Err(error) if error.is_damage() => {
@@ -147,14 +147,18 @@ pub fn check(path: &Path) -> Result<(), PeerError> {
     read_known(&db).map(drop)
 }
 
-fn read(db: &Connection, fresh: PeerId) -> Result<Read, PeerError> {
+fn read(db: &Connection, fresh: PeerId, new_identity: bool) -> Result<Read, PeerError> {
     quick_check(db)?;
     db.execute_batch(SCHEMA).map_err(DbError::from)?;
-    Ok(Read { peer: identify(db, fresh)?, catalogue: read_catalogue(db)?, known: read_known(db)? })
+    Ok(Read { peer: identify(db, fresh, new_identity)?, catalogue: read_catalogue(db)?, known: read_known(db)? })
 }
 
-fn identify(db: &Connection, fresh: PeerId) -> Result<PeerId, PeerError> {
-    let insert = "INSERT INTO identity VALUES (1, ?1) ON CONFLICT DO NOTHING";
+fn identify(db: &Connection, fresh: PeerId, new_identity: bool) -> Result<PeerId, PeerError> {
+    let insert = if new_identity {
+        "INSERT INTO identity VALUES (1, ?1) ON CONFLICT DO UPDATE SET peer = excluded.peer"
+    } else {
+        "INSERT INTO identity VALUES (1, ?1) ON CONFLICT DO NOTHING"
+    };
     db.execute(insert, [fresh.to_string()]).map_err(DbError::from)?;
     identity(db)
 }
@@ -270,7 +274,7 @@ mod tests {
     async fn load_after(harm: impl FnOnce(&Path)) -> (PeerId, Kept) {
         let dir = tempfile::tempdir().unwrap();
         let tasks = Tasks::default();
-        let first = load(Some(dir.path()), &tasks).await.unwrap();
+        let first = load(Some(dir.path()), false, &tasks).await.unwrap();
         let (peer, mut journal) = (first.peer, first.journal.unwrap());
         let update = FileUpdate::injected("a".parse().unwrap(), shared::ids::Version(1), shared::stamp::Stamp(1), peer);
         journal.changes.send(Change::Updates(vec![(Ticket::default(), Arc::new(update))])).await.unwrap();
@@ -278,7 +282,7 @@ mod tests {
         while journal.stored.changed().await.is_ok() {}
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "a closed state is one file");
         harm(&dir.path().join(FILE));
-        (peer, load(Some(dir.path()), &tasks).await.unwrap())
+        (peer, load(Some(dir.path()), false, &tasks).await.unwrap())
     }
 
     #[tokio::test]

@@ -14,7 +14,7 @@ use server::shutdown::Tasks;
 use shared::ids::{FileId, Version};
 use shared::wire::overview::Overview;
 use shared::wire::peer::{Fingerprint, MAJOR, Partner, PeerMessage};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::stranger::{Stranger, hello};
 
@@ -151,4 +151,18 @@ async fn a_name_that_leads_nowhere_costs_nothing_and_one_that_moves_is_found_aga
     let third = cluster.peer_on(listen(2, port).await, None, PeerConfig::default()).await;
     cluster.until("joined at the name's new address", neighbours(third.id())).await;
     assert!(lost != third.id() && cluster.hub.read(neighbours(second.id())));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_that_says_nothing_keeps_nobody_out() {
+    let cluster = Cluster::new();
+    let peer = cluster.peer(None, PeerConfig::default()).await;
+    let mut crowd = Vec::new();
+    for _ in 0..200 {
+        crowd.push(TcpStream::connect(peer.addr()).await.unwrap());
+    }
+    let other = cluster.peer(Some(&peer), PeerConfig::default()).await;
+    let (id, other_id) = (peer.id(), other.id());
+    cluster.until("linked", |overview| overview.peers[&id].neighbours.contains(&other_id)).await;
+    drop(crowd);
 }

@@ -16,6 +16,7 @@ mod full_disk;
 mod gossip;
 mod limits;
 mod losses;
+mod machines;
 mod openapi;
 mod original;
 mod peers;

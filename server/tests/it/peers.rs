@@ -33,8 +33,54 @@ async fn peers_start_leave_die_and_come_back() {
     assert_eq!((back.state, back.id.as_str()), (PeerState::Up, peer.id.as_str()));
     let leave = app.call(Method::DELETE, &format!("/peers/{}", peer.id)).send().await.unwrap();
     assert_eq!(leave.status(), 204);
-    let list: Vec<PeerOut> = app.call(Method::GET, "/peers").send().await.unwrap().json().await.unwrap();
-    assert_eq!(list.iter().map(|peer| peer.state).collect::<Vec<_>>(), [PeerState::Left]);
+    assert_eq!(listed(&app).await.iter().map(|peer| peer.state).collect::<Vec<_>>(), [PeerState::Left]);
+}
+
+async fn listed(app: &App) -> Vec<PeerOut> {
+    app.call(Method::GET, "/peers").send().await.unwrap().json().await.unwrap()
+}
+
+async fn started(app: &App) -> PeerOut {
+    let started = app.call(Method::POST, "/peers").send().await.unwrap();
+    assert_eq!(started.status(), 201);
+    started.json().await.unwrap()
+}
+
+async fn deleted(app: &App, peer: &PeerOut) -> u16 {
+    app.call(Method::DELETE, &format!("/peers/{}", peer.id)).send().await.unwrap().status().as_u16()
+}
+
+#[tokio::test]
+async fn a_stopped_peer_that_is_deleted_is_forgotten_with_all_that_it_kept() {
+    let app = App::start().await;
+    let (first, second) = (started(&app).await, started(&app).await);
+    let dirs = || std::fs::read_dir(app.dir.join("peers")).unwrap().count();
+    assert_eq!((deleted(&app, &first).await, dirs()), (204, 2));
+    assert_eq!(listed(&app).await.len(), 2, "it may come back");
+    assert_eq!((deleted(&app, &first).await, dirs()), (204, 1));
+    let left: Vec<String> = listed(&app).await.into_iter().map(|peer| peer.id).collect();
+    assert_eq!(left, [second.id], "it is no member any more");
+    assert_eq!(deleted(&app, &first).await, 404);
+    let back = post(&app, &format!("/peers/{}/actions", first.id), &json!({ "action": "rejoin" })).await;
+    assert_problem(back, 404, "not-found").await;
+    assert_ne!(started(&app).await.id, first.id, "its place is free for somebody else");
+}
+
+#[tokio::test]
+async fn peers_that_left_fill_no_place_of_those_that_run() {
+    let app = App::start().await;
+    let mut peers = Vec::new();
+    for _ in 0..5 {
+        let peer = started(&app).await;
+        assert_eq!(deleted(&app, &peer).await, 204);
+        peers.push(peer);
+    }
+    assert_eq!(listed(&app).await.len(), 5, "each may come back");
+    started(&app).await;
+    started(&app).await;
+    assert_problem(app.call(Method::POST, "/peers").send().await.unwrap(), 409, "conflict").await;
+    let back = post(&app, &format!("/peers/{}/actions", peers[0].id), &json!({ "action": "rejoin" })).await;
+    assert_problem(back, 409, "conflict").await;
 }
 
 #[tokio::test]

@@ -111,7 +111,7 @@ impl Run {
             (4, _) => self.feed(Input::Contact { addr: addr(place) }),
             (5, _) => {
                 if let Some(addr) = self.dials.pop() {
-                    self.feed(Input::DialFailed { addr });
+                    self.feed(Input::DialFailed { addr, reason: "refused".to_owned() });
                 }
             }
             (6, Some(link)) => self.feed(Input::Congested { link }),
@@ -161,6 +161,7 @@ impl Run {
             listen: Some(addr(place + 100)),
             wish,
             durable: true,
+            presence: None,
         };
         let mut messages = vec![PeerMessage::Hello(hello)];
         if wish == Wish::Answer {

@@ -92,6 +92,16 @@ impl Book {
         self.known.contains_key(addr)
     }
 
+    /// Whether a person named an address.
+    pub fn is_named(&self, addr: &SocketAddr) -> bool {
+        self.known.get(addr).is_some_and(|contact| contact.named)
+    }
+
+    /// Whether nobody is known.
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
     /// Whether an address is being dialled or linked.
     pub fn is_in_use(&self, addr: &SocketAddr) -> bool {
         self.known.get(addr).is_some_and(|contact| contact.usage != Usage::Idle)
@@ -129,6 +139,9 @@ impl Book {
 
     /// The address is in use: not to be dialled.
     pub fn linked(&mut self, addr: SocketAddr, now: Instant) {
+        if !self.is_dialable(&addr) {
+            return;
+        }
         let named = self.take(&addr).is_some_and(|former| former.named);
         self.put(addr, Contact { usage: Usage::Linked, good: true, named, failures: 0, not_before: now });
     }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::ids::{FileId, PeerId, Version};
 use crate::wire::lines::Line;
@@ -38,6 +39,8 @@ pub enum Input {
     DialFailed {
         /// The address.
         addr: SocketAddr,
+        /// Why.
+        reason: String,
     },
     /// A connection is open with whom a name led to.
     NameReached {
@@ -52,6 +55,29 @@ pub enum Input {
     NameFailed {
         /// The name.
         name: HostName,
+        /// Why.
+        reason: String,
+    },
+    /// Somebody dialled this node and speaks the original's lines. It reads nothing.
+    OriginalUp {
+        /// The connection's name.
+        link: LinkId,
+        /// The other end, as the socket tells it.
+        remote: SocketAddr,
+    },
+    /// Lines came on a connection that isn't a link, or not yet: most bring one and are closed.
+    Brought {
+        /// Where it comes from.
+        remote: SocketAddr,
+        /// What came at once, in order.
+        lines: Vec<Line>,
+    },
+    /// A connection was closed before it was a link, because of what came.
+    TurnedAway {
+        /// Where it came from.
+        remote: SocketAddr,
+        /// What is wrong.
+        reason: String,
     },
     /// A connection is closed, by the other side or because it broke.
     LinkDown {
@@ -202,6 +228,8 @@ pub enum NodeEvent {
     NeighbourDown {
         /// Who.
         peer: PeerId,
+        /// Where it listens.
+        addr: SocketAddr,
         /// Why.
         reason: String,
     },
@@ -209,6 +237,49 @@ pub enum NodeEvent {
     Suspected {
         /// Who.
         peer: PeerId,
+        /// Where it listens.
+        addr: SocketAddr,
+    },
+    /// Nobody was reached where a person said that somebody is, or where anybody was sought by a node that is alone; or
+    /// who is there didn't take this node in.
+    Unreached {
+        /// The address, with the name that led to it; or that name.
+        place: String,
+        /// Why.
+        reason: String,
+    },
+    /// This node has had no neighbour for long, although it knows addresses.
+    Alone {
+        /// For how long.
+        time: Duration,
+    },
+    /// Neighbours see this node, which listens everywhere, at an address.
+    SeenAt {
+        /// The address, with the port where it listens.
+        addr: SocketAddr,
+    },
+    /// Another peer with this node's own id lives: a data directory was copied.
+    Twin {
+        /// Where it is.
+        addr: SocketAddr,
+        /// Whether this is the younger of both, which has left the overlay for that.
+        stays_out: bool,
+    },
+    /// Two peers with one id live elsewhere.
+    Twins {
+        /// The id.
+        peer: PeerId,
+        /// Where they are.
+        addrs: [SocketAddr; 2],
+    },
+    /// A line couldn't be understood. Its sender isn't told, and may go on.
+    NotUnderstood {
+        /// Where it came from.
+        remote: SocketAddr,
+        /// What is wrong.
+        reason: String,
+        /// How many weren't since this node started, this one included.
+        lines: u64,
     },
     /// A neighbour doesn't keep up: it will get what it misses by reconciliation.
     Slow {

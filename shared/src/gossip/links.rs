@@ -9,7 +9,7 @@ use crate::gossip::io::LinkId;
 use crate::gossip::pulse::Pulse;
 use crate::ids::PeerId;
 use crate::time::Instant;
-use crate::wire::peer::{Fingerprint, Partner, Wish};
+use crate::wire::peer::{Fingerprint, Life, Partner, Wish};
 
 /// One open connection.
 #[derive(Debug, Clone)]
@@ -30,6 +30,14 @@ pub struct Link {
     pub difference: Option<Difference>,
     /// When the last comparison of catalogues began here, and whether another one is due.
     pub compared: (Option<Instant>, bool),
+    /// Which life of the other side it is, as far as it has said.
+    pub life: Option<Life>,
+    /// Where the other side sees this node.
+    pub sees: Option<SocketAddr>,
+    /// Other addresses at which the same peer was met while this link is open.
+    pub aliases: Vec<SocketAddr>,
+    /// When somebody else first came with the same id.
+    pub rivalled: Option<Instant>,
     quota: Quota,
 }
 
@@ -75,6 +83,14 @@ pub enum Role {
         /// The address that was dialled, to tell it what is known here; absent when the other side dialled, to tell.
         dialled: Option<SocketAddr>,
     },
+}
+
+impl Link {
+    /// The address under which one side dialled the other, as far as is known: two links at once under different ones are
+    /// with one peer that has several addresses.
+    pub fn target(&self) -> Option<SocketAddr> {
+        self.dialled.map(|(addr, _)| addr).or(self.sees)
+    }
 }
 
 impl Role {
@@ -143,8 +159,22 @@ impl Links {
     ) {
         let quota = Quota { left: limits.burst, filled: now };
         let (role, pulse, partner) = (Role::Stranger, Pulse::new(now), Partner::default());
-        let (opened, difference, compared) = (now, None, (None, false));
-        self.open.insert(id, Link { remote, dialled, opened, role, pulse, partner, difference, compared, quota });
+        let link = Link {
+            remote,
+            dialled,
+            opened: now,
+            role,
+            pulse,
+            partner,
+            difference: None,
+            compared: (None, false),
+            life: None,
+            sees: None,
+            aliases: Vec::new(),
+            rivalled: None,
+            quota,
+        };
+        self.open.insert(id, link);
     }
 
     /// One link.

@@ -33,6 +33,11 @@ impl Names {
         self.known.entry(name).or_default();
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
     /// One that may be dialled now: not one that led to where there is a link already, as `in_use` knows.
     pub fn pick(&self, now: Instant, in_use: impl Fn(&SocketAddr) -> bool) -> Option<HostName> {
         let due = self.idle(in_use).filter(|(_, name)| name.not_before <= now);

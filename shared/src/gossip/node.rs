@@ -1,7 +1,8 @@
 //! One peer's protocol state: `handle(now, input)`, `poll_output()` until it is empty, sleep until `next_wake()`.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::gossip::book::Book;
 use crate::gossip::catalogue::Catalogue;
@@ -15,6 +16,7 @@ use crate::gossip::pulse::{LocalHealth, PUNCTUAL};
 use crate::gossip::recent::Pushed;
 use crate::gossip::reconcile::Fetch;
 use crate::gossip::tree::Tree;
+use crate::gossip::whereabouts;
 use crate::ids::PeerId;
 use crate::rng::Rng;
 use crate::time::Instant;
@@ -25,7 +27,9 @@ mod greeting;
 mod heartbeat;
 mod news;
 mod originals;
+mod outgoing;
 mod records;
+mod twins;
 mod views;
 
 /// Bits of a source's number: what is 8 bytes on the wire.
@@ -34,12 +38,15 @@ const SOURCE_BITS: u32 = 56;
 /// graft is answered with.
 const MAX_OUTPUTS: usize = 16_384;
 
+/// How long a node may be without a neighbour before it says so. A guess: joins take a second, restarts a few.
+const ALONE_AFTER: Duration = Duration::from_secs(10);
+
 /// Who a node is and what it starts with.
 #[derive(Debug)]
 pub struct Identity {
     /// Its id.
     pub peer: PeerId,
-    /// Where it listens, as others shall dial it.
+    /// Where it listens, as others shall dial it. With an unspecified IP address: where they see it.
     pub listen: SocketAddr,
     /// Whether its driver's [`Input::Stored`] means that a change survives a crash.
     pub durable: bool,
@@ -87,8 +94,14 @@ pub struct Node {
     shuffles: u32,
     /// Walks of shuffles that passed here, and whence they came; `None`: from here.
     walks: VecDeque<(u64, Option<LinkId>)>,
+    /// Since when it has had no neighbour, and when that is told.
+    alone: Option<(Instant, Instant)>,
+    /// Where others see this node, if it listens everywhere.
+    seen_at: BTreeSet<SocketAddr>,
     /// Links that were closed because of what the other side did.
     offences: u64,
+    /// Lines that weren't understood.
+    not_understood: u64,
 }
 
 impl Node {
@@ -122,7 +135,10 @@ impl Node {
             shuffle_at: now + views.shuffle_every.delay(0, &mut rng),
             shuffles: 0,
             walks: VecDeque::new(),
+            alone: Some((now, now + ALONE_AFTER)),
+            seen_at: BTreeSet::new(),
             offences: 0,
+            not_understood: 0,
             me,
             config,
             rng,
@@ -137,9 +153,12 @@ impl Node {
         match input {
             Input::Wake => {}
             Input::LinkUp { link, remote, dialled } => self.link_up(now, link, remote, dialled),
-            Input::DialFailed { addr } => self.dial_failed(now, addr),
+            Input::DialFailed { addr, reason } => self.dial_failed(now, addr, &reason),
             Input::NameReached { name, link, addr } => self.name_reached(now, &name, link, addr),
-            Input::NameFailed { name } => self.name_failed(now, &name),
+            Input::NameFailed { name, reason } => self.name_failed(now, &name, reason),
+            Input::OriginalUp { link, remote } => self.original_up(now, link, remote),
+            Input::Brought { remote, lines } => self.brought(now, remote, lines),
+            Input::TurnedAway { remote, reason } => self.misbehaved(remote, &reason),
             Input::LinkDown { link, reason } => self.drop_link(now, link, &reason, Ended::Broken),
             Input::Unreadable { link, reason } => self.unreadable(now, link, &reason),
             Input::Messages { link, messages } => {
@@ -219,6 +238,7 @@ impl Node {
         let mut earliest = self.check_at.min(self.shuffle_at);
         if !self.leaving {
             earliest = earliest.min(self.seek_at).min(self.probe_at);
+            earliest = self.alone.map_or(earliest, |(_, told_at)| earliest.min(told_at));
             earliest = self.originals.next_wake().map_or(earliest, |at| earliest.min(at));
         }
         [self.record_due(), self.tree.next_wake()].into_iter().flatten().fold(earliest, Instant::min)
@@ -241,6 +261,7 @@ impl Node {
         if now >= self.shuffle_at {
             self.shuffle(now);
         }
+        self.tell_that_i_am_alone(now);
         self.tell_of_myself(now);
         self.tend_originals(now);
         self.tree.tick(now, self.health.slowness(now), &mut self.rng);
@@ -257,15 +278,18 @@ impl Node {
         }
         let announced = link.role.peer().map(|(_, addr)| addr);
         let dialled = link.dialled.map(|(addr, _)| addr).filter(|dialled| Some(*dialled) != announced);
-        for addr in [announced, dialled].into_iter().flatten() {
+        if link.dialled.is_some() && !matches!(link.role, Role::Neighbour { .. }) {
+            self.not_taken(dialled.or(announced), reason);
+        }
+        for addr in [announced, dialled].into_iter().flatten().chain(link.aliases) {
             match ended {
                 Ended::Peacefully => self.book.released(addr, now, &mut self.rng),
                 Ended::Broken => self.book.lost(addr, now, &mut self.rng),
                 Ended::Left => self.book.left(addr, now, &mut self.rng),
             }
         }
-        if let Role::Neighbour { peer, .. } = link.role {
-            self.event(NodeEvent::NeighbourDown { peer, reason: reason.to_owned() });
+        if let Role::Neighbour { peer, addr } = link.role {
+            self.event(NodeEvent::NeighbourDown { peer, addr, reason: reason.to_owned() });
             self.neighbour_down(now, id);
         } else if link.dialled.is_some() {
             self.seek_later(now);
@@ -276,6 +300,9 @@ impl Node {
     }
 
     fn neighbour_down(&mut self, now: Instant, id: LinkId) {
+        if self.links.active() == 0 {
+            self.alone = Some((now, now + ALONE_AFTER));
+        }
         self.census.neighbours_changed(now, &mut self.rng);
         self.sought = 0;
         (self.seek_at, self.check_at) = (now, now);
@@ -300,8 +327,9 @@ impl Node {
         }
     }
 
-    fn message(&mut self, now: Instant, id: LinkId, message: PeerMessage) {
-        let Some(role) = self.links.get(id).map(|link| link.role) else { return };
+    fn message(&mut self, now: Instant, id: LinkId, mut message: PeerMessage) {
+        let Some((role, remote)) = self.links.get(id).map(|link| (link.role, link.remote)) else { return };
+        whereabouts::relocate(&mut message, |addr| whereabouts::meant(addr, remote));
         match (role, message) {
             (Role::Expected { .. }, _) => self.close(now, id, "not an original"),
             // A driver tells the two ways of speaking apart.
@@ -358,33 +386,6 @@ impl Node {
             | PeerMessage::Deferred { .. }
             | PeerMessage::Unknown { .. } => {}
         }
-    }
-
-    // --- outputs ----------------------------------------------------------------------------------------------
-
-    fn say_what_the_tree_says(&mut self, now: Instant) {
-        while let Some((to, message)) = self.tree.poll_said() {
-            self.send(now, to, message);
-        }
-    }
-
-    fn send(&mut self, now: Instant, to: Vec<LinkId>, message: PeerMessage) {
-        if to.is_empty() {
-            return;
-        }
-        if !message.is_spare() {
-            for id in &to {
-                if let Some(link) = self.links.get_mut(*id) {
-                    link.pulse.said(now);
-                }
-            }
-            self.check_at = self.check_at.min(now + self.config.liveness.busy_ping);
-        }
-        self.outputs.push_back(Output::Send { to, message });
-    }
-
-    fn event(&mut self, event: NodeEvent) {
-        self.outputs.push_back(Output::Event(event));
     }
 }
 

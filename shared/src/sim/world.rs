@@ -228,7 +228,7 @@ impl World {
                 self.queue.push(self.now + after, Happening::Dialled { from: life, addr });
             }
             // Simulated hosts have no names.
-            Output::DialName { name } => self.feed(life, Input::NameFailed { name })?,
+            Output::DialName { name } => self.feed(life, Input::NameFailed { name, reason: String::new() })?,
             Output::Send { to, message } => self.send(life, &to, &message),
             Output::SendLines { to, lines } => self.send_lines(life, &to, &lines),
             Output::Close { link } => self.close(link, life),
@@ -266,6 +266,12 @@ impl World {
             | NodeEvent::Slow { .. }
             | NodeEvent::KeepsUp { .. }
             | NodeEvent::Rejected { .. }
+            | NodeEvent::Unreached { .. }
+            | NodeEvent::Alone { .. }
+            | NodeEvent::SeenAt { .. }
+            | NodeEvent::Twin { .. }
+            | NodeEvent::Twins { .. }
+            | NodeEvent::NotUnderstood { .. }
             | NodeEvent::Misbehaved { .. } => {}
         }
         Ok(())

@@ -35,6 +35,10 @@ pub enum Condition {
     OverlayUnreachable,
     /// The process may have fewer files and sockets open than it was told to serve connections.
     FewOpenFiles,
+    /// A peer has had no neighbour for long, although it knows addresses.
+    PeerAlone,
+    /// A peer stays out, since another one has the same identity.
+    SameIdentity,
 }
 
 /// A condition that lasts, as last told.
@@ -62,7 +66,9 @@ impl Condition {
             | Self::ChangesVanished
             | Self::ChangesDeferred
             | Self::OverlayUnreachable
-            | Self::FewOpenFiles => false,
+            | Self::FewOpenFiles
+            | Self::PeerAlone
+            | Self::SameIdentity => false,
         }
     }
 }
@@ -83,6 +89,8 @@ impl fmt::Display for Condition {
             Self::ChangesDeferred => "deferred changes",
             Self::OverlayUnreachable => "unreachable overlay",
             Self::FewOpenFiles => "few open files",
+            Self::PeerAlone => "peer without neighbours",
+            Self::SameIdentity => "two peers of one identity",
         })
     }
 }

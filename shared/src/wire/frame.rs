@@ -33,6 +33,9 @@ pub enum FrameError {
     /// The length field is beyond the limit.
     #[error("a frame of {0} bytes; at most {MAX_FRAME_BYTES} are allowed")]
     TooLarge(usize),
+    /// It is no frame, but the beginning of something else.
+    #[error("{0}")]
+    Foreign(&'static str),
     /// The frame has no kind.
     #[error("an empty frame")]
     Empty,
@@ -81,7 +84,10 @@ pub fn encode(message: &PeerMessage) -> Result<Vec<u8>, FrameError> {
 
 fn write_fields(message: &PeerMessage, buffer: &mut Vec<u8>) -> Result<(), postcard::Error> {
     match message {
-        PeerMessage::Hello(hello) => write(buffer, hello),
+        PeerMessage::Hello(hello) => {
+            write(buffer, hello)?;
+            hello.presence.as_ref().map_or(Ok(()), |presence| write(buffer, presence))
+        }
         PeerMessage::Prune | PeerMessage::Unknown { .. } => Ok(()),
         PeerMessage::Welcome { others } => write(buffer, others),
         PeerMessage::Goodbye { reason, leaving, others } => write(buffer, &(reason, leaving, others)),
@@ -172,7 +178,7 @@ fn kind(message: &PeerMessage) -> u8 {
 pub fn decode(payload: &[u8]) -> Result<PeerMessage, FrameError> {
     let (&kind, fields) = payload.split_first().ok_or(FrameError::Empty)?;
     let message = match kind {
-        0 => read::<Hello>(fields).map(PeerMessage::Hello),
+        0 => hello(fields).map(PeerMessage::Hello),
         1 => read(fields).map(|others| PeerMessage::Welcome { others }),
         2 => read(fields).map(|(reason, leaving, others)| PeerMessage::Goodbye { reason, leaving, others }),
         3 => read(fields).map(|(addr, ttl)| PeerMessage::ForwardJoin { addr, ttl }),
@@ -200,6 +206,13 @@ pub fn decode(payload: &[u8]) -> Result<PeerMessage, FrameError> {
     let message = message.map_err(|source| FrameError::Malformed { kind, source })?;
     check_limits(&message)?;
     Ok(message)
+}
+
+/// Older peers end where newer ones go on.
+fn hello(fields: &[u8]) -> Result<Hello, postcard::Error> {
+    let (hello, rest) = postcard::take_from_bytes::<Hello>(fields)?;
+    let presence = if rest.is_empty() { None } else { Some(read(rest)?) };
+    Ok(Hello { presence, ..hello })
 }
 
 fn broadcast<T: DeserializeOwned>(
@@ -311,7 +324,7 @@ impl Decoder {
         };
         let len = usize::try_from(u32::from_be_bytes(*header)).unwrap_or(usize::MAX);
         if len > MAX_FRAME_BYTES {
-            return Err(FrameError::TooLarge(len));
+            return Err(foreign(*header).map_or(FrameError::TooLarge(len), FrameError::Foreign));
         }
         let Some(payload) = rest.get(..len) else {
             return Ok(None);
@@ -319,6 +332,20 @@ impl Decoder {
         let message = decode(payload)?;
         self.consumed += LENGTH_BYTES + len;
         Ok(Some(message))
+    }
+}
+
+/// What begins with these bytes, where it is something that people know.
+fn foreign(bytes: [u8; LENGTH_BYTES]) -> Option<&'static str> {
+    match &bytes {
+        b"HTTP" | b"GET " | b"HEAD" | b"POST" | b"PUT " | b"PATC" | b"DELE" | b"OPTI" | b"CONN" | b"TRAC" | b"PRI " => {
+            Some("this is HTTP: is this the API's address?")
+        }
+        [0x16, 3, ..] => Some("this is TLS, which peers don't speak"),
+        b"AMQP" => Some("this is AMQP: is this the broker's address?"),
+        b"SSH-" => Some("this is SSH"),
+        [b'{', ..] => Some("this is JSON, as peers of the original system speak it"),
+        _ => None,
     }
 }
 
@@ -368,6 +395,38 @@ mod tests {
         let mut decoder = Decoder::default();
         decoder.push(&[0xff; 4]);
         assert_eq!(decoder.next_message(), Err(FrameError::TooLarge(0xffff_ffff)));
+    }
+
+    #[test]
+    fn what_isnt_a_frame_is_called_by_its_name() {
+        for (bytes, what) in [
+            (&b"HTTP/1.1 400 Bad Request"[..], "this is HTTP: is this the API's address?"),
+            (b"GET / HTTP/1.1", "this is HTTP: is this the API's address?"),
+            (&[0x16, 3, 1, 2, 0], "this is TLS, which peers don't speak"),
+            (b"{\"type\": \"hello\"", "this is JSON, as peers of the original system speak it"),
+            (&[0x50, 1, 2, 3], "a frame of 1342243331 bytes; at most 1048576 are allowed"),
+        ] {
+            let mut decoder = Decoder::default();
+            decoder.push(bytes);
+            assert_eq!(decoder.next_message().unwrap_err().to_string(), what);
+        }
+    }
+
+    #[test]
+    fn a_hello_of_an_older_minor_is_read_and_older_readers_read_ours() {
+        let (cluster, peer) = ("grapevine".to_owned(), crate::ids::PeerId([1; 32]));
+        let wish = crate::wire::peer::Wish::Join;
+        let old = Hello { major: 2, minor: 0, cluster, peer, listen: None, wish, durable: true, presence: None };
+        let life = crate::wire::peer::Life { started: 7, source: crate::wire::peer::Source(8) };
+        let presence = crate::wire::peer::Presence { life, sees: ([127, 0, 0, 1], 9001).into() };
+        let new = Hello { minor: 1, presence: Some(presence), ..old.clone() };
+        for hello in [&old, &new] {
+            let frame = encode(&PeerMessage::Hello(hello.clone())).unwrap();
+            assert_eq!(decode(&frame[LENGTH_BYTES..]).unwrap(), PeerMessage::Hello(hello.clone()));
+        }
+        let frame = encode(&PeerMessage::Hello(new)).unwrap();
+        let read = postcard::from_bytes::<Hello>(&frame[LENGTH_BYTES + 1..]).unwrap();
+        assert_eq!(read, Hello { minor: 1, ..old });
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub const MAX_LINE_BYTES: usize = 1 << 20;
 pub const MAX_WRITTEN_BYTES: usize = 64 * 1024;
 /// The longest line of a state that is told in several: half of what is allowed, since nothing is gained by more.
 pub const STATE_LINE_BYTES: usize = 32 * 1024;
+/// So much of a type that isn't known is told.
+const MAX_TYPE_BYTES: usize = 64;
 /// A state without files and peers, with the longest address and the longest numbers.
 const EMPTY_STATE_BYTES: usize = 160;
 /// A file's quotes, colon, comma, spaces, and the longest version.
@@ -42,9 +44,6 @@ pub enum LineError {
     /// The line isn't a JSON object.
     #[error("not a JSON object")]
     Json(#[from] serde_json::Error),
-    /// A field isn't there, or isn't what it should be.
-    #[error("no usable {0:?} in a line")]
-    Field(&'static str),
 }
 
 /// One line.
@@ -68,8 +67,9 @@ pub enum Said {
     },
     /// This is what I know, or some of it.
     State {
-        /// As in a hello.
-        from: SocketAddr,
+        /// As in a hello, if it is told.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        from: Option<SocketAddr>,
         /// Files and their versions.
         files: BTreeMap<FileId, Version>,
         /// Peers that the sender knows, of either kind.
@@ -83,8 +83,12 @@ pub enum Said {
         /// Its version.
         version: Version,
     },
-    /// Something of a type that isn't known. It is counted like any other line, and ignored.
-    Unknown,
+    /// An object that says nothing of use. It is counted like any other line, and its reason told to people.
+    #[serde(skip)]
+    NotUnderstood {
+        /// What is wrong with it.
+        why: String,
+    },
 }
 
 /// One complete line, its end included, as Python's `json.dumps` writes it.
@@ -124,57 +128,88 @@ impl Formatter for Python {
     }
 }
 
-/// What a line without its end says.
+/// What a line without its end says. What the original would get over with is got over with here.
 ///
 /// # Errors
-/// When it isn't a JSON object, or a field that its type has is missing or wrong.
+/// When it isn't a JSON object.
 pub fn decode(line: &[u8]) -> Result<Line, LineError> {
     let fields: Map<String, Value> = serde_json::from_slice(line)?;
-    let said = match text(&fields, "type")? {
-        "hello" => Said::Hello { from: sender(&fields)? },
-        "state" => Said::State { from: sender(&fields)?, files: files(&fields)?, peers: peers(&fields)? },
-        "event" => Said::Event {
-            file: text(&fields, "file_id")?.parse().map_err(|_unusable| LineError::Field("file_id"))?,
-            version: fields.get("version").and_then(version).ok_or(LineError::Field("version"))?,
-        },
-        _ => return Ok(Line { said: Said::Unknown, ts: 0 }),
-    };
-    let ts = fields.get("ts").map_or(Some(0), Value::as_u64).ok_or(LineError::Field("ts"))?;
-    Ok(Line { said, ts })
+    Ok(match understood(&fields) {
+        Ok(said) => Line { said, ts: fields.get("ts").and_then(whole).unwrap_or(0) },
+        Err(why) => Line { said: Said::NotUnderstood { why }, ts: 0 },
+    })
 }
 
-fn text<'a>(fields: &'a Map<String, Value>, name: &'static str) -> Result<&'a str, LineError> {
-    fields.get(name).and_then(Value::as_str).ok_or(LineError::Field(name))
+fn understood(fields: &Map<String, Value>) -> Result<Said, String> {
+    match text(fields, "type")? {
+        "hello" => Ok(Said::Hello { from: sender(fields)?.ok_or_else(|| unusable("from"))? }),
+        "state" => Ok(Said::State { from: sender(fields)?, files: files(fields)?, peers: peers(fields)? }),
+        "event" => Ok(Said::Event {
+            file: text(fields, "file_id")?.parse().map_err(|_not_an_id| unusable("file_id"))?,
+            version: fields.get("version").and_then(version).ok_or_else(|| unusable("version"))?,
+        }),
+        other => {
+            Err(format!("a line of type {:?}", other.get(..other.floor_char_boundary(MAX_TYPE_BYTES)).unwrap_or("")))
+        }
+    }
 }
 
-/// Where the sender listens. The original writes its `--host` as it was given, which may be a name.
-fn sender(fields: &Map<String, Value>) -> Result<SocketAddr, LineError> {
+fn unusable(name: &'static str) -> String {
+    format!("no usable {name:?} in a line")
+}
+
+fn text<'a>(fields: &'a Map<String, Value>, name: &'static str) -> Result<&'a str, String> {
+    fields.get(name).and_then(Value::as_str).ok_or_else(|| unusable(name))
+}
+
+/// Where the sender listens, if it says so. The original writes its `--host` as it was given, which may be a name.
+fn sender(fields: &Map<String, Value>) -> Result<Option<SocketAddr>, String> {
+    if !fields.contains_key("from") {
+        return Ok(None);
+    }
     let from = text(fields, "from")?;
     let named = || {
         let (_, port) = from.rsplit_once(':')?;
         Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port.parse().ok()?))
     };
-    from.parse().ok().or_else(named).ok_or(LineError::Field("from"))
+    from.parse().ok().or_else(named).map(Some).ok_or_else(|| unusable("from"))
 }
 
 /// The files whose names and versions are possible here: one bad entry doesn't cost the others.
-fn files(fields: &Map<String, Value>) -> Result<BTreeMap<FileId, Version>, LineError> {
-    let files = fields.get("files").and_then(Value::as_object).ok_or(LineError::Field("files"))?;
+fn files(fields: &Map<String, Value>) -> Result<BTreeMap<FileId, Version>, String> {
+    let Some(files) = fields.get("files") else { return Ok(BTreeMap::new()) };
+    let files = files.as_object().ok_or_else(|| unusable("files"))?;
     Ok(files.iter().filter_map(|(file, number)| Some((file.parse().ok()?, version(number)?))).collect())
 }
 
 /// The peers whose addresses are numbers. A name would have to be looked up, and means something else elsewhere.
-fn peers(fields: &Map<String, Value>) -> Result<Vec<SocketAddr>, LineError> {
-    let peers = fields.get("peers").and_then(Value::as_array).ok_or(LineError::Field("peers"))?;
+fn peers(fields: &Map<String, Value>) -> Result<Vec<SocketAddr>, String> {
+    let Some(peers) = fields.get("peers") else { return Ok(Vec::new()) };
+    let peers = peers.as_array().ok_or_else(|| unusable("peers"))?;
     Ok(peers.iter().filter_map(|addr| addr.as_str()?.parse().ok()).collect())
 }
 
 fn version(number: &Value) -> Option<Version> {
-    number.as_u64()?.try_into().ok()
+    whole(number)?.try_into().ok()
+}
+
+/// A whole number as Python takes one: `4`, `4.0` or `"4"`.
+fn whole(number: &Value) -> Option<u64> {
+    match number {
+        Value::Number(number) => {
+            number.as_u64().or_else(|| number.to_string().strip_suffix(".0").and_then(|whole| whole.parse().ok()))
+        }
+        Value::String(text) => text.trim().parse().ok(),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    }
 }
 
 /// A state of any size in lines of at most [`STATE_LINE_BYTES`]; at least one.
-pub fn state(from: SocketAddr, files: impl IntoIterator<Item = (FileId, Version)>, peers: &[SocketAddr]) -> Vec<Said> {
+pub fn state(
+    from: Option<SocketAddr>,
+    files: impl IntoIterator<Item = (FileId, Version)>,
+    peers: &[SocketAddr],
+) -> Vec<Said> {
     let mut split =
         Split { from, done: Vec::new(), files: BTreeMap::new(), peers: Vec::new(), bytes: EMPTY_STATE_BYTES };
     for (file, version) in files {
@@ -190,7 +225,7 @@ pub fn state(from: SocketAddr, files: impl IntoIterator<Item = (FileId, Version)
 }
 
 struct Split {
-    from: SocketAddr,
+    from: Option<SocketAddr>,
     done: Vec<Said>,
     files: BTreeMap<FileId, Version>,
     peers: Vec<SocketAddr>,
@@ -246,11 +281,26 @@ impl Decoder {
     /// # Errors
     /// When the other side broke the format. The stream can't be read any further.
     pub fn next_line(&mut self) -> Result<Option<Line>, LineError> {
-        let Some(end) = self.find_end()? else { return Ok(None) };
-        let line = decode(self.buffer.get(self.consumed..end).unwrap_or_default())?;
-        self.consumed = end + 1;
-        self.searched = self.consumed;
-        Ok(Some(line))
+        while let Some(end) = self.find_end()? {
+            let line = self.buffer.get(self.consumed..end).unwrap_or_default();
+            self.consumed = end + 1;
+            self.searched = self.consumed;
+            if !is_blank(line) {
+                return decode(line).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The last line, which the end of the stream ends.
+    ///
+    /// # Errors
+    /// When the other side broke the format.
+    pub fn last_line(&mut self) -> Result<Option<Line>, LineError> {
+        let line = self.buffer.get(self.consumed..).unwrap_or_default();
+        let line = if is_blank(line) { Ok(None) } else { decode(line).map(Some) };
+        (self.consumed, self.searched) = (self.buffer.len(), self.buffer.len());
+        line
     }
 
     /// Where the next line ends.
@@ -260,6 +310,10 @@ impl Decoder {
         self.searched = end.unwrap_or(self.buffer.len());
         if self.searched - self.consumed > MAX_LINE_BYTES { Err(LineError::TooLong(MAX_LINE_BYTES)) } else { Ok(end) }
     }
+}
+
+fn is_blank(line: &[u8]) -> bool {
+    line.iter().all(u8::is_ascii_whitespace)
 }
 
 #[cfg(test)]
@@ -286,7 +340,7 @@ mod tests {
         prop_oneof![
             addr().prop_map(|from| Said::Hello { from }),
             (file(), 1..=Version::MAX.0).prop_map(|(file, number)| Said::Event { file, version: Version(number) }),
-            (addr(), known())
+            (proptest::option::of(addr()), known())
                 .prop_map(state)
                 .prop_filter("as a line", |state| { encode(&Line { said: state.clone(), ts: u64::MAX }).is_ok() }),
         ]
@@ -330,7 +384,7 @@ mod tests {
         }
 
         #[test]
-        fn a_divided_state_says_all_in_lines_below_the_limit(from in addr(), known in known()) {
+        fn a_divided_state_says_all_in_lines_below_the_limit(from in proptest::option::of(addr()), known in known()) {
             let (files, peers) = known;
             let mut told = (BTreeMap::new(), Vec::new());
             for said in state(from, files.clone(), &peers) {
@@ -353,29 +407,48 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_or_wrong_field_is_named() {
+    fn a_missing_or_wrong_field_is_named_and_ends_nothing() {
         for (line, field) in [
             (r#"{"from": "127.0.0.1:1"}"#, "type"),
             (r#"{"type": "hello", "from": "me"}"#, "from"),
             (r#"{"type": "state", "from": "127.0.0.1:1", "files": [], "peers": []}"#, "files"),
-            (r#"{"type": "state", "from": "127.0.0.1:1", "files": {}}"#, "peers"),
+            (r#"{"type": "state", "files": {}, "peers": 7}"#, "peers"),
             (r#"{"type": "event", "version": 1}"#, "file_id"),
-            (r#"{"type": "event", "file_id": "a", "version": "1"}"#, "version"),
+            (r#"{"type": "event", "file_id": "a", "version": "one"}"#, "version"),
+            (r#"{"type": "event", "file_id": "a", "version": 2.5}"#, "version"),
             (r#"{"type": "event", "file_id": "a", "version": 0}"#, "version"),
-            (r#"{"type": "event", "file_id": "a", "version": 1, "ts": -1}"#, "ts"),
         ] {
-            assert!(matches!(decode(line.as_bytes()), Err(LineError::Field(name)) if name == field), "{line}");
+            let why = format!("no usable {field:?} in a line");
+            assert_eq!(decode(line.as_bytes()).unwrap(), Line { said: Said::NotUnderstood { why }, ts: 0 }, "{line}");
         }
         assert!(matches!(decode(b"[1, 2]"), Err(LineError::Json(_))));
     }
 
     #[test]
+    fn lines_are_taken_as_the_original_takes_them() {
+        let event = |number| Said::Event { file: "a".parse().unwrap(), version: Version(number) };
+        for (line, said, ts) in [
+            (r#"{"type": "event", "file_id": "a", "version": "4"}"#, event(4), 0),
+            (r#"  {"type": "event", "file_id": "a", "version": 2.0, "ts": "7"}"#, event(2), 7),
+            (r#"{"type": "event", "file_id": "a", "version": 1, "ts": -1}"#, event(1), 0),
+            (r#"{"type": "state"}"#, Said::State { from: None, files: BTreeMap::new(), peers: Vec::new() }, 0),
+        ] {
+            assert_eq!(decode(line.as_bytes()).unwrap(), Line { said, ts }, "{line}");
+        }
+        let mut decoder = Decoder::default();
+        decoder.push(b"\n  \r\n{\"type\": \"event\", \"file_id\": \"a\", \"version\": 3}");
+        assert_eq!(decoder.next_line().unwrap(), None);
+        assert_eq!(decoder.last_line().unwrap(), Some(Line { said: event(3), ts: 0 }));
+        assert_eq!(decoder.last_line().unwrap(), None);
+    }
+
+    #[test]
     fn one_bad_entry_does_not_cost_the_others() {
-        let line = br#"{"type": "state", "from": "localhost:9001", "files": {"": 1, "a": 0, "b": "2", "c": 3},
+        let line = br#"{"type": "state", "from": "localhost:9001", "files": {"": 1, "a": 0, "b": "two", "c": 3},
             "peers": ["localhost:9002", 7, "127.0.0.1:9003"], "extra": null}"#;
         let from = "0.0.0.0:9001".parse().unwrap();
         let files = [("c".parse().unwrap(), Version(3))].into();
-        let said = Said::State { from, files, peers: vec!["127.0.0.1:9003".parse().unwrap()] };
+        let said = Said::State { from: Some(from), files, peers: vec!["127.0.0.1:9003".parse().unwrap()] };
         assert_eq!(decode(line).unwrap(), Line { said, ts: 0 });
     }
 
@@ -383,6 +456,8 @@ mod tests {
     fn an_unknown_type_says_no_more_than_that() {
         let bytes = b"{\"type\": \"bye\", \"why\": [1]}\n{\"type\": \"hello\", \"from\": \"127.0.0.1:1\", \"ts\": 4}\n";
         let lines = decoded(bytes, 7).unwrap();
-        assert!(matches!(&lines[..], [Line { said: Said::Unknown, ts: 0 }, Line { said: Said::Hello { .. }, ts: 4 }]));
+        let said = Said::NotUnderstood { why: "a line of type \"bye\"".to_owned() };
+        assert_eq!(lines[0], Line { said, ts: 0 });
+        assert!(matches!(&lines[1..], [Line { said: Said::Hello { .. }, ts: 4 }]));
     }
 }

@@ -197,6 +197,10 @@ impl Overview {
             }
             Event::PeerStarted { peer, addr, files } => self.started(*peer, *addr, *files),
             Event::PeerStopped { peer, state } => self.stopped(*peer, *state),
+            Event::PeerForgotten { peer } => {
+                self.peers.remove(peer);
+                self.forget_holdings(*peer);
+            }
             Event::LinkUp { peer, neighbour, addr } => self.linked(*peer, *neighbour, *addr),
             Event::LinkDown { peer, neighbour, reason: _ } => self.unlinked(*peer, *neighbour),
             Event::Broker { state } => self.broker = state.clone(),
@@ -211,6 +215,7 @@ impl Overview {
             | Event::DeadLettered { .. }
             | Event::UpdateReceived { .. }
             | Event::PeerLearned { .. }
+            | Event::SameIdentity { .. }
             | Event::Lab { .. }
             | Event::LabRace { .. }
             | Event::LabFinished { .. } => {}
@@ -388,6 +393,16 @@ mod tests {
         assert_eq!(overview.links(), [(peer(1), peer(9))].into());
         feed(&mut overview, [down]);
         assert!(!overview.peers.contains_key(&peer(9)));
+    }
+
+    #[test]
+    fn a_forgotten_peer_is_no_member_and_holds_nothing() {
+        let mut overview = Overview::new(10, true);
+        let stopped = Event::PeerStopped { peer: peer(1), state: PeerState::Left };
+        feed(&mut overview, [started(1), started(2), applied(1, "f", 1), stopped]);
+        feed(&mut overview, [Event::PeerForgotten { peer: peer(1) }]);
+        assert_eq!(overview.peers.keys().copied().collect::<Vec<_>>(), [peer(2)]);
+        assert!(overview.files.values().all(|view| view.holders.is_empty()));
     }
 
     #[test]

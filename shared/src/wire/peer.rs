@@ -48,6 +48,27 @@ pub struct Hello {
     pub wish: Wish,
     /// Whether what it accepts is on disk before it says so.
     pub durable: bool,
+    /// What comes behind the other fields since minor 1; absent from older peers.
+    #[serde(skip)]
+    pub presence: Option<Presence>,
+}
+
+/// More of who says hello.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Presence {
+    /// Its present life: two at once under one id are two peers.
+    pub life: Life,
+    /// Where it sees the receiver: the address that it dialled, or that the connection comes from.
+    pub sees: SocketAddr,
+}
+
+/// One life of a peer, from start to stop; the one that began earlier is smaller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Life {
+    /// When it began, in milliseconds since 1970 by its own clock.
+    pub started: u64,
+    /// The source of its broadcasts.
+    pub source: Source,
 }
 
 /// What a link was dialled for.

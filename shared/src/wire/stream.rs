@@ -203,6 +203,18 @@ pub enum Event {
         /// With goodbye ([`PeerState::Left`]) or without ([`PeerState::Killed`]).
         state: PeerState,
     },
+    /// A stopped peer was forgotten, with all that it had kept.
+    PeerForgotten {
+        /// Who.
+        peer: PeerId,
+    },
+    /// Two peers have one identity: a data directory was copied. The younger of them stays out.
+    SameIdentity {
+        /// Whose.
+        peer: PeerId,
+        /// Where one of them is, as the other or a third one sees it.
+        addr: SocketAddr,
+    },
     /// A peer learned another peer's address from a neighbour.
     PeerLearned {
         /// Who learned.
@@ -297,6 +309,10 @@ impl fmt::Display for Event {
             }
             Self::PeerStopped { peer, state: PeerState::Left } => write!(f, "peer {} left", peer.short()),
             Self::PeerStopped { peer, state: _ } => write!(f, "peer {} was killed", peer.short()),
+            Self::PeerForgotten { peer } => write!(f, "peer {} was forgotten", peer.short()),
+            Self::SameIdentity { peer, addr } => {
+                write!(f, "two peers have the identity {}, one at {addr}", peer.short())
+            }
             Self::PeerLearned { peer, addr } => write!(f, "{} learned peer {addr}", peer.short()),
             Self::LinkUp { peer, neighbour, addr } => {
                 write!(f, "{} is linked with {} at {addr}", peer.short(), neighbour.short())

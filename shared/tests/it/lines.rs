@@ -110,7 +110,7 @@ impl Peer {
             self.now = self.now.max(self.node.next_wake());
             let outputs = self.feed(Input::Wake);
             for addr in dialled(&outputs) {
-                self.feed(Input::DialFailed { addr });
+                self.feed(Input::DialFailed { addr, reason: "refused".to_owned() });
             }
             all.extend(outputs);
         }
@@ -245,7 +245,7 @@ fn a_lost_original_is_dialled_again_and_forgotten_unless_a_person_named_it() {
     peer.feed(Input::Contact { addr: addr(ORIGINAL) });
     peer.up(ACCEPTED, Some(ORIGINAL));
     peer.hear(ACCEPTED, &[HELLO]);
-    peer.feed(Input::DialFailed { addr: addr(ORIGINAL) });
+    peer.feed(Input::DialFailed { addr: addr(ORIGINAL), reason: "refused".to_owned() });
     peer.wait(Duration::from_hours(1));
     assert!(!dialled(&peer.wait(Duration::from_mins(5))).is_empty());
 }
@@ -264,6 +264,7 @@ fn who_is_called_an_original_and_is_none_stays_a_peer() {
         listen: Some(addr(ORIGINAL)),
         wish: Wish::Answer,
         durable: false,
+        presence: None,
     };
     let outputs = peer.feed(Input::Messages { link: DIALLED, messages: vec![PeerMessage::Hello(hello)] });
     assert!(outputs.contains(&Output::Close { link: DIALLED }));

@@ -8,6 +8,7 @@ mod grafts;
 mod hostile;
 mod lines;
 mod overlay;
+mod places;
 mod replay;
 mod seeds;
 mod tidy;

@@ -8,8 +8,8 @@ use shared::stamp::Stamp;
 use shared::wire::census::Record;
 use shared::wire::frame::{Decoder, encode};
 use shared::wire::peer::{
-    Announced, Claim, Fingerprint, Hello, IdRange, Key, MAJOR, MINOR, MessageId, Partner, Payload, PeerMessage, Prefix,
-    Set, Source, Wanted, Wish,
+    Announced, Claim, Fingerprint, Hello, IdRange, Key, Life, MAJOR, MINOR, MessageId, Partner, Payload, PeerMessage,
+    Prefix, Presence, Set, Source, Wanted, Wish,
 };
 use shared::wire::update::FileUpdate;
 
@@ -53,6 +53,10 @@ fn links() -> Vec<PeerMessage> {
         listen: Some("127.0.0.1:9001".parse().unwrap()),
         wish: Wish::Join,
         durable: true,
+        presence: Some(Presence {
+            life: Life { started: 1_700_000_000_000, source: SOURCE },
+            sees: "127.0.0.1:9002".parse().unwrap(),
+        }),
     };
     let catalogue = Fingerprint { count: 3, sum: 0x1234 };
     vec![

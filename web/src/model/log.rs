@@ -26,7 +26,11 @@ pub fn topic(event: &Event) -> &'static str {
     match event {
         Event::FileStored { .. } | Event::FilePublished { .. } | Event::FileForwarded { .. } => "file",
         Event::UpdateReceived { .. } | Event::UpdateApplied { .. } => "gossip",
-        Event::PeerStarted { .. } | Event::PeerStopped { .. } | Event::PeerLearned { .. } => "peer",
+        Event::PeerStarted { .. }
+        | Event::PeerStopped { .. }
+        | Event::PeerForgotten { .. }
+        | Event::SameIdentity { .. }
+        | Event::PeerLearned { .. } => "peer",
         Event::LinkUp { .. } | Event::LinkDown { .. } => "link",
         Event::Broker { .. } | Event::Bridge { .. } | Event::DeadLettered { .. } => "broker",
         Event::ConditionRaised { .. } | Event::ConditionCleared { .. } => "condition",
@@ -59,6 +63,8 @@ pub fn describe(event: &Event, names: &Names<'_>) -> String {
             format!("peer {addr} started with {}", format::counted((*files).into(), "file"))
         }
         Event::PeerStopped { peer, state } => format!("peer {} {}", peer_name(peer), stopped(*state)),
+        Event::PeerForgotten { peer } => format!("peer {} forgotten", peer_name(peer)),
+        Event::SameIdentity { peer, addr } => format!("a second peer {} at {addr}", peer_name(peer)),
         Event::PeerLearned { peer, addr } => format!("{} learned of {addr}", peer_name(peer)),
         Event::LinkUp { peer, neighbour, .. } => format!("{} linked with {}", peer_name(peer), peer_name(neighbour)),
         Event::LinkDown { peer, neighbour, reason } => {

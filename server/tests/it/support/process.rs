@@ -33,6 +33,11 @@ impl Process {
         Self::spawn(Command::new(env!("CARGO_BIN_EXE_grapevine")).args(words), words.join(" "))
     }
 
+    /// The same by another command, which becomes `grapevine`.
+    pub(crate) fn start_by(mut command: Command, words: &[&str]) -> Self {
+        Self::spawn(command.args(words), words.join(" "))
+    }
+
     /// Starts what a shell is told to.
     pub(crate) fn shell(command: &str) -> Self {
         Self::spawn(Command::new("sh").args(["-c", command]), command.to_owned())

@@ -112,5 +112,6 @@ pub(crate) fn hello(major: u16, cluster: &str) -> PeerMessage {
         listen: None,
         wish: Wish::Submit,
         durable: false,
+        presence: None,
     })
 }

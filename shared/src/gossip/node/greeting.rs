@@ -5,10 +5,19 @@ use std::net::SocketAddr;
 
 use crate::gossip::io::{LinkId, NodeEvent, Output};
 use crate::gossip::links::Role;
-use crate::gossip::node::{Ended, Node};
+use crate::gossip::node::{ALONE_AFTER, Ended, Node};
+use crate::gossip::whereabouts::meant;
 use crate::ids::PeerId;
 use crate::time::Instant;
-use crate::wire::peer::{Hello, MAJOR, MAX_REASON_BYTES, MINOR, PeerMessage, Wish};
+use crate::wire::peer::{Hello, MAJOR, MAX_REASON_BYTES, MINOR, PeerMessage, Presence, Wish};
+
+/// Reasons for which a link ends although nothing is wrong.
+const FULL: &str = "full";
+const ANOTHER_LINK: &str = "another link is in use";
+/// Addresses of one peer that are remembered while it is linked. A guess: two networks of both families, and some.
+const MAX_ALIASES: usize = 8;
+/// Addresses under which others see this node that are told of. The same guess.
+const MAX_SEEN_AT: usize = 8;
 
 impl Node {
     pub(super) fn link_up(&mut self, now: Instant, id: LinkId, remote: SocketAddr, dialled: Option<SocketAddr>) {
@@ -16,10 +25,8 @@ impl Node {
             return self.expect_original(now, id, addr);
         }
         let dialled = dialled.map(|addr| (addr, self.book.wish(&addr).unwrap_or(Wish::Neighbour)));
-        let limits = self.config.limits.clone();
-        let crowded = self.links.count() >= limits.links
-            || !remote.ip().is_loopback() && self.links.with_ip(remote) >= limits.links_per_ip;
-        self.links.open(id, remote, dialled, now, &limits);
+        let crowded = self.is_crowded(remote);
+        self.links.open(id, remote, dialled, now, &self.config.limits);
         self.check_at = self.check_at.min(now + self.config.liveness.hello);
         if self.leaving {
             return self.goodbye(now, id, "leaving", Ended::Left);
@@ -35,8 +42,16 @@ impl Node {
             listen: Some(self.me.listen),
             wish: dialled.map_or(Wish::Answer, |(_, wish)| wish),
             durable: self.me.durable,
+            presence: Some(Presence { life: self.life(), sees: dialled.map_or(remote, |(addr, _)| addr) }),
         };
         self.send(now, vec![id], PeerMessage::Hello(hello));
+    }
+
+    /// Whether there are as many links as may be.
+    pub(super) fn is_crowded(&self, remote: SocketAddr) -> bool {
+        let limits = &self.config.limits;
+        self.links.count() >= limits.links
+            || !remote.ip().is_loopback() && self.links.with_ip(remote) >= limits.links_per_ip
     }
 
     pub(super) fn greeted(&mut self, now: Instant, id: LinkId, hello: &Hello) {
@@ -48,18 +63,19 @@ impl Node {
             return self.refuse(now, id, &reason);
         }
         let Some((remote, dialled)) = self.links.get(id).map(|link| (link.remote, link.dialled)) else { return };
-        if hello.peer == self.me.peer {
-            self.goodbye(now, id, "this is myself", Ended::Peacefully);
-            if let Some((dialled, _)) = dialled {
-                self.book.is_own(dialled);
-            }
-            return;
-        }
+        let life = hello.presence.map(|presence| presence.life);
         let Some(listen) = hello.listen else { return self.links.identify(id, Role::Client) };
-        let ip = if listen.ip().is_unspecified() { remote.ip() } else { listen.ip() };
-        let addr = SocketAddr::new(ip, listen.port());
+        let addr = meant(listen, remote);
+        if hello.peer == self.me.peer {
+            return self.met_myself(now, id, life, addr);
+        }
+        self.introduced(id, hello.presence);
         if self.originals.forget(&addr) {
             self.book.name(addr, now, &mut self.rng);
+        }
+        if let Some(at) = self.twin_of(now, hello.peer, life, addr) {
+            let reason = format!("a peer of the same id is linked already, from {at}");
+            return self.goodbye_with(now, id, &reason, Ended::Peacefully, vec![at]);
         }
         if !self.is_best_link(now, id, hello.peer, addr) {
             return;
@@ -71,20 +87,69 @@ impl Node {
         }
     }
 
-    /// Of two links with the same peer one must go. If one side dialled both, the former one is dead and only this side
-    /// doesn't know it yet; else both sides keep the one that was dialled by the smaller id.
+    /// Notes what a hello says of whoever says it, and of this node.
+    fn introduced(&mut self, id: LinkId, presence: Option<Presence>) {
+        let (Some(Presence { life, sees }), Some(link)) = (presence, self.links.get_mut(id)) else { return };
+        (link.life, link.sees) = (Some(life), Some(sees));
+        let addr = SocketAddr::new(sees.ip(), self.me.listen.port());
+        let is_news = self.me.listen.ip().is_unspecified() && !sees.ip().is_loopback();
+        if is_news && self.seen_at.len() < MAX_SEEN_AT && self.seen_at.insert(addr) {
+            self.event(NodeEvent::SeenAt { addr });
+        }
+    }
+
+    /// Where this node listens, for somebody at `remote`; `None` where it isn't known.
+    pub(super) fn own_addr_for(&self, remote: SocketAddr) -> Option<SocketAddr> {
+        let listen = self.me.listen;
+        if !listen.ip().is_unspecified() {
+            return Some(listen);
+        }
+        if remote.ip().is_loopback() {
+            return Some(SocketAddr::new(remote.ip(), listen.port()));
+        }
+        self.seen_at.iter().find(|addr| addr.is_ipv4() == remote.is_ipv4()).copied()
+    }
+
+    /// Of two links with the same peer one must go. If one side dialled both under different addresses, the former one is
+    /// as good; if under the same, it is dead and only this side doesn't know it yet; else both sides keep the one that was
+    /// dialled by the smaller id.
     fn is_best_link(&mut self, now: Instant, id: LinkId, peer: PeerId, addr: SocketAddr) -> bool {
         let Some(rival) = self.links.with(peer) else { return true };
         let dialled = |link| self.links.get(link).is_some_and(|link| link.dialled.is_some());
         let (old, new) = (dialled(rival), dialled(id));
-        let keep_new = old == new || new == (self.me.peer < peer);
+        let keep_new = if old == new { !self.are_ways_to_one(rival, id) } else { new == (self.me.peer < peer) };
         if keep_new {
-            self.goodbye(now, rival, "another link is in use", Ended::Peacefully);
+            self.goodbye(now, rival, ANOTHER_LINK, Ended::Peacefully);
         } else {
-            self.goodbye(now, id, "another link is in use", Ended::Peacefully);
-            self.book.linked(addr, now);
+            let dialled = self.links.get(id).and_then(|link| link.dialled).map(|(dialled, _)| dialled);
+            self.goodbye(now, id, ANOTHER_LINK, Ended::Peacefully);
+            self.is_also_at(now, rival, [Some(addr), dialled]);
         }
         keep_new
+    }
+
+    /// Whether one side has dialled the other, in one life of it, under two addresses.
+    fn are_ways_to_one(&self, rival: LinkId, id: LinkId) -> bool {
+        let (Some(one), Some(other)) = (self.links.get(rival), self.links.get(id)) else { return false };
+        let is_one_life = one.life.is_some() && one.life == other.life;
+        is_one_life && one.target().is_some() && other.target().is_some() && one.target() != other.target()
+    }
+
+    /// Its peer was met at other addresses, too: they needn't be dialled while the link is open.
+    fn is_also_at(&mut self, now: Instant, id: LinkId, addrs: [Option<SocketAddr>; 2]) {
+        for addr in addrs.into_iter().flatten().filter(|addr| self.book.is_dialable(addr)).collect::<Vec<_>>() {
+            let Some(link) = self.links.get_mut(id) else { return };
+            let announced = link.role.peer().map(|(_, addr)| addr);
+            let dialled = link.dialled.map(|(addr, _)| addr);
+            let is_known = [announced, dialled].contains(&Some(addr)) || link.aliases.contains(&addr);
+            if !is_known && link.aliases.len() >= MAX_ALIASES {
+                continue;
+            }
+            if !is_known {
+                link.aliases.push(addr);
+            }
+            self.book.linked(addr, now);
+        }
     }
 
     /// A peer wants this node as a neighbour.
@@ -100,7 +165,7 @@ impl Node {
         if !taken {
             self.links.identify(id, Role::Asked { peer, addr });
             self.learn(now, vec![addr]);
-            return self.goodbye(now, id, "full", Ended::Peacefully);
+            return self.goodbye(now, id, FULL, Ended::Peacefully);
         }
         let mut others: Vec<SocketAddr> = self.links.neighbours().map(|(_, _, addr)| addr).collect();
         others.extend(self.book.sample(self.config.views.shuffle.1, &mut self.rng));
@@ -134,9 +199,10 @@ impl Node {
     fn neighbour_up(&mut self, now: Instant, id: LinkId, peer: PeerId, addr: SocketAddr) {
         self.links.identify(id, Role::Neighbour { peer, addr });
         let dialled = self.links.get(id).and_then(|link| link.dialled);
-        if let Some((alias, _)) = dialled.filter(|(dialled, _)| *dialled != addr) {
+        if let Some((alias, _)) = dialled.filter(|(dialled, _)| *dialled != addr && !self.book.is_named(dialled)) {
             self.book.forget(&alias);
         }
+        self.alone = None;
         if self.book.learn(addr, now, &mut self.rng) {
             self.event(NodeEvent::Learned { addr });
         }
@@ -250,20 +316,47 @@ impl Node {
 
     /// The same, because of what the other side did.
     pub(super) fn refuse(&mut self, now: Instant, id: LinkId, reason: &str) {
-        self.misbehaved(id, reason);
+        self.misbehaved_on(id, reason);
         self.goodbye_with(now, id, reason, Ended::Broken, Vec::new());
+    }
+
+    /// A dial led to nobody who takes this node in. That somebody has no room, or another link, is nothing to tell of.
+    pub(super) fn not_taken(&mut self, addr: Option<SocketAddr>, reason: &str) {
+        let Some(addr) = addr.filter(|_| ![FULL, ANOTHER_LINK].contains(&reason) && !self.leaving) else { return };
+        let name = self.names.that_led_to(&addr);
+        if name.is_none() && !self.book.is_named(&addr) && self.links.active() > 0 {
+            return;
+        }
+        let place = name.map_or_else(|| addr.to_string(), |name| format!("{} ({addr})", name.0));
+        self.event(NodeEvent::Unreached { place, reason: reason.to_owned() });
+    }
+
+    /// Nobody is reached for long: people may have to help.
+    pub(super) fn tell_that_i_am_alone(&mut self, now: Instant) {
+        let Some((since, told_at)) = self.alone.filter(|_| !self.leaving) else { return };
+        if now < told_at {
+            return;
+        }
+        self.alone = Some((since, told_at + ALONE_AFTER));
+        if !self.book.is_empty() || !self.names.is_empty() {
+            self.event(NodeEvent::Alone { time: now - since });
+        }
     }
 
     /// The same where the driver has closed it already.
     pub(super) fn unreadable(&mut self, now: Instant, id: LinkId, reason: &str) {
-        self.misbehaved(id, reason);
+        self.misbehaved_on(id, reason);
         self.drop_link(now, id, reason, Ended::Broken);
     }
 
-    fn misbehaved(&mut self, id: LinkId, reason: &str) {
+    fn misbehaved_on(&mut self, id: LinkId, reason: &str) {
         if let Some(remote) = self.links.get(id).map(|link| link.remote) {
-            self.offences += 1;
-            self.event(NodeEvent::Misbehaved { remote, reason: reason.to_owned(), offences: self.offences });
+            self.misbehaved(remote, reason);
         }
+    }
+
+    pub(super) fn misbehaved(&mut self, remote: SocketAddr, reason: &str) {
+        self.offences += 1;
+        self.event(NodeEvent::Misbehaved { remote, reason: reason.to_owned(), offences: self.offences });
     }
 }

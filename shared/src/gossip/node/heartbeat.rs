@@ -55,8 +55,8 @@ impl Node {
         }
         for (id, nonce, role) in suspect {
             self.send(now, vec![id], PeerMessage::Ping { nonce, catalogue, partner: self.tell_of_partner(id) });
-            if let Some((peer, _)) = role.peer() {
-                self.event(NodeEvent::Suspected { peer });
+            if let Some((peer, addr)) = role.peer() {
+                self.event(NodeEvent::Suspected { peer, addr });
                 self.tree.publish(Payload::Suspect(peer.into()), now, &mut self.rng);
             }
         }

@@ -8,6 +8,7 @@ use crate::gossip::ledger::EVERYTHING;
 use crate::gossip::links::Role;
 use crate::gossip::node::Node;
 use crate::gossip::reconcile;
+use crate::gossip::whereabouts::meant;
 use crate::ids::{FileId, PeerId, Version};
 use crate::stamp::Stamp;
 use crate::time::Instant;
@@ -19,6 +20,9 @@ use crate::wire::update::FileUpdate;
 /// has the same version wins.
 const STAMP: Stamp = Stamp(0);
 const ORIGIN: PeerId = PeerId([0; 32]);
+
+/// What somebody is told who speaks lines where that isn't wanted.
+const TURNED_OFF: &str = "JSON lines, which are turned off";
 
 /// The most peers that are taken from one line. As many as are remembered beyond the passive view.
 const MAX_PEERS: usize = 256;
@@ -33,6 +37,19 @@ impl Node {
         self.check_at = self.check_at.min(now + self.config.liveness.hello);
         if self.leaving {
             self.close(now, id, "leaving");
+        }
+    }
+
+    /// A connection with an original, or its bridge, that has dialled and speaks lines. Nothing said there is read.
+    pub(super) fn original_up(&mut self, now: Instant, id: LinkId, remote: SocketAddr) {
+        let crowded = self.is_crowded(remote);
+        self.links.open(id, remote, None, now, &self.config.limits);
+        self.links.identify(id, Role::Original { dialled: None });
+        self.check_at = self.check_at.min(now + self.config.liveness.idle_ping);
+        if self.leaving {
+            self.close(now, id, "leaving");
+        } else if crowded {
+            self.refuse(now, id, "too many links");
         }
     }
 
@@ -85,10 +102,10 @@ impl Node {
 
     pub(super) fn lines(&mut self, now: Instant, id: LinkId, lines: Vec<Line>) {
         let Some((role, dialled)) = self.links.get(id).map(|link| (link.role, link.dialled)) else { return };
-        let mut found = None;
+        let (mut found, Some(remote)) = (None, self.links.get(id).map(|link| link.remote)) else { return };
         match role {
-            Role::Stranger | Role::Expected { .. } if !self.config.original => {
-                return self.refuse(now, id, "JSON lines, which are turned off");
+            Role::Stranger | Role::Expected { .. } | Role::Original { .. } if !self.config.original => {
+                return self.refuse(now, id, TURNED_OFF);
             }
             Role::Stranger => match dialled {
                 Some((addr, _)) => return self.is_an_original_after_all(now, id, addr),
@@ -105,29 +122,44 @@ impl Node {
             match self.links.heard(id, now, &self.config.limits) {
                 None => return,
                 Some(false) => return self.refuse(now, id, "too many lines"),
-                Some(true) => self.line(now, id, line),
+                Some(true) => self.line(now, (remote, found.is_some() || is_dialled(role)), line),
             }
         }
         if let Some(addr) = found {
             self.originals.linked(addr, id, now);
-            let hello = Said::Hello { from: self.me.listen };
-            self.say_lines(vec![id], can_be_told(&self.me.listen).then_some(hello));
+            let own = self.own_addr_for(remote).filter(can_be_told);
+            self.say_lines(vec![id], own.map(|from| Said::Hello { from }));
         }
     }
 
-    fn line(&mut self, now: Instant, id: LinkId, line: Line) {
+    /// What somebody brings who is no link, or not yet.
+    pub(super) fn brought(&mut self, now: Instant, remote: SocketAddr, lines: Vec<Line>) {
+        if !self.config.original {
+            return self.misbehaved(remote, TURNED_OFF);
+        }
+        if self.leaving {
+            return;
+        }
+        for line in lines {
+            self.line(now, (remote, false), line);
+        }
+    }
+
+    fn line(&mut self, now: Instant, (remote, is_dialled): (SocketAddr, bool), line: Line) {
         self.originals.heard(line.ts);
-        let Some((remote, role)) = self.links.get(id).map(|link| (link.remote, link.role)) else { return };
         match line.said {
             // One that was dialled is known by the address at which it answered.
-            Said::Hello { .. } if role != (Role::Original { dialled: None }) => {}
-            Said::Hello { from } => self.said_to_be_original(now, placed(from, remote)),
+            Said::Hello { .. } if is_dialled => {}
+            Said::Hello { from } => self.said_to_be_original(now, meant(from, remote)),
             Said::State { from, files, peers } => {
-                self.told_files(now, Some(placed(from, remote)), files);
-                self.told_peers(now, peers);
+                self.told_files(now, from.map(|from| meant(from, remote)), files);
+                self.told_peers(now, peers.into_iter().map(|addr| meant(addr, remote)).collect());
             }
             Said::Event { file, version } => self.told_files(now, None, [(file, version)].into()),
-            Said::Unknown => {}
+            Said::NotUnderstood { why } => {
+                self.not_understood += 1;
+                self.event(NodeEvent::NotUnderstood { remote, reason: why, lines: self.not_understood });
+            }
         }
     }
 
@@ -180,7 +212,7 @@ impl Node {
         if self.originals.are_peers_due(now) {
             let peers = self.known_peers();
             let links = self.originals.poll_peers(now, &peers);
-            self.say_lines(links, lines::state(self.me.listen, [], &peers));
+            self.say_lines(links, lines::state(self.own_addr(), [], &peers));
         }
     }
 
@@ -190,12 +222,17 @@ impl Node {
         std::iter::once(self.me.listen).chain(known).filter(can_be_told).collect()
     }
 
+    /// Where this node listens, if that is the same for all.
+    fn own_addr(&self) -> Option<SocketAddr> {
+        Some(self.me.listen).filter(|addr| !addr.ip().is_unspecified())
+    }
+
     /// Tells a page of the files, from a key on. The driver says when the link takes no more.
     fn tell_state(&mut self, now: Instant, link: LinkId, from: Key) {
         let (page, rest) = reconcile::page(&self.catalogue, &Wanted::Range(EVERYTHING, from));
         let files = page.iter().map(|update| (update.file.clone(), update.version));
         let peers = if from == Key(0) { self.known_peers() } else { Vec::new() };
-        let state = lines::state(self.me.listen, files, &peers);
+        let state = lines::state(self.own_addr(), files, &peers);
         self.say_lines(vec![link], state);
         self.originals.told_state(link, rest.map(|(_, key)| key), now);
     }
@@ -216,7 +253,7 @@ fn can_be_told(addr: &SocketAddr) -> bool {
     addr.is_ipv4() && !addr.ip().is_unspecified()
 }
 
-/// Where a sender listens, which wrote a name, or that it listens everywhere.
-fn placed(from: SocketAddr, remote: SocketAddr) -> SocketAddr {
-    if from.ip().is_unspecified() { SocketAddr::new(remote.ip(), from.port()) } else { from }
+/// Whether this node dialled it, to tell it what is known here.
+fn is_dialled(role: Role) -> bool {
+    matches!(role, Role::Original { dialled: Some(_) })
 }

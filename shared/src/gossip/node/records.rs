@@ -55,7 +55,11 @@ impl Node {
 
     /// A record came. Says whether it is news. One from the future would never be replaced.
     pub(super) fn take_record(&mut self, now: Instant, record: &Arc<Record>) -> bool {
-        let credible = record.peer != self.me.peer && !self.is_future(now, record.started);
+        if record.peer == self.me.peer {
+            self.heard_of_a_twin(now, record);
+            return false;
+        }
+        let credible = !self.is_future(now, record.started);
         self.census.is_on() && credible && self.census.merge(record.clone(), now)
     }
 

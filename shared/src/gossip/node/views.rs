@@ -104,7 +104,8 @@ impl Node {
         self.seek_at = now + self.config.views.seek.delay(self.sought, &mut self.rng) / 4;
     }
 
-    pub(super) fn dial_failed(&mut self, now: Instant, addr: SocketAddr) {
+    pub(super) fn dial_failed(&mut self, now: Instant, addr: SocketAddr, reason: &str) {
+        self.not_taken(Some(addr), reason);
         if self.originals.is_dialling(&addr) {
             return self.originals.lost(addr, None, now, self.config.views.redial_lost, &mut self.rng);
         }
@@ -136,7 +137,8 @@ impl Node {
         self.link_up(now, link, addr, Some(addr));
     }
 
-    pub(super) fn name_failed(&mut self, now: Instant, name: &HostName) {
+    pub(super) fn name_failed(&mut self, now: Instant, name: &HostName, reason: String) {
+        self.event(NodeEvent::Unreached { place: name.0.to_string(), reason });
         self.names.failed(name);
         self.seek_at = self.seek_at.min(now + self.config.views.seek.delay(self.sought, &mut self.rng));
     }

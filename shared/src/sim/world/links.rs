@@ -24,7 +24,7 @@ impl World {
         }
         let to = host_at(addr);
         let Some(other) = self.life(to).filter(|_| !self.are_apart(from.host, to)) else {
-            return self.feed(from, Input::DialFailed { addr });
+            return self.feed(from, Input::DialFailed { addr, reason: "no answer".to_owned() });
         };
         let link = self.wires.open(Wire::new([from, other], &self.scenario.network, &mut self.rng, self.now));
         for end in [from, other] {

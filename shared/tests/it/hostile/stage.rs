@@ -53,7 +53,7 @@ pub(super) fn peer(number: u32) -> PeerId {
 /// Who says hello, and what for.
 pub(super) fn hello(number: u32, wish: Wish) -> Hello {
     let (cluster, listen) = (Config::default().cluster, Some(addr(number)));
-    Hello { major: MAJOR, minor: MINOR, cluster, peer: peer(number), listen, wish, durable: false }
+    Hello { major: MAJOR, minor: MINOR, cluster, peer: peer(number), listen, wish, durable: false, presence: None }
 }
 
 /// A change made just when the test began.
@@ -197,7 +197,7 @@ impl Stage {
     /// Nobody answers where the node dialled.
     pub(super) fn fail_dials(&mut self) {
         for addr in std::mem::take(&mut self.dials) {
-            self.feed(Input::DialFailed { addr });
+            self.feed(Input::DialFailed { addr, reason: "refused".to_owned() });
         }
     }
 
