@@ -1,4 +1,6 @@
 //! What was acknowledged is kept: whatever happens to the data directory between two runs, and on the disk meanwhile.
+//!
+//! Long because each test does the harm that it is about by hand.
 
 use std::fs;
 use std::path::{Path, PathBuf};
