@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# What the tests need beside Rust: a RabbitMQ server and nginx (the tests start their own), Chromium with its driver, and a
-# C++ compiler for libFuzzer. Safe to run again and again.
+# What the tests need beside Rust: a RabbitMQ server and nginx (the tests start their own), Chromium with its driver, axe-core
+# (which finds what keeps people from using the page; into the target folder), and a C++ compiler for libFuzzer. Safe to
+# run again and again.
 #
 #   scripts/test-setup.sh                all of it
 #   scripts/test-setup.sh --compiler     the compiler only
@@ -11,6 +12,21 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 RABBITMQ=/usr/lib/rabbitmq/bin/rabbitmq-server
 # Debian asks it before a package starts its service; 101 forbids.
 GUARD=/usr/sbin/policy-rc.d
+
+# Where the tests look for it: CARGO_TARGET_TMPDIR.
+AXE=${CARGO_TARGET_DIR:-target}/tmp/axe
+AXE_VERSION=4.14.1
+
+have_axe() { [ "$(cat "$AXE/version" 2>/dev/null)" = "$AXE_VERSION" ]; }
+
+install_axe() {
+    have npm || { have apt-get && apt_install nodejs npm; } || die "axe-core comes by npm, and there is no npm in PATH"
+    say "npm install axe-core@$AXE_VERSION"
+    mkdir -p "$AXE"
+    npm install --silent --no-audit --no-fund --no-save --prefix "$AXE" "axe-core@$AXE_VERSION" >/dev/null ||
+        die "npm could not install axe-core@$AXE_VERSION"
+    echo "$AXE_VERSION" >"$AXE/version"
+}
 
 have_rabbitmq() { [ -x "$RABBITMQ" ]; }
 have_nginx() { have nginx || [ -x /usr/sbin/nginx ]; } # not in everybody's PATH
@@ -45,6 +61,7 @@ install_quietly() {
 
 have_compiler || { have apt-get && apt_install g++; } || die "fuzzing needs a C++ compiler named c++ in PATH"
 if [ "${1:-}" = --compiler ]; then exit; fi
+have_axe || install_axe
 if ! have_all; then
     have apt-get || die "the tests need RabbitMQ (with $RABBITMQ), nginx, and chromium and chromedriver of one version in
        PATH. Install them with your distribution's package manager."
@@ -53,4 +70,4 @@ if ! have_all; then
     have_browser || apt_install chromium chromium-driver
     have_all || die "installed, yet $RABBITMQ, nginx, chromium or chromedriver is missing"
 fi
-say "RabbitMQ, nginx, Chromium and its driver: there"
+say "RabbitMQ, nginx, Chromium and its driver, axe-core: there"

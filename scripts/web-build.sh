@@ -6,6 +6,8 @@
 #   scripts/web-build.sh --tool           only the tool that packs it; for a first build, that does both at once
 #
 # cargo -> scripts/bindgen -> wasm-opt (not with --dev) -> OUT with index.html, style.css, icon.svg, web.js, web_bg.wasm.
+# Without --dev all names but index.html's carry the hash of what is in the file (web-0123456789abcdef.js), so that a
+# browser may keep them for ever (server/src/http/ui.rs lets it) and yet never shows an old page.
 # OUT is replaced as a whole once everything is built, so half a build is never seen. Where nothing changed since the
 # last time, it does nothing. Needs what scripts/wasm-setup.sh sets up.
 set -euo pipefail
@@ -37,6 +39,19 @@ fingerprint() {
     } | sha256sum | cut -d ' ' -f 1
 }
 
+# Gives the file $1 of the new build its hash as a part of its name, and names it so in the others given.
+hash_name() {
+    local old=$1 hashed
+    hashed=${old%.*}-$(sha256sum <"$new/$old" | cut -c 1-16).${old##*.}
+    mv "$new/$old" "$new/$hashed"
+    shift
+    local reader
+    for reader in "$@"; do
+        grep -q "[\"'/]${old//./\\.}[\"']" "$new/$reader" || die "$reader doesn't name $old"
+        sed -i "s#\([\"'/]\)${old//./\\.}\([\"']\)#\1$hashed\2#g" "$new/$reader"
+    done
+}
+
 compile() {
     say "compiling ($PROFILE)"
     cargo build -p web --bin web --target "$TARGET" --profile "$PROFILE"
@@ -50,7 +65,7 @@ need cargo
 case $ONLY in compile | tool) "$ONLY"; exit ;; esac
 [ "$PROFILE" = dev ] || need wasm-opt
 print=$(fingerprint)
-if [ -f "$OUT/web_bg.wasm" ] && [ "$(cat "$OUT/.built-from" 2>/dev/null)" = "$print" ]; then
+if [ -f "$OUT/index.html" ] && [ "$(cat "$OUT/.built-from" 2>/dev/null)" = "$print" ]; then
     say "$OUT: nothing changed"
     exit 0
 fi
@@ -71,10 +86,17 @@ if [ "$PROFILE" != dev ]; then
     mv "$new/opt.wasm" "$new/web_bg.wasm"
 fi
 cp web/ui/index.html web/ui/style.css web/ui/icon.svg "$new/"
+sizes="web_bg.wasm $(size "$new/web_bg.wasm") bytes, web.js $(size "$new/web.js") bytes"
+if [ "$PROFILE" != dev ]; then
+    hash_name web_bg.wasm web.js index.html
+    hash_name web.js index.html
+    hash_name style.css index.html
+    hash_name icon.svg index.html
+fi
 printf '%s\n' "$print" >"$new/.built-from"
 chmod 755 "$new"
 
 rm -rf "$OUT"
 mv "$new" "$OUT"
 trap - EXIT
-say "$OUT: web_bg.wasm $(size "$OUT/web_bg.wasm") bytes, web.js $(size "$OUT/web.js") bytes"
+say "$OUT: $sizes"

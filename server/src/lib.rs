@@ -13,6 +13,7 @@ pub mod db;
 pub mod dial;
 pub mod front;
 pub mod fsck;
+pub mod gauge;
 pub mod http;
 pub mod hub;
 pub mod lookout;

@@ -7,7 +7,8 @@ use futures_util::{SinkExt, StreamExt};
 use shared::backoff::Backoff;
 use shared::rng::Rng;
 use shared::wire::overview::Overview;
-use shared::wire::stream::{Entry, StreamFrame};
+use shared::wire::stream::{Entry, SILENCE, StreamFrame};
+use tokio::time::timeout;
 use tokio_tungstenite::client_async;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::{self, Message};
@@ -63,7 +64,7 @@ pub async fn run(
                 failures = 0;
                 follow(&mut socket, json, out, token).await?
             }
-            Some(Err(error)) => error.to_string(),
+            Some(Err(reason)) => reason,
             None => return Ok(()),
         };
         if token.is_cancelled() {
@@ -82,12 +83,13 @@ pub async fn run(
 
 type Socket = tokio_tungstenite::WebSocketStream<Stream>;
 
-async fn connect(
-    url: &str,
-    trust: Option<&Trust>,
-    token: &CancellationToken,
-) -> Option<Result<Socket, tungstenite::Error>> {
-    token.run_until_cancelled(open(url, trust)).await
+/// A connection, or why there is none; `None` when `token` was cancelled.
+async fn connect(url: &str, trust: Option<&Trust>, token: &CancellationToken) -> Option<Result<Socket, String>> {
+    let opened = token.run_until_cancelled(timeout(SILENCE, open(url, trust))).await?;
+    Some(match opened {
+        Ok(opened) => opened.map_err(|error| error.to_string()),
+        Err(_elapsed) => Err(silence()),
+    })
 }
 
 async fn open(url: &str, trust: Option<&Trust>) -> Result<Socket, tungstenite::Error> {
@@ -105,6 +107,10 @@ async fn open(url: &str, trust: Option<&Trust>) -> Result<Socket, tungstenite::E
     Ok(client_async(request, stream).await?.0)
 }
 
+fn silence() -> String {
+    format!("the server has said nothing for {} s", SILENCE.as_secs())
+}
+
 /// Prints until the connection ends; says why it did.
 async fn follow(
     socket: &mut Socket,
@@ -119,7 +125,10 @@ async fn follow(
                 drop(socket.close(None).await);
                 return Ok("stopped".to_owned());
             }
-            message = socket.next() => message,
+            message = timeout(SILENCE, socket.next()) => match message {
+                Ok(message) => message,
+                Err(_elapsed) => return Ok(silence()),
+            },
         };
         match message {
             Some(Ok(Message::Text(text))) if json => writeln!(out, "{text}")?,
@@ -145,11 +154,14 @@ fn print(frame: &StreamFrame, out: &mut impl Write) -> io::Result<()> {
             print_overview(overview, out)
         }
         StreamFrame::Batch { entries } => entries.iter().try_for_each(|entry| print_entry(entry, out)),
+        StreamFrame::Heartbeat { .. } => Ok(()),
     }
 }
 
 fn print_overview(overview: &Overview, out: &mut impl Write) -> io::Result<()> {
-    let (peers, links, files) = (overview.running(), overview.links().len(), overview.files.len());
+    let (peers, links) = (overview.running(), overview.links().len());
+    // What the best informed peer knows; the overview's own list is a part, with deleted files in it.
+    let files = overview.peers.values().map(|view| view.files).max().unwrap_or(0);
     writeln!(out, "{peers} local peers run, {links} links, {files} files; entry {}", overview.seq)
 }
 

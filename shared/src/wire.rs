@@ -3,6 +3,7 @@
 
 pub mod census;
 pub mod condition;
+pub mod file_view;
 pub mod frame;
 pub mod lines;
 pub mod overview;

@@ -1,6 +1,8 @@
 //! The frame of the page: joins the sections and opens the event stream.
 
-use leptos::prelude::{ClassAttribute, ElementChild, Get, GlobalAttributes, IntoView, component, view};
+use leptos::prelude::{
+    ClassAttribute, CustomAttribute, ElementChild, Get, GlobalAttributes, IntoView, component, view,
+};
 
 use crate::pages::concurrency::Concurrency;
 use crate::pages::events::Events;
@@ -15,17 +17,19 @@ pub fn App() -> impl IntoView {
     let session = Session::new()?;
     session.connect();
     Some(view! {
-        <a class="skip" href="#content">"Skip to the content"</a>
-        <Header session=session />
-        <main id="content" class:stale-content=move || session.connection.get().is_stale()>
-            <div class="column">
-                <Files session=session />
-                <Events session=session />
-            </div>
-            <div class="column">
-                <Network session=session />
-                <Concurrency session=session />
-            </div>
-        </main>
+        <div class="page" class:old=move || session.stale.get() data-testid="page">
+            <a class="skip" href="#content">"Skip to the content"</a>
+            <Header session=session />
+            <main id="content" tabindex="-1">
+                <div class="column">
+                    <Files session=session />
+                    <Events session=session />
+                </div>
+                <div class="column">
+                    <Network session=session />
+                    <Concurrency session=session />
+                </div>
+            </main>
+        </div>
     })
 }

@@ -2,8 +2,10 @@
 
 pub mod badge;
 pub mod commands;
+pub mod conditions;
 pub mod event_log;
 pub mod file_row;
+pub mod focus;
 pub mod lab_lanes;
 pub mod peer_graph;
 pub mod peer_row;

@@ -28,6 +28,15 @@ pub fn millis(ms: u64) -> String {
     }
 }
 
+/// A duration in whole seconds: `7 s`, `2 min 5 s`, `1 h 3 min`.
+pub fn seconds(count: u64) -> String {
+    match count {
+        0..60 => format!("{count} s"),
+        60..3600 => format!("{} min {} s", count / 60, count % 60),
+        _ => format!("{} h {} min", count / 3600, count % 3600 / 60),
+    }
+}
+
 /// The time of day of `at_ms` (milliseconds since 1970) where local time is `ahead_min` minutes ahead of UTC.
 pub fn clock(at_ms: u64, ahead_min: i32) -> String {
     let shifted = i64::try_from(at_ms).unwrap_or(0) + i64::from(ahead_min) * 60_000;
@@ -76,6 +85,11 @@ mod tests {
     #[test]
     fn durations_grow_from_milliseconds_to_minutes() {
         assert_eq!([7, 1_340, 125_000].map(millis), ["7 ms", "1.3 s", "2 min 5 s"]);
+    }
+
+    #[test]
+    fn whole_seconds_grow_to_minutes_and_hours() {
+        assert_eq!([7, 125, 3_780].map(seconds), ["7 s", "2 min 5 s", "1 h 3 min"]);
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! Grapevine's dashboard: what the event stream tells, drawn; what the REST API can do, as buttons.
 //!
-//! Read in this order: [`model`] (what happened, without a browser), [`socket`] and [`rest`] (the server),
+//! Read in this order: [`model`] (what happened, without a browser), [`socket`] and [`rest`] (the server, at its [`address`]),
 //! [`session`] (what the whole page shares), [`pages`] (its sections), [`components`] (what they draw with). [`simulate`]
 //! is for the console.
 
+pub mod address;
 pub mod app;
 pub mod components;
 pub mod format;

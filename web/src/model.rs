@@ -3,6 +3,7 @@
 pub mod connection;
 pub mod lab;
 pub mod log;
+pub mod outbox;
 pub mod upload;
 pub mod way;
 
@@ -10,7 +11,7 @@ use std::collections::VecDeque;
 
 use shared::ids::PeerId;
 use shared::wire::overview::Overview;
-use shared::wire::stream::{Entry, Event, StreamFrame, VERSION};
+use shared::wire::stream::{Entry, Event, OutboxView, StreamFrame, VERSION};
 
 use lab::LabView;
 
@@ -40,15 +41,15 @@ pub enum ApplyError {
         found: u32,
     },
     /// Entries are missing: a new snapshot is needed.
-    #[error("expected entry {expected}, got {found}")]
+    #[error("expected entry {expected} of the stream, got {found}")]
     Gap {
         /// The number that should have come.
         expected: u64,
         /// The number that came.
         found: u64,
     },
-    /// A batch came before any snapshot.
-    #[error("a batch came before the first snapshot")]
+    /// Something came before any snapshot.
+    #[error("something came before the first snapshot")]
     NoSnapshot,
 }
 
@@ -58,16 +59,26 @@ pub struct Model {
     overview: Option<Overview>,
     lab: LabView,
     hops: VecDeque<Hop>,
+    outbox: Option<OutboxView>,
     file_changes: u64,
     missed: u64,
 }
 
 impl Model {
-    /// Takes over one frame.
+    /// Takes over one frame. `watched`: whether anybody can see the page now; what moves while nobody does isn't kept, for
+    /// it would be shown later as if it moved then.
     ///
     /// # Errors
     /// When the frame doesn't follow from what is known; the caller asks for a new snapshot by connecting anew.
-    pub fn apply(&mut self, frame: StreamFrame) -> Result<(), ApplyError> {
+    pub fn apply(&mut self, frame: StreamFrame, watched: bool) -> Result<(), ApplyError> {
+        let applied = self.take(frame);
+        if !watched {
+            self.hops.clear();
+        }
+        applied
+    }
+
+    fn take(&mut self, frame: StreamFrame) -> Result<(), ApplyError> {
         match frame {
             StreamFrame::Snapshot { format, .. } if format != VERSION => Err(ApplyError::Format { found: format }),
             StreamFrame::Snapshot { format: _, missed, overview } => {
@@ -75,6 +86,7 @@ impl Model {
                 Ok(())
             }
             StreamFrame::Batch { entries } => self.extend(&entries),
+            StreamFrame::Heartbeat { at_ms: _, seq, outbox } => self.beat(seq, outbox),
         }
     }
 
@@ -91,6 +103,11 @@ impl Model {
     /// Grows whenever the list of files may have changed.
     pub fn file_changes(&self) -> u64 {
         self.file_changes
+    }
+
+    /// What lies in the server's outbox; `None` until it was told.
+    pub fn outbox(&self) -> Option<OutboxView> {
+        self.outbox
     }
 
     /// How many entries this page missed because it was too slow, since it was opened.
@@ -119,9 +136,20 @@ impl Model {
             self.lab.apply(entry);
         }
         self.hops.clear();
+        self.outbox = None;
         self.file_changes += 1;
         self.missed = self.missed.saturating_add(missed);
         self.overview = Some(overview);
+    }
+
+    /// The server is there; it must have sent all that this page has, and no more.
+    fn beat(&mut self, seq: u64, outbox: Option<OutboxView>) -> Result<(), ApplyError> {
+        let known = self.overview.as_ref().ok_or(ApplyError::NoSnapshot)?.seq;
+        if seq != known {
+            return Err(ApplyError::Gap { expected: known, found: seq });
+        }
+        self.outbox = outbox;
+        Ok(())
     }
 
     fn extend(&mut self, entries: &[Entry]) -> Result<(), ApplyError> {
@@ -186,12 +214,12 @@ mod tests {
     #[test]
     fn a_snapshot_and_its_batches_agree_with_the_servers_overview() {
         let (mut model, mut server) = (Model::default(), Overview::new(10, true));
-        model.apply(snapshot(0)).unwrap();
+        model.apply(snapshot(0), true).unwrap();
         for entries in [vec![stored(1), received(2)], vec![received(3)]] {
             for entry in &entries {
                 server.apply(entry);
             }
-            model.apply(batch(entries)).unwrap();
+            model.apply(batch(entries), true).unwrap();
         }
         assert_eq!(model.overview(), Some(&server));
     }
@@ -199,8 +227,8 @@ mod tests {
     #[test]
     fn a_gap_asks_for_a_new_snapshot_and_changes_nothing() {
         let mut model = Model::default();
-        model.apply(snapshot(4)).unwrap();
-        let error = model.apply(batch([stored(5), stored(7)]));
+        model.apply(snapshot(4), true).unwrap();
+        let error = model.apply(batch([stored(5), stored(7)]), true);
         assert_eq!(error, Err(ApplyError::Gap { expected: 6, found: 7 }));
         assert_eq!(model.overview().unwrap().seq, 4);
         assert_eq!(model.file_changes(), 1);
@@ -209,8 +237,8 @@ mod tests {
     #[test]
     fn entries_that_are_in_the_snapshot_already_count_once() {
         let mut model = Model::default();
-        model.apply(snapshot(4)).unwrap();
-        model.apply(batch([received(3), received(4), received(5)])).unwrap();
+        model.apply(snapshot(4), true).unwrap();
+        model.apply(batch([received(3), received(4), received(5)]), true).unwrap();
         assert_eq!(model.take_hops().len(), 1);
         assert_eq!(model.overview().unwrap().seq, 5);
     }
@@ -218,9 +246,9 @@ mod tests {
     #[test]
     fn a_server_that_starts_again_from_nothing_replaces_everything() {
         let mut model = Model::default();
-        model.apply(snapshot(900)).unwrap();
-        model.apply(snapshot(2)).unwrap();
-        model.apply(batch([stored(3)])).unwrap();
+        model.apply(snapshot(900), true).unwrap();
+        model.apply(snapshot(2), true).unwrap();
+        model.apply(batch([stored(3)]), true).unwrap();
         assert_eq!(model.overview().unwrap().seq, 3);
         assert_eq!(model.file_changes(), 3);
     }
@@ -228,17 +256,41 @@ mod tests {
     #[test]
     fn another_format_and_a_batch_without_snapshot_are_refused() {
         let mut model = Model::default();
-        assert_eq!(model.apply(batch([stored(1)])), Err(ApplyError::NoSnapshot));
+        assert_eq!(model.apply(batch([stored(1)]), true), Err(ApplyError::NoSnapshot));
         let overview = Box::new(Overview::new(1, false));
         let other = StreamFrame::Snapshot { format: VERSION + 1, missed: 0, overview };
-        assert_eq!(model.apply(other), Err(ApplyError::Format { found: VERSION + 1 }));
+        assert_eq!(model.apply(other, true), Err(ApplyError::Format { found: VERSION + 1 }));
     }
 
     #[test]
     fn hops_that_nobody_draws_are_bounded() {
         let mut model = Model::default();
-        model.apply(snapshot(0)).unwrap();
-        model.apply(batch((1..=1000).map(received))).unwrap();
+        model.apply(snapshot(0), true).unwrap();
+        model.apply(batch((1..=1000).map(received)), true).unwrap();
         assert_eq!(model.take_hops().len(), HOP_LIMIT);
+    }
+
+    #[test]
+    fn messages_that_nobody_could_see_arent_played_later() {
+        let mut model = Model::default();
+        model.apply(snapshot(0), true).unwrap();
+        model.apply(batch((1..=30).map(received)), false).unwrap();
+        model.apply(batch([received(31)]), true).unwrap();
+        assert_eq!(model.take_hops().len(), 1, "only the one that came while the page was seen");
+        assert_eq!(model.overview().unwrap().seq, 31, "yet all of them count");
+    }
+
+    #[test]
+    fn a_heartbeat_tells_what_waits_and_shows_what_is_missing() {
+        let mut model = Model::default();
+        let outbox = Some(OutboxView { waiting: 13, set_aside: 0 });
+        let beat = |seq| StreamFrame::Heartbeat { at_ms: 0, seq, outbox };
+        assert_eq!(model.apply(beat(0), true), Err(ApplyError::NoSnapshot));
+        model.apply(snapshot(4), true).unwrap();
+        model.apply(beat(4), true).unwrap();
+        assert_eq!(model.outbox(), outbox);
+        assert_eq!(model.apply(beat(5), true), Err(ApplyError::Gap { expected: 4, found: 5 }));
+        model.apply(snapshot(9), true).unwrap();
+        assert_eq!(model.outbox(), None, "what was told before isn't what is now");
     }
 }

@@ -1,4 +1,4 @@
-//! Calls to the REST API of the page's own origin, typed by `shared::wire::rest`.
+//! Calls to the REST API that the page belongs to, typed by `shared::wire::rest`.
 
 pub mod upload;
 
@@ -6,10 +6,12 @@ use gloo_net::http::{Method, Request, RequestBuilder, Response};
 use serde::de::DeserializeOwned;
 use shared::ids::{PeerId, UserId, Version};
 use shared::wire::rest::{
-    FileOut, LabConfig, LabRunOut, PeerAction, PeerActionIn, PeerOut, Problem, ReadyOut, ShareIn, USER_HEADER,
+    FileOut, LabConfig, LabRunOut, PeerAction, PeerActionIn, PeerOut, Problem, ShareIn, USER_HEADER,
 };
 use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::JsFuture;
+
+use crate::address;
 
 /// Why a call failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -38,16 +40,16 @@ pub enum RestError {
 pub struct FilePage {
     /// The files, newest first.
     pub files: Vec<FileOut>,
-    /// The address of the next page.
+    /// The path of the next page.
     pub next: Option<String>,
 }
 
-/// The address of the first `limit` files.
+/// The path of the first `limit` files.
 pub fn first_page(limit: usize) -> String {
     format!("/files?limit={limit}")
 }
 
-/// The address of a file. Its id is one path segment, whatever is in it.
+/// The path of a file. Its id is one path segment, whatever is in it.
 pub fn file_path(id: &str) -> String {
     format!("/files/{}", js_sys::encode_uri_component(id))
 }
@@ -58,7 +60,7 @@ pub fn file_path(id: &str) -> String {
 /// When the server refuses or can't be reached.
 pub async fn list_files(user: &UserId, path: &str) -> Result<FilePage, RestError> {
     let answer = send(request(Method::GET, path, Some(user)).build()).await?;
-    let next = answer.headers().get("link").as_deref().and_then(next_link);
+    let next = answer.headers().get("link").as_deref().and_then(next_page);
     Ok(FilePage { files: decode(answer).await?, next })
 }
 
@@ -135,17 +137,8 @@ pub async fn lab_run(user: &UserId, id: &str) -> Result<LabRunOut, RestError> {
     decode(send(request(Method::GET, &path, Some(user)).build()).await?).await
 }
 
-/// How the parts of the server are. Answered with 503 where one isn't ready; that is no error here.
-///
-/// # Errors
-/// When the server can't be reached.
-pub async fn ready() -> Result<ReadyOut, RestError> {
-    let request = Request::get("/ready").build().map_err(|error| RestError::Browser(error.to_string()))?;
-    decode(request.send().await.map_err(unreachable_server)?).await
-}
-
 fn request(method: Method, path: &str, user: Option<&UserId>) -> RequestBuilder {
-    let request = RequestBuilder::new(path).method(method);
+    let request = RequestBuilder::new(&format!("{}{path}", address::api())).method(method);
     match user {
         Some(user) => request.header(USER_HEADER, user.as_str()),
         None => request,
@@ -185,11 +178,14 @@ fn browser(error: &wasm_bindgen::JsValue) -> RestError {
     RestError::Browser(format!("{error:?}"))
 }
 
-/// The target of the link with `rel="next"` in a `Link` header (RFC 8288).
-fn next_link(header: &str) -> Option<String> {
+/// The path of the link with `rel="next"` in a `Link` header (RFC 8288): its query, for behind a proxy the rest of it may
+/// not be what this page has to call.
+fn next_page(header: &str) -> Option<String> {
     let next = header.split(',').find(|link| link.contains("rel=\"next\"") || link.contains("rel=next"))?;
     let (_, rest) = next.split_once('<')?;
-    rest.split_once('>').map(|(target, _)| target.to_owned())
+    let (target, _) = rest.split_once('>')?;
+    let (_, query) = target.split_once('?')?;
+    Some(format!("/files?{query}"))
 }
 
 /// Saves a blob as a download does: through a link that nobody sees.
@@ -212,9 +208,9 @@ mod tests {
 
     #[test]
     fn the_next_page_is_found_among_links() {
-        let header = r#"</files?limit=5>; rel="first", </files?limit=5&after=x>; rel="next""#;
-        assert_eq!(next_link(header).as_deref(), Some("/files?limit=5&after=x"));
-        assert_eq!(next_link(r#"</files>; rel="first""#), None);
+        let header = r#"</files?limit=5>; rel="first", </vine/files?limit=5&after=x>; rel="next""#;
+        assert_eq!(next_page(header).as_deref(), Some("/files?limit=5&after=x"));
+        assert_eq!(next_page(r#"</files>; rel="first""#), None);
     }
 
     #[test]

@@ -1,13 +1,17 @@
-//! What the whole page shares: who uses it, what is known, how it is connected, what just went wrong.
+//! What the whole page shares: who uses it, what is known and how old that is, how it is connected, what just went wrong.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
+use std::time::Duration;
 
 use gloo_timers::future::TimeoutFuture;
-use leptos::leptos_dom::helpers::request_animation_frame;
+use leptos::ev;
+use leptos::leptos_dom::helpers::{
+    request_animation_frame, set_interval_with_handle, window_event_listener, window_event_listener_untyped,
+};
 use leptos::prelude::{
-    GetUntracked, GetValue, Notify, ReadUntracked, RwSignal, Set, SetValue, StoredValue, Update, UpdateUntracked,
-    WithUntracked,
+    Get, GetUntracked, GetValue, Memo, Notify, ReadUntracked, RwSignal, Set, SetValue, StoredValue, Update,
+    UpdateUntracked, WithUntracked, on_cleanup,
 };
 use leptos::reactive::spawn_local_scoped_with_cancellation;
 use shared::ids::UserId;
@@ -15,6 +19,7 @@ use shared::wire::rest::FileOut;
 use shared::wire::stream::StreamFrame;
 use web_sys::{Storage, Window};
 
+use crate::address;
 use crate::model::connection::Connection;
 use crate::model::{ApplyError, Model};
 use crate::rest::RestError;
@@ -28,6 +33,9 @@ const RELOADED_KEY: &str = "grapevine.reloaded-for";
 const DEFAULT_USER: &str = "alice";
 /// How many names of files are remembered, those of deleted ones included. A guess: more than the event log tells of.
 const NAME_LIMIT: usize = 2000;
+
+/// How often the page looks how old what it shows is. Ages are told in whole seconds.
+const TICK: Duration = Duration::from_secs(1);
 
 /// A short message to the user.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,10 +55,16 @@ pub struct Session {
     pub model: RwSignal<Model>,
     /// The event stream's state.
     pub connection: RwSignal<Connection>,
+    /// How many seconds ago the server was last heard; `None` before it was.
+    pub age_s: RwSignal<Option<u64>>,
+    /// Whether what is shown may no longer be so.
+    pub stale: Memo<bool>,
     /// How the files that this page has seen are called, by id.
     pub names: RwSignal<BTreeMap<String, String>>,
     /// The last message to the user.
     pub notice: RwSignal<Option<Notice>>,
+    /// When the server was last heard, in milliseconds since 1970 by this browser's clock.
+    heard_ms: StoredValue<Option<u64>>,
     hurry: StoredValue<bool>,
     notify_due: StoredValue<bool>,
 }
@@ -61,10 +75,14 @@ impl Session {
         let stored = local_storage().and_then(|storage| storage.get_item(USER_KEY).ok().flatten());
         let stored = stored.and_then(|name| user_named(&name));
         let user = stored.or_else(|| DEFAULT_USER.parse().ok())?;
+        let (connection, age_s) = (RwSignal::new(Connection::default()), RwSignal::new(None));
         Some(Self {
             user: RwSignal::new(user),
             model: RwSignal::new(Model::default()),
-            connection: RwSignal::new(Connection::default()),
+            connection,
+            age_s,
+            stale: Memo::new(move |_| connection.get().is_stale(age_s.get())),
+            heard_ms: StoredValue::new(None),
             names: RwSignal::new(BTreeMap::new()),
             notice: RwSignal::new(None),
             hurry: StoredValue::new(false),
@@ -74,10 +92,53 @@ impl Session {
 
     /// Opens the event stream; it is closed when the owner that calls this goes.
     pub fn connect(self) {
-        let Some(url) = stream_url() else { return };
+        self.grow_older();
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "any number is a good seed")]
         let seed = (js_sys::Math::random() * 9e15) as u64;
-        spawn_local_scoped_with_cancellation(async move { socket::run(&url, seed, &self).await });
+        spawn_local_scoped_with_cancellation(async move { socket::run(&address::stream(), seed, &self).await });
+    }
+
+    /// Tells how old what is shown is, each second and when the page comes back to somebody's eyes; the sooner the
+    /// connection is restored then, the better.
+    fn grow_older(self) {
+        if let Ok(timer) = set_interval_with_handle(move || self.tell_age(), TICK) {
+            on_cleanup(move || timer.clear());
+        }
+        let back = move || {
+            self.tell_age();
+            if is_seen() && matches!(self.connection.get_untracked(), Connection::Waiting { .. }) {
+                self.hurry();
+            }
+        };
+        let online = window_event_listener(ev::online, move |_| back());
+        // It bubbles from the document up to here.
+        let seen = window_event_listener_untyped("visibilitychange", move |_| back());
+        on_cleanup(move || {
+            online.remove();
+            seen.remove();
+        });
+    }
+
+    fn tell_age(self) {
+        let age_s = self.heard_ms.get_value().map(|heard_ms| now_ms().saturating_sub(heard_ms) / 1000);
+        if self.age_s.get_untracked() != age_s {
+            self.age_s.set(age_s);
+        }
+    }
+
+    /// When the server was last heard, in milliseconds since 1970.
+    pub fn heard_ms(self) -> Option<u64> {
+        self.heard_ms.get_value()
+    }
+
+    /// Whether something can be asked of the server now; says so where it can't.
+    pub fn may_act(self) -> bool {
+        let may = !self.stale.get_untracked();
+        if !may {
+            let text = "The server can't be reached; nothing was done.".to_owned();
+            self.show(Notice { text, is_error: true });
+        }
+        may
     }
 
     /// Ends the wait before the next attempt to connect.
@@ -161,7 +222,9 @@ impl Listener for Session {
     }
 
     fn frame(&self, frame: StreamFrame) -> Result<(), ApplyError> {
-        let applied = self.model.try_update_untracked(|model| model.apply(frame));
+        self.heard_ms.set_value(Some(now_ms()));
+        self.tell_age();
+        let applied = self.model.try_update_untracked(|model| model.apply(frame, is_seen()));
         self.notify_soon();
         applied.unwrap_or(Ok(()))
     }
@@ -187,11 +250,6 @@ pub fn user_named(text: &str) -> Option<UserId> {
     UserId::from_str(text).ok().filter(|_| text.is_ascii())
 }
 
-/// The address that the page came from, for curl lines.
-pub fn origin() -> String {
-    window().and_then(|window| window.location().origin().ok()).unwrap_or_default()
-}
-
 /// How many minutes local time is ahead of UTC now.
 pub fn ahead_min() -> i32 {
     #[expect(clippy::cast_possible_truncation, reason = "whole minutes, less than a day")]
@@ -199,9 +257,14 @@ pub fn ahead_min() -> i32 {
     -behind
 }
 
-fn stream_url() -> Option<String> {
-    let origin = window()?.location().origin().ok()?;
-    Some(format!("{}/ws", origin.replacen("http", "ws", 1)))
+/// Whether anybody can see the page: it isn't in a tab behind others.
+fn is_seen() -> bool {
+    window().and_then(|window| window.document()).is_none_or(|document| !document.hidden())
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole milliseconds since 1970")]
+fn now_ms() -> u64 {
+    js_sys::Date::now() as u64
 }
 
 fn local_storage() -> Option<Storage> {

@@ -1,4 +1,4 @@
-//! The simulator, for the page's console: `(await import("/ui/web.js")).simulate("churn", 32, 1)` is the run of
+//! The simulator, for the page's console: `grapevine.simulate("churn", 32, 1)` is the run of
 //! `grapevine simulate --scenario churn --peers 32 --seed 1 --json`.
 
 use std::str::FromStr;

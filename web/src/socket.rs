@@ -1,15 +1,17 @@
-//! The event stream: connects, hands on frames, and connects again with growing delays when the connection is lost.
+//! The event stream: connects, hands on frames, and connects again with growing delays when the connection is lost, or
+//! when nothing comes on it any more.
 
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use gloo_net::websocket::Message;
+use futures_util::future::{Either, select};
 use gloo_net::websocket::futures::WebSocket;
+use gloo_net::websocket::{Message, WebSocketError};
 use gloo_timers::future::TimeoutFuture;
 use serde::Deserialize;
 use shared::backoff::Backoff;
 use shared::rng::Rng;
-use shared::wire::stream::StreamFrame;
+use shared::wire::stream::{SILENCE, StreamFrame};
 
 use crate::model::ApplyError;
 use crate::model::connection::Connection;
@@ -65,7 +67,7 @@ enum Lost {
 async fn attempt(url: &str, listener: &impl Listener) -> Lost {
     let Ok(mut socket) = WebSocket::open(url) else { return Lost::BeforeFrames };
     let mut connected = false;
-    while let Some(Ok(message)) = socket.next().await {
+    while let Some(Ok(message)) = next(&mut socket).await {
         let Message::Text(text) = message else { continue };
         let frame = match serde_json::from_str(&text) {
             Ok(frame) => frame,
@@ -85,6 +87,16 @@ async fn attempt(url: &str, listener: &impl Listener) -> Lost {
         }
     }
     if connected { Lost::AfterFrames } else { Lost::BeforeFrames }
+}
+
+/// The next message; `None` at the connection's end, and when the server, which says something all the time, says nothing:
+/// it hangs, or the way to it is gone.
+async fn next(socket: &mut WebSocket) -> Option<Result<Message, WebSocketError>> {
+    let silence = TimeoutFuture::new(u32::try_from(SILENCE.as_millis()).unwrap_or(u32::MAX));
+    match select(socket.next(), silence).await {
+        Either::Left((message, _)) => message,
+        Either::Right(((), _)) => None,
+    }
 }
 
 /// A frame of another version may have another shape altogether; its version number stays where it is.

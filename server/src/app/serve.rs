@@ -18,6 +18,7 @@ use crate::broker::embedded::Embedded;
 use crate::cli::serve::Serve;
 use crate::concurrency::Lab;
 use crate::contact::{self, Contact};
+use crate::gauge;
 use crate::http::idempotency::KeysAtWork;
 use crate::http::limits::Limits;
 use crate::http::{self, AppState, HttpConfig, door};
@@ -178,6 +179,7 @@ impl Parts<'_> {
             self.bridging.spawn(bridge::run(broker, entries, Some(hub), config, self.bridging.token().clone()));
         }
         self.tasks.spawn(relay::run(self.store.clone(), broker, self.hub.clone(), token.clone()));
+        self.tasks.spawn(gauge::run(self.store.clone(), self.hub.clone(), token.clone()));
     }
 }
 

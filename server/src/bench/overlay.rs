@@ -52,7 +52,7 @@ impl Observer for Watcher {
 
     fn observe(&self, _at: Place, event: NodeEvent) {
         match event {
-            NodeEvent::Applied { file, version } => {
+            NodeEvent::Applied { file, version, .. } => {
                 let Some(arrival) = naming::arrival(&file, version) else { return };
                 self.marks.arrived(&arrival);
                 if arrival == Arrival::Kept {

@@ -34,7 +34,7 @@ const MESSAGE_BYTES: usize = 4096;
 /// The event stream
 ///
 /// A WebSocket. One JSON object in each text message: first `snapshot`, then `batch` after `batch` of numbered entries,
-/// and `snapshot` again for a reader that was too slow.
+/// `snapshot` again for a reader that was too slow, and a `heartbeat` with time and number at least every 2 s.
 #[utoipa::path(get, path = "/ws", tag = "stream",
     responses(
         (status = 101, description = "The stream begins"),

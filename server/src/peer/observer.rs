@@ -49,15 +49,14 @@ impl Observer for Hub {
             format!(", known as {}", at.addr)
         };
         info!(peer.id = %at.peer.short(), "[P2P] listening {}{known}", at.bound);
-        let files = u32::try_from(kept.len()).unwrap_or(u32::MAX);
-        self.emit(Event::PeerStarted { peer: at.peer, addr: at.addr, files });
+        self.emit(Event::PeerStarted { peer: at.peer, addr: at.addr, files: kept.files() });
     }
 
     fn observe(&self, at: Place, event: NodeEvent) {
         log(at.addr, &event);
         let peer = at.peer;
         self.emit(match event {
-            NodeEvent::Applied { file, version } => Event::UpdateApplied { peer, file, version },
+            NodeEvent::Applied { file, version, files } => Event::UpdateApplied { peer, file, version, files },
             NodeEvent::Learned { addr } => Event::PeerLearned { peer, addr },
             NodeEvent::NeighbourUp { peer: neighbour, addr } => Event::LinkUp { peer, neighbour, addr },
             NodeEvent::NeighbourDown { peer: neighbour, addr: _, reason } => {
@@ -95,7 +94,9 @@ impl Observer for Hub {
 
 fn log(me: SocketAddr, event: &NodeEvent) {
     match event {
-        NodeEvent::Applied { file, version } => info!(peer.addr = %me, "[P2P] event applied {file} -> v{version}"),
+        NodeEvent::Applied { file, version, .. } => {
+            info!(peer.addr = %me, "[P2P] event applied {file} -> v{version}");
+        }
         NodeEvent::Learned { addr } => info!(peer.addr = %me, "[P2P] learned peer {addr}"),
         NodeEvent::NeighbourUp { addr, .. } => info!(peer.addr = %me, "[P2P] connected {addr}"),
         NodeEvent::NeighbourDown { peer, addr, reason } => {

@@ -28,3 +28,4 @@ mod scripts;
 mod shares;
 mod stream;
 mod support;
+mod ui;

@@ -1,12 +1,16 @@
 //! The event stream over a real WebSocket.
 
+use std::io::Cursor;
+
 use futures_util::{SinkExt as _, StreamExt as _};
-use shared::wire::stream::{Event, StreamFrame};
-use tokio::net::TcpStream;
+use server::{gauge, watch};
+use shared::wire::stream::{Event, OutboxView, SILENCE, StreamFrame};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, accept_async, connect_async};
+use tokio_util::sync::CancellationToken;
 
 use crate::support::app::{App, PATIENCE};
 
@@ -21,8 +25,19 @@ async fn message(socket: &mut Socket) -> Message {
     }
 }
 
-async fn frame(socket: &mut Socket) -> StreamFrame {
+/// The next frame of any kind.
+async fn any_frame(socket: &mut Socket) -> StreamFrame {
     serde_json::from_str(message(socket).await.to_text().unwrap()).unwrap()
+}
+
+/// The next frame that isn't a heartbeat.
+async fn frame(socket: &mut Socket) -> StreamFrame {
+    loop {
+        match any_frame(socket).await {
+            StreamFrame::Heartbeat { .. } => {}
+            frame => return frame,
+        }
+    }
 }
 
 #[tokio::test]
@@ -55,6 +70,44 @@ async fn readers_hear_that_the_server_stops() {
     let (mut socket, _) = connect_async(format!("ws://{}/ws", app.address)).await.unwrap();
     frame(&mut socket).await;
     app.state.tasks.cancel();
-    let Message::Close(Some(close)) = message(&mut socket).await else { panic!("no goodbye") };
-    assert_eq!(close.code, CloseCode::Away);
+    let close = loop {
+        match message(&mut socket).await {
+            Message::Close(close) => break close,
+            _heartbeat => {}
+        }
+    };
+    assert_eq!(close.map(|close| close.code), Some(CloseCode::Away));
+}
+
+#[tokio::test]
+async fn readers_hear_what_waits_in_the_outbox_while_it_does() {
+    let app = App::start().await;
+    let (store, hub, token) = (app.state.store.clone(), app.state.hub.clone(), app.state.tasks.token().clone());
+    app.state.tasks.spawn(gauge::run(store, hub, token));
+    let (mut socket, _) = connect_async(format!("ws://{}/ws", app.address)).await.unwrap();
+    app.upload("alice", "a", "x").await;
+    let mut told = async |waiting: u64| {
+        let wanted = Some(OutboxView { waiting, set_aside: 0 });
+        while !matches!(any_frame(&mut socket).await, StreamFrame::Heartbeat { outbox, .. } if outbox == wanted) {}
+    };
+    told(1).await;
+    let rows = app.state.store.outbox_pending(0, 10).await.unwrap();
+    app.state.store.outbox_sent(rows.into_iter().map(|row| row.message_id).collect()).await.unwrap();
+    told(0).await;
+}
+
+#[tokio::test]
+async fn watch_notices_a_server_that_has_fallen_silent() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (url, token) = (format!("http://{}", listener.local_addr().unwrap()), CancellationToken::new());
+    let watching = token.clone();
+    let watching =
+        tokio::spawn(async move { watch::run(&url, None, false, &mut Cursor::new(Vec::new()), &watching).await });
+    let connection = async || accept_async(listener.accept().await.unwrap().0).await.unwrap();
+    let first = timeout(PATIENCE, connection()).await.unwrap();
+    // Nothing comes on it, and nobody closes it: it is given up.
+    let _second = timeout(SILENCE + PATIENCE, connection()).await.unwrap();
+    drop(first);
+    token.cancel();
+    timeout(PATIENCE, watching).await.unwrap().unwrap().unwrap();
 }

@@ -48,6 +48,12 @@ impl Ledger<Arc<FileUpdate>> {
     pub fn of_file(&self, file: &FileId) -> Option<&Arc<FileUpdate>> {
         self.get(key_of(file.as_str().as_bytes()))
     }
+
+    /// How many files there are, which deleted ones no longer are. O(n).
+    pub fn files(&self) -> u32 {
+        let there = self.iter().filter(|update| !update.deleted);
+        u32::try_from(there.count()).unwrap_or(u32::MAX)
+    }
 }
 
 #[cfg(test)]

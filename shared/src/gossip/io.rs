@@ -198,6 +198,8 @@ pub enum NodeEvent {
         file: FileId,
         /// Its version.
         version: Version,
+        /// How many files there are now; deleted ones don't count.
+        files: u32,
     },
     /// A change came over a link.
     Received {

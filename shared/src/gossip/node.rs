@@ -1,4 +1,6 @@
 //! One peer's protocol state: `handle(now, input)`, `poll_output()` until it is empty, sleep until `next_wake()`.
+//!
+//! Long because all that a node is, and which part of it takes which input, stands on one page.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -64,6 +66,8 @@ pub struct Node {
     rng: Rng,
     source: Source,
     catalogue: Catalogue,
+    /// [`Catalogue::files`], kept up with each change.
+    files: u32,
     book: Book,
     names: Names,
     originals: Originals,
@@ -139,6 +143,7 @@ impl Node {
             seen_at: BTreeSet::new(),
             offences: 0,
             not_understood: 0,
+            files: catalogue.files(),
             me,
             config,
             rng,

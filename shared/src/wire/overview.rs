@@ -1,4 +1,6 @@
 //! The state of everything that the event stream tells of, and how one entry changes it.
+//!
+//! Long because the fold of all events is one idea, and its tests stand beside it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -7,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{FileId, PeerId, Version};
 use crate::wire::condition::{Condition, Standing};
+use crate::wire::file_view::{FileView, Reach, Reached};
 use crate::wire::queue::ChangeKind;
 use crate::wire::stream::{Entry, Event, PartState, PeerState};
 
@@ -17,40 +20,10 @@ pub struct PeerView {
     pub addr: SocketAddr,
     /// Whether it runs.
     pub state: PeerState,
-    /// How many files it knows.
+    /// How many files it knows; deleted ones don't count.
     pub files: u32,
     /// Its neighbours, as it sees them itself.
     pub neighbours: BTreeSet<PeerId>,
-}
-
-/// A file's latest version and how far it has come. Times are milliseconds since 1970.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FileView {
-    /// The version.
-    pub version: Version,
-    /// The entry that touched it last: orders the files by recency.
-    pub touched_seq: u64,
-    /// What made this version; absent where this server wasn't told (an injected or a foreign file).
-    pub change: Option<ChangeKind>,
-    /// Its size in bytes.
-    pub size_bytes: u64,
-    /// When it was acknowledged.
-    pub stored_ms: Option<u64>,
-    /// When the broker confirmed it.
-    pub published_ms: Option<u64>,
-    /// When an entry peer accepted it.
-    pub forwarded_ms: Option<u64>,
-    /// Which version each local peer knows, and since when.
-    pub holders: BTreeMap<PeerId, Holding>,
-}
-
-/// What one peer knows of one file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Holding {
-    /// The version.
-    pub version: Version,
-    /// Since when, in milliseconds since 1970.
-    pub since_ms: u64,
 }
 
 /// The state of everything that the stream tells of.
@@ -60,6 +33,8 @@ pub struct Overview {
     pub seq: u64,
     /// The peers.
     pub peers: BTreeMap<PeerId, PeerView>,
+    /// How many of `peers` are up, counted when one starts or stops: each applied update needs the number.
+    pub up: u32,
     /// The files, at most `file_limit`; the least recently touched go first.
     pub files: BTreeMap<FileId, FileView>,
     /// How many files are kept.
@@ -85,6 +60,7 @@ impl Overview {
         Self {
             seq: 0,
             peers: BTreeMap::new(),
+            up: 0,
             files: BTreeMap::new(),
             file_limit,
             broker: PartState::Starting,
@@ -119,10 +95,10 @@ impl Overview {
 
     /// A peer is about to start with what it kept: `holds` is its catalogue. Part of the state, yet too large for an
     /// entry, so readers need a new snapshot after it.
-    pub fn load_catalogue(&mut self, peer: PeerId, at_ms: u64, holds: impl IntoIterator<Item = (FileId, Version)>) {
+    pub fn load_catalogue(&mut self, peer: PeerId, holds: impl IntoIterator<Item = (FileId, Version)>) {
         self.forget_holdings(peer);
         for (file, version) in holds {
-            self.hold(peer, file, version, at_ms);
+            self.hold(peer, file, version, None);
         }
         self.forget_old_files();
     }
@@ -145,8 +121,12 @@ impl Overview {
 
     /// How many of this server's peers run now.
     pub fn running(&self) -> u32 {
-        let running = self.peers.values().filter(|view| view.state == PeerState::Up);
-        u32::try_from(running.count()).unwrap_or(u32::MAX)
+        self.up
+    }
+
+    /// Where the latest version of `file` is; `None` if the file isn't kept here.
+    pub fn reach(&self, file: &FileId) -> Option<Reach> {
+        Some(self.files.get(file)?.reach(&self.peers))
     }
 
     fn is_running(&self, peer: &PeerId) -> bool {
@@ -163,6 +143,7 @@ impl Overview {
         Self {
             seq: self.seq,
             peers: self.peers.clone(),
+            up: self.up,
             files: BTreeMap::new(),
             file_limit: self.file_limit,
             broker: self.broker.clone(),
@@ -191,8 +172,12 @@ impl Overview {
             Event::FileForwarded { file, version, entry: _ } => {
                 self.step(file, *version, |view| view.forwarded_ms = view.forwarded_ms.or(Some(at_ms)));
             }
-            Event::UpdateApplied { peer, file, version } => {
-                self.hold(*peer, file.clone(), *version, at_ms);
+            Event::UpdateApplied { peer, file, version, files } => {
+                self.hold(*peer, file.clone(), *version, Some(at_ms));
+                if let Some(peer) = self.peers.get_mut(peer) {
+                    peer.files = *files;
+                }
+                self.note_reached(file, at_ms);
                 self.forget_old_files();
             }
             Event::PeerStarted { peer, addr, files } => self.started(*peer, *addr, *files),
@@ -234,13 +219,22 @@ impl Overview {
         self.forget_old_files();
     }
 
-    fn hold(&mut self, peer: PeerId, file: FileId, version: Version, at_ms: u64) {
+    fn hold(&mut self, peer: PeerId, file: FileId, version: Version, since_ms: Option<u64>) {
         let seq = self.seq;
         let view = self.files.entry(file).or_insert_with(|| FileView::new(version));
         view.advance(version, seq);
-        let first = view.holders.insert(peer, Holding { version, since_ms: at_ms }).is_none();
-        if let Some(peer) = self.peers.get_mut(&peer).filter(|_| first) {
-            peer.files = peer.files.saturating_add(1);
+        view.hold(peer, version, since_ms);
+    }
+
+    /// Notes the moment at which all that run have the latest version. Looks at each peer only when so many have it.
+    fn note_reached(&mut self, file: &FileId, at_ms: u64) {
+        let Some(view) = self.files.get_mut(file) else { return };
+        if view.reached.is_some() || self.up == 0 || view.current < self.up {
+            return;
+        }
+        let reach = view.reach(&self.peers);
+        if reach.behind == 0 {
+            view.reached = Some(Reached { peers: reach.have, members: reach.members(), at_ms });
         }
     }
 
@@ -252,6 +246,7 @@ impl Overview {
             self.forget_holdings(former);
         }
         self.peers.insert(peer, PeerView { addr, state: PeerState::Up, files, neighbours: BTreeSet::new() });
+        self.count_up();
     }
 
     fn stopped(&mut self, peer: PeerId, state: PeerState) {
@@ -259,12 +254,18 @@ impl Overview {
             view.state = state;
             view.neighbours.clear();
         }
+        self.count_up();
         self.forget_remotes();
+    }
+
+    fn count_up(&mut self) {
+        let running = self.peers.values().filter(|view| view.state == PeerState::Up);
+        self.up = u32::try_from(running.count()).unwrap_or(u32::MAX);
     }
 
     fn forget_holdings(&mut self, peer: PeerId) {
         for view in self.files.values_mut() {
-            view.holders.remove(&peer);
+            view.forget(&peer);
         }
     }
 
@@ -299,30 +300,6 @@ impl Overview {
     }
 }
 
-impl FileView {
-    fn new(version: Version) -> Self {
-        Self {
-            version,
-            touched_seq: 0,
-            change: None,
-            size_bytes: 0,
-            stored_ms: None,
-            published_ms: None,
-            forwarded_ms: None,
-            holders: BTreeMap::new(),
-        }
-    }
-
-    /// Notes that `version` was seen; the way of a newer one starts anew.
-    fn advance(&mut self, version: Version, seq: u64) {
-        self.touched_seq = seq;
-        if version > self.version {
-            let holders = std::mem::take(&mut self.holders);
-            *self = Self { touched_seq: seq, holders, ..Self::new(version) };
-        }
-    }
-}
-
 /// The `touched_seq` of the oldest file among the `limit` most recently touched ones.
 fn oldest_kept(files: &BTreeMap<FileId, FileView>, limit: u32) -> u64 {
     let mut touched: Vec<u64> = files.values().map(|view| view.touched_seq).collect();
@@ -351,7 +328,16 @@ mod tests {
     }
 
     fn applied(n: u8, file: &str, version: u64) -> Event {
-        Event::UpdateApplied { peer: peer(n), file: file.parse().unwrap(), version: Version(version) }
+        Event::UpdateApplied { peer: peer(n), file: file.parse().unwrap(), version: Version(version), files: 1 }
+    }
+
+    fn stored(file: &str, version: u64) -> Event {
+        let (file, version) = (file.parse().unwrap(), Version(version));
+        Event::FileStored { file, version, change: ChangeKind::Uploaded, size_bytes: 1 }
+    }
+
+    fn stopped(n: u8, state: PeerState) -> Event {
+        Event::PeerStopped { peer: peer(n), state }
     }
 
     fn started(n: u8) -> Event {
@@ -372,6 +358,54 @@ mod tests {
         let state = PeerState::Killed;
         feed(&mut overview, [Event::PeerStopped { peer: peer(1), state }]);
         assert_eq!(overview.reached(&file, Version(2)), Some(0));
+    }
+
+    #[test]
+    fn a_reached_result_stays_as_it_was_reached() {
+        let mut overview = Overview::new(10, true);
+        let file: FileId = "f".parse().unwrap();
+        feed(&mut overview, [started(1), started(2), stored("f", 1), applied(1, "f", 1)]);
+        assert_eq!(overview.files[&file].reached, None, "one of two");
+        feed(&mut overview, [applied(2, "f", 1)]);
+        let reached = Some(Reached { peers: 2, members: 2, at_ms: 1005 });
+        assert_eq!(overview.files[&file].reached, reached);
+        feed(&mut overview, [stopped(2, PeerState::Killed)]);
+        overview.load_catalogue(peer(2), [(file.clone(), Version(1))]);
+        feed(&mut overview, [started(2), started(3), applied(3, "f", 1)]);
+        assert_eq!(overview.files[&file].reached, reached, "who comes later changes nothing");
+        assert_eq!(overview.reach(&file).unwrap().have, 3);
+        feed(&mut overview, [applied(1, "f", 2)]);
+        assert_eq!(overview.files[&file].reached, None, "a new version has a way of its own");
+    }
+
+    #[test]
+    fn peers_that_are_down_stay_members_until_they_leave_or_are_back() {
+        let mut overview = Overview::new(10, true);
+        let file: FileId = "f".parse().unwrap();
+        feed(&mut overview, (1..=5).map(started));
+        feed(&mut overview, [stopped(4, PeerState::Killed), stopped(5, PeerState::Killed), stored("f", 1)]);
+        feed(&mut overview, (1..=2).map(|n| applied(n, "f", 1)));
+        let reach = overview.reach(&file).unwrap();
+        assert_eq!(reach, Reach { have: 2, behind: 1, down: 2, elsewhere: 0 });
+        feed(&mut overview, [applied(3, "f", 1)]);
+        let reach = overview.reach(&file).unwrap();
+        assert_eq!((reach.have, reach.members(), reach.is_whole()), (3, 5, false));
+        assert_eq!(overview.files[&file].reached.map(|reached| (reached.peers, reached.members)), Some((3, 5)));
+        feed(&mut overview, [started(4), stopped(3, PeerState::Left)]);
+        assert_eq!(overview.reach(&file).unwrap(), Reach { have: 2, behind: 1, down: 1, elsewhere: 0 });
+    }
+
+    #[test]
+    fn a_peer_that_started_with_a_version_is_counted_once() {
+        let mut overview = Overview::new(10, true);
+        let file: FileId = "f".parse().unwrap();
+        overview.load_catalogue(peer(1), [(file.clone(), Version(1))]);
+        feed(&mut overview, [started(1), started(2), applied(1, "f", 1)]);
+        let view = &overview.files[&file];
+        assert_eq!((view.current, view.reached), (1, None));
+        overview.load_catalogue(peer(1), [(file.clone(), Version(1))]);
+        assert_eq!(overview.files[&file].current, 1);
+        assert_eq!(overview.files[&file].holders[&peer(1)].since_ms, None);
     }
 
     #[test]

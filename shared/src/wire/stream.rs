@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -15,7 +16,11 @@ use crate::wire::queue::ChangeKind;
 use crate::wire::rest::RaceOut;
 
 /// The format's version; a page of another version reloads itself.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
+/// How often the server says that it is there. A guess: people wait for a sign of life about that long.
+pub const HEARTBEAT: Duration = Duration::from_secs(2);
+/// Silence after which a reader counts the server as gone: two heartbeats late, and a third due.
+pub const SILENCE: Duration = Duration::from_secs(6);
 
 /// One WebSocket message from the server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,7 +30,7 @@ pub enum StreamFrame {
     Snapshot {
         /// [`VERSION`].
         format: u32,
-        /// How many entries the reader missed; 0 in the first frame.
+        /// How many entries the reader missed because it was too slow; 0 in the first frame.
         missed: u64,
         /// The state after the entry number `overview.seq`.
         overview: Box<Overview>,
@@ -35,6 +40,24 @@ pub enum StreamFrame {
         /// Consecutive entries.
         entries: Vec<Entry>,
     },
+    /// The server is there: every [`HEARTBEAT`], and at once when what it says has changed.
+    Heartbeat {
+        /// Now, in milliseconds since 1970 by the server's clock.
+        at_ms: u64,
+        /// The number of the last entry that was sent.
+        seq: u64,
+        /// What lies in the outbox; absent as long as nobody has counted.
+        outbox: Option<OutboxView>,
+    },
+}
+
+/// What lies in the outbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutboxView {
+    /// Events that the broker, or what is behind it, hasn't taken yet.
+    pub waiting: u64,
+    /// Events that were set aside here.
+    pub set_aside: u64,
 }
 
 /// One thing that happened, with its number.
@@ -186,6 +209,8 @@ pub enum Event {
         file: FileId,
         /// Its version.
         version: Version,
+        /// How many files it knows now; deleted ones don't count.
+        files: u32,
     },
     /// A peer began to run.
     PeerStarted {
@@ -193,7 +218,7 @@ pub enum Event {
         peer: PeerId,
         /// Where it listens.
         addr: SocketAddr,
-        /// How many files it knew from before.
+        /// How many files it knew from before; deleted ones don't count.
         files: u32,
     },
     /// A peer stopped.
@@ -303,7 +328,9 @@ impl fmt::Display for Event {
                 let way = hops.map_or_else(|| "catalogue".to_owned(), |hops| format!("hop {hops}"));
                 write!(f, "{} received {file} v{version} from {} ({way}{news})", peer.short(), from.short())
             }
-            Self::UpdateApplied { peer, file, version } => write!(f, "{} applied {file} v{version}", peer.short()),
+            Self::UpdateApplied { peer, file, version, files: _ } => {
+                write!(f, "{} applied {file} v{version}", peer.short())
+            }
             Self::PeerStarted { peer, addr, files } => {
                 write!(f, "peer {} started at {addr} with {files} files", peer.short())
             }

@@ -34,6 +34,8 @@ pub fn PartBadge(
     name: &'static str,
     /// Its state.
     state: Signal<Option<PartState>>,
+    /// Whether that is the last that was heard and may no longer be so.
+    old: Signal<bool>,
 ) -> impl IntoView {
     let shown = move |state: PartState| {
         let (tone, words, why) = match state {
@@ -41,7 +43,8 @@ pub fn PartBadge(
             PartState::Starting => ("idle", "starting", String::new()),
             PartState::Down { reason } => ("bad", "down", reason),
         };
-        view! { <span class="badge" data-tone=tone title=why>{name} " " {words}</span> }
+        let was = move || if old.get() { " was " } else { " " };
+        view! { <span class="badge" data-tone=tone title=why>{name} {was} {words}</span> }
     };
     move || state.get().map(shown)
 }

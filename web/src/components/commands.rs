@@ -1,9 +1,23 @@
 //! The same action as a line for the terminal.
 
+use leptos::html::Code;
 use leptos::prelude::{
-    ClassAttribute, ElementChild, Get, GlobalAttributes, IntoAny, IntoView, OnAttribute, RwSignal, Set, Signal,
-    component, view,
+    ClassAttribute, ElementChild, Get, GetUntracked, GlobalAttributes, IntoAny, IntoView, NodeRef, NodeRefAttribute,
+    OnAttribute, RwSignal, Signal, component, view,
 };
+use leptos::reactive::traits::Set as _;
+use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{Element, HtmlDocument, Window};
+
+/// What became of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Copied {
+    NotYet,
+    Done,
+    /// The browser copies nothing for this page; the line is selected, so that the user can.
+    Selected,
+}
 
 /// Lines to copy.
 #[component]
@@ -12,21 +26,25 @@ pub fn Commands(
     lines: Signal<Vec<String>>,
 ) -> impl IntoView {
     let line = |command: String| {
-        let copied = RwSignal::new(false);
-        let copy = {
-            let command = command.clone();
-            move |_| {
-                let clipboard = web_sys::window().map(|window| window.navigator().clipboard());
-                // Whether the browser allows it or not, the line stays selectable.
-                copied.set(clipboard.map(|clipboard| clipboard.write_text(&command)).is_some());
-            }
+        let (copied, code) = (RwSignal::new(Copied::NotYet), NodeRef::<Code>::new());
+        let text = command.clone();
+        let copy = move |_| {
+            let (text, shown) = (text.clone(), code.get_untracked());
+            leptos::task::spawn_local(async move {
+                let result = copy(&text, shown.as_ref().map(AsRef::as_ref)).await;
+                // The line may be gone by now.
+                copied.try_set(result);
+            });
+        };
+        let words = move || match copied.get() {
+            Copied::NotYet => "Copy",
+            Copied::Done => "Copied",
+            Copied::Selected => "Selected: press Ctrl+C",
         };
         view! {
             <li>
-                <code tabindex="0">{command}</code>
-                <button type="button" class="quiet" on:click=copy>
-                    {move || if copied.get() { "Copied" } else { "Copy" }}
-                </button>
+                <code tabindex="0" node_ref=code>{command}</code>
+                <button type="button" class="quiet" on:click=copy>{words}</button>
             </li>
         }
     };
@@ -45,4 +63,29 @@ pub fn Curl(
             <Commands lines=lines />
         </details>
     }
+}
+
+/// Copies `text`. Browsers give the clipboard only to pages from https or this machine, and may refuse it to these: then
+/// the older way is tried with what `shown` shows, which stays selected.
+async fn copy(text: &str, shown: Option<&Element>) -> Copied {
+    let Some(window) = web_sys::window() else { return Copied::NotYet };
+    if has_clipboard(&window) && JsFuture::from(window.navigator().clipboard().write_text(text)).await.is_ok() {
+        return Copied::Done;
+    }
+    let selected = shown.is_some_and(|shown| select(&window, shown).is_some());
+    let document = window.document().and_then(|document| document.dyn_into::<HtmlDocument>().ok());
+    if selected && document.is_some_and(|document| document.exec_command("copy").unwrap_or(false)) {
+        Copied::Done
+    } else {
+        Copied::Selected
+    }
+}
+
+fn has_clipboard(window: &Window) -> bool {
+    js_sys::Reflect::get(&window.navigator(), &JsValue::from_str("clipboard"))
+        .is_ok_and(|clipboard| clipboard.is_object())
+}
+
+fn select(window: &Window, shown: &Element) -> Option<()> {
+    window.get_selection().ok().flatten()?.select_all_children(shown).ok()
 }

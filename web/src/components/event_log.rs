@@ -25,15 +25,17 @@ pub fn EventLog(
     lines: Signal<Vec<EventLine>>,
 ) -> impl IntoView {
     view! {
-        <ol class="events" role="log" aria-live="off" aria-label="Events" tabindex="0">
-            // The text is part of the key: a file's name may become known after the event.
-            <For each=move || lines.get() key=|line| (line.seq, line.text.clone()) let:line>
-                <li data-testid="event-row">
-                    <time>{line.time}</time>
-                    <span class="topic" data-topic=line.topic>{line.topic}</span>
-                    <span>{line.text}</span>
-                </li>
-            </For>
-        </ol>
+        <div class="events" role="log" aria-live="off" aria-label="Events" tabindex="0">
+            <ol>
+                // The text is part of the key: a file's name may become known after the event.
+                <For each=move || lines.get() key=|line| (line.seq, line.text.clone()) let:line>
+                    <li data-testid="event-row">
+                        <time>{line.time}</time>
+                        <span class="topic" data-topic=line.topic>{line.topic}</span>
+                        <span>{line.text}</span>
+                    </li>
+                </For>
+            </ol>
+        </div>
     }
 }

@@ -35,11 +35,13 @@ pub fn LabLog(
     lab: Signal<LabView>,
 ) -> impl IntoView {
     view! {
-        <ol class="lab-log" data-testid="lab-log" role="log" aria-live="off" aria-label="Log of the run" tabindex="0">
-            <For each=move || lab.get().lines.into_iter().rev() key=|(seq, _)| *seq let((_, line))>
-                <li>{line}</li>
-            </For>
-        </ol>
+        <div class="lab-log" data-testid="lab-log" role="log" aria-live="off" aria-label="Log of the run" tabindex="0">
+            <ol>
+                <For each=move || lab.get().lines.into_iter().rev() key=|(seq, _)| *seq let((_, line))>
+                    <li>{line}</li>
+                </For>
+            </ol>
+        </div>
     }
 }
 
@@ -67,7 +69,7 @@ pub fn RaceTable(
         let results = race.get();
         (!results.is_empty()).then(|| {
             view! {
-                <div class="scroll">
+                <div class="scroll" role="region" aria-label="Race" tabindex="0">
                     <table class="race" data-testid="lab-race">
                         <caption>"Race: threads add one to the same number"</caption>
                         <thead>

@@ -9,8 +9,8 @@ use leptos::html::Canvas;
 use leptos::leptos_dom::helpers::{AnimationFrameRequestHandle, request_animation_frame_with_handle};
 use leptos::prelude::{
     AriaAttributes, ClassAttribute, CustomAttribute, Effect, Get, GetUntracked, GlobalAttributes, IntoView,
-    LocalStorage, Memo, NodeRef, NodeRefAttribute, RwSignal, Set, SetValue, StoredValue, UpdateUntracked, UpdateValue,
-    With, component, on_cleanup, view,
+    LocalStorage, Memo, NodeRef, NodeRefAttribute, RwSignal, Set, SetValue, Signal, StoredValue, UpdateUntracked,
+    UpdateValue, With, component, on_cleanup, view,
 };
 use shared::ids::PeerId;
 use shared::wire::stream::PeerState;
@@ -41,6 +41,8 @@ type Slot = StoredValue<Option<Picture>, LocalStorage>;
 pub fn PeerGraph(
     /// What the event stream told.
     model: RwSignal<Model>,
+    /// Whether that may no longer be so: then it has no colour.
+    old: Signal<bool>,
 ) -> impl IntoView {
     let canvas = NodeRef::<Canvas>::new();
     let slot: Slot = StoredValue::new_local(None);
@@ -66,6 +68,10 @@ pub fn PeerGraph(
         if due == Some(true) {
             request(slot, drawn);
         }
+    });
+    Effect::new(move |_| {
+        old.get();
+        request(slot, drawn);
     });
     on_cleanup(move || {
         slot.try_update_value(|slot| slot.take().and_then(|picture| picture.requested).map(|frame| frame.cancel()));

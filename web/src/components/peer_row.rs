@@ -1,15 +1,18 @@
 //! One peer of the list: the text form of a node in the picture, with what can be done with it.
 
 use leptos::callback::{Callable, Callback};
+use leptos::html::Td;
 use leptos::prelude::{
-    AriaAttributes, ClassAttribute, CustomAttribute, ElementChild, Get, GlobalAttributes, IntoAny, IntoView,
-    OnAttribute, RwSignal, Signal, Update, component, view,
+    AriaAttributes, ClassAttribute, CustomAttribute, Effect, ElementChild, Get, GetUntracked, GetValue,
+    GlobalAttributes, IntoAny, IntoView, Memo, NodeRef, NodeRefAttribute, OnAttribute, RwSignal, SetValue, Signal,
+    StoredValue, Update, component, view,
 };
 use shared::ids::PeerId;
 use shared::wire::stream::PeerState;
 
 use crate::components::badge::{PeerBadge, state_word};
 use crate::components::commands::Commands;
+use crate::components::focus;
 
 /// What the list shows of a peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +36,8 @@ pub struct PeerActions {
     pub kill: Callback<PeerId>,
     /// Start it again.
     pub rejoin: Callback<PeerId>,
+    /// Whether nothing can be asked of the server now.
+    pub off: Signal<bool>,
 }
 
 /// Two table rows: the peer, and below it the same actions as curl lines.
@@ -42,26 +47,29 @@ pub fn PeerRow(
     peer: PeerId,
     /// What to show of it.
     line: Signal<PeerLine>,
-    /// The server's address, for curl lines.
-    origin: String,
+    /// The API's address, for curl lines.
+    api: String,
     /// What can be done with it.
     actions: PeerActions,
 ) -> impl IntoView {
     let unfolded = RwSignal::new(false);
-    let state = Signal::derive(move || line.get().state);
-    let lines = Signal::derive(move || curl_lines(&origin, peer, state.get()));
+    // Kept until it changes: else whatever the peer learns would put new buttons in the place of those with the focus.
+    let state = Memo::new(move |_| line.get().state);
+    let lines = Signal::derive(move || curl_lines(&api, peer, state.get()));
+    let cell = NodeRef::<Td>::new();
+    let buttons = buttons(peer, state, actions, unfolded, pressed_in(cell, state));
     view! {
         <tr data-testid="peer-row" data-peer-id=peer.to_string() data-state=move || state_word(state.get())>
             <td class="wide">
                 <strong>{move || line.get().addr}</strong>
                 <small class="muted" title=peer.to_string()>{peer.short()}</small>
             </td>
-            <td><PeerBadge state=state /></td>
+            <td><PeerBadge state=state.into() /></td>
             <td data-label="Files">
                 {move || line.get().files.map_or_else(|| "–".to_owned(), |files| files.to_string())}
             </td>
             <td data-label="Linked with" class="neighbours">{move || line.get().neighbours}</td>
-            <td class="actions">{buttons(peer, state, actions, unfolded)}</td>
+            <td class="actions" node_ref=cell>{buttons}</td>
         </tr>
         {move || {
             unfolded.get().then(|| view! { <tr class="panel"><td colspan="5"><Commands lines=lines /></td></tr> })
@@ -69,10 +77,43 @@ pub fn PeerRow(
     }
 }
 
-fn buttons(peer: PeerId, state: Signal<PeerState>, actions: PeerActions, unfolded: RwSignal<bool>) -> impl IntoView {
+/// Notes that a button of the row was pressed: when the peer's state changes because of that, other buttons come in the
+/// place of those in `cell`, and the first of them gets the focus.
+fn pressed_in(cell: NodeRef<Td>, state: Memo<PeerState>) -> StoredValue<bool> {
+    let pressed = StoredValue::new(false);
+    Effect::new(move |before: Option<PeerState>| {
+        let now = state.get();
+        if before.is_some_and(|before| before != now) && pressed.get_value() {
+            pressed.set_value(false);
+            focus::when_lost(move || focus::first_in(cell.try_get_untracked()??.as_ref()));
+        }
+        now
+    });
+    pressed
+}
+
+fn buttons(
+    peer: PeerId,
+    state: Memo<PeerState>,
+    actions: PeerActions,
+    unfolded: RwSignal<bool>,
+    pressed: StoredValue<bool>,
+) -> impl IntoView {
     let button = move |what: &'static str, testid: &'static str, action: Callback<PeerId>| {
+        let press = move |_| {
+            pressed.set_value(true);
+            action.run(peer);
+        };
         view! {
-            <button type="button" class="quiet" data-testid=testid on:click=move |_| action.run(peer)>{what}</button>
+            <button
+                type="button"
+                class="quiet"
+                data-testid=testid
+                aria-disabled=move || actions.off.get().to_string()
+                on:click=press
+            >
+                {what}
+            </button>
         }
     };
     let curl = move || {
@@ -96,14 +137,12 @@ fn buttons(peer: PeerId, state: Signal<PeerState>, actions: PeerActions, unfolde
     }
 }
 
-fn curl_lines(origin: &str, peer: PeerId, state: PeerState) -> Vec<String> {
+fn curl_lines(api: &str, peer: PeerId, state: PeerState) -> Vec<String> {
     let act = |action: &str| {
-        format!(
-            "curl -H 'Content-Type: application/json' -d '{{\"action\":\"{action}\"}}' {origin}/peers/{peer}/actions"
-        )
+        format!("curl -H 'Content-Type: application/json' -d '{{\"action\":\"{action}\"}}' {api}/peers/{peer}/actions")
     };
     match state {
-        PeerState::Up => vec![format!("curl -X DELETE {origin}/peers/{peer}"), act("kill")],
+        PeerState::Up => vec![format!("curl -X DELETE {api}/peers/{peer}"), act("kill")],
         PeerState::Left | PeerState::Killed => vec![act("rejoin")],
         PeerState::Remote => Vec::new(),
     }

@@ -1,4 +1,4 @@
-//! The way of a version as a row of steps.
+//! The way of a version: what is done, what isn't yet, what isn't known; each time counted from when it was stored.
 
 use leptos::prelude::{
     AriaAttributes, ClassAttribute, CustomAttribute, ElementChild, Get, IntoView, Signal, component, view,
@@ -7,44 +7,55 @@ use leptos::prelude::{
 use crate::format;
 use crate::model::way::{Step, Way};
 
-/// Stored, published, forwarded, at the peers: what is done, and how long each step took after the one before.
+/// What follows from storing it, side by side, for none of these waits for another; below, where it is.
 #[component]
 pub fn WaySteps(
-    /// How far it has come; `None` where the stream doesn't tell (yet).
-    way: Signal<Option<Way>>,
+    /// How far it has come.
+    way: Signal<Way>,
 ) -> impl IntoView {
     let steps = move || {
         let way = way.get();
-        let step = |pick: fn(&Way) -> Step| way.as_ref().map_or(Step::Open, pick);
-        [
-            item("Stored", step(|way| way.stored)),
-            item("Published", step(|way| way.published)),
-            item("Forwarded", step(|way| way.forwarded)),
-        ]
+        let steps = [("Stored", way.stored), ("Broker", way.published), ("Entry peer's disk", way.entered)];
+        let steps = steps.map(|(name, step)| {
+            let time = match step {
+                Step::Done { after_ms: Some(ms) } => format!(" +{}", format::millis(ms)),
+                Step::Done { after_ms: None } | Step::NotYet | Step::Unknown => String::new(),
+            };
+            item(mark(step), format!("{name}{time}"), "")
+        });
+        let reached = match way.spread() {
+            Step::Done { .. } if !way.is_whole() => Mark { state: "part", glyph: "◐", said: "not all" },
+            step => mark(step),
+        };
+        let since = way.since().map(|words| view! { <li>{words}</li> });
+        (steps, item(reached, way.result(), "result"), since)
     };
-    let peers = move || {
-        let way = way.get();
-        let done = way.as_ref().is_some_and(Way::is_everywhere);
-        let (reached, running) = way.as_ref().map_or((0, 0), |way| (way.reached, way.running));
-        let all = way.and_then(|way| way.spread_ms).filter(|_| done);
-        view! {
-            <li data-done=done.to_string()>
-                {format!("{reached} of {running} peers")}
-                {all.map(|ms| view! { <small>{format!("{} after it was stored", format::millis(ms))}</small> })}
-            </li>
-        }
-    };
-    view! { <ol class="way" aria-label="The way of this upload">{steps} {peers}</ol> }
+    view! { <ul class="way" aria-label="The way of this upload, with the times since it was stored">{steps}</ul> }
 }
 
-fn item(name: &'static str, step: Step) -> impl IntoView {
-    let (done, after_ms) = match step {
-        Step::Open => (false, None),
-        Step::Done { after_ms } => (true, after_ms),
-    };
+/// How a step looks, and what is read out.
+#[derive(Clone, Copy)]
+struct Mark {
+    state: &'static str,
+    glyph: &'static str,
+    said: &'static str,
+}
+
+fn mark(step: Step) -> Mark {
+    match step {
+        Step::Done { .. } => Mark { state: "done", glyph: "✓", said: "done" },
+        Step::NotYet => Mark { state: "open", glyph: "○", said: "not yet" },
+        Step::Unknown => Mark { state: "unknown", glyph: "?", said: "not known" },
+    }
+}
+
+fn item(mark: Mark, words: String, class: &'static str) -> impl IntoView {
+    let Mark { state, glyph, said } = mark;
     view! {
-        <li data-done=done.to_string()>
-            {name} {after_ms.map(|ms| view! { <small>{format!("+{}", format::millis(ms))}</small> })}
+        <li data-step=state class=class>
+            <span class="glyph" aria-hidden="true">{glyph}</span>
+            {words}
+            <span class="hidden">{format!(" ({said})")}</span>
         </li>
     }
 }

@@ -1,4 +1,6 @@
-//! How the page is connected with the server.
+//! How the page is connected with the server, and how old what it shows is.
+
+use shared::wire::stream::SILENCE;
 
 /// The state of the event stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,8 +33,25 @@ impl Connection {
         }
     }
 
-    /// Whether what is shown may be out of date.
-    pub fn is_stale(self) -> bool {
-        !matches!(self, Self::Connected | Self::Connecting)
+    /// Whether what is shown may be out of date, when the server was last heard `age_s` seconds ago.
+    pub fn is_stale(self, age_s: Option<u64>) -> bool {
+        match self {
+            Self::Connecting => false, // nothing is shown yet
+            Self::Connected => age_s.is_some_and(|age_s| age_s >= SILENCE.as_secs()),
+            Self::Reconnecting | Self::Waiting { .. } | Self::Incompatible => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_on_which_nothing_comes_is_stale() {
+        assert!(!Connection::Connected.is_stale(Some(5)));
+        assert!(Connection::Connected.is_stale(Some(6)), "two heartbeats are missing and a third is due");
+        assert!(Connection::Waiting { seconds: 1 }.is_stale(Some(0)));
+        assert!(!Connection::Connecting.is_stale(None));
     }
 }

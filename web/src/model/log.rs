@@ -56,7 +56,7 @@ pub fn describe(event: &Event, names: &Names<'_>) -> String {
             let news = if *fresh { "" } else { ", known already" };
             format!("{peer} received {} v{version} from {from} ({way}{news})", file_name(file))
         }
-        Event::UpdateApplied { peer, file, version } => {
+        Event::UpdateApplied { peer, file, version, files: _ } => {
             format!("{} applied {} v{version}", peer_name(peer), file_name(file))
         }
         Event::PeerStarted { addr, files, .. } => {

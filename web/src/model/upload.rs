@@ -26,7 +26,12 @@ pub enum UploadPhase {
     /// It was acknowledged.
     Stored(Box<FileOut>),
     /// It failed; nothing was stored.
-    Failed(String),
+    Failed {
+        /// Why, in the server's words.
+        detail: String,
+        /// Whether somebody else has changed the file meanwhile.
+        conflict: bool,
+    },
     /// It was cancelled here.
     Cancelled,
 }
@@ -34,8 +39,22 @@ pub enum UploadPhase {
 impl UploadPhase {
     /// Whether nothing more will happen to it.
     pub fn is_over(&self) -> bool {
-        matches!(self, Self::Stored(_) | Self::Failed(_) | Self::Cancelled)
+        matches!(self, Self::Stored(_) | Self::Failed { .. } | Self::Cancelled)
     }
+
+    /// What trying once more is called; `None` where there is nothing to be tried.
+    pub fn retry_words(&self) -> Option<&'static str> {
+        match self {
+            Self::Failed { conflict: true, .. } => Some("Replace the newer version"),
+            Self::Failed { conflict: false, .. } | Self::Cancelled => Some("Retry"),
+            Self::Waiting | Self::Sending { .. } | Self::Storing | Self::Stored(_) => None,
+        }
+    }
+}
+
+/// How many seconds the rest takes at `speed` bytes a second, rounded up; `None` where nothing moves.
+pub fn left_s(sent: u64, total: u64, speed: u64) -> Option<u64> {
+    (speed > 0).then(|| total.saturating_sub(sent).div_ceil(speed))
 }
 
 /// Measures the speed of one upload from its progress.
@@ -70,6 +89,15 @@ mod tests {
         let speeds: Vec<_> = (2..10).map(|s| meter.note(s * 1000, 5000 + (s - 1) * 1000)).collect();
         assert_eq!(speeds.last(), Some(&Some(1000)));
         assert!(meter.samples.len() <= 4);
+    }
+
+    #[test]
+    fn the_time_left_follows_the_speed() {
+        assert_eq!(
+            [left_s(0, 1000, 100), left_s(950, 1000, 100), left_s(1000, 1000, 100)],
+            [Some(10), Some(1), Some(0)]
+        );
+        assert_eq!(left_s(0, 1000, 0), None, "nobody knows");
     }
 
     #[test]

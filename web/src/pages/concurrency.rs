@@ -6,12 +6,13 @@ use leptos::prelude::{
 };
 use shared::wire::rest::{LabConfig, LabRunOut};
 
+use crate::address;
 use crate::components::commands::Curl;
 use crate::components::lab_lanes::{LabLanes, LabLog, RaceTable};
 use crate::model::lab::LabView;
 use crate::pages::calls::Calls;
 use crate::rest;
-use crate::session::{self, Session};
+use crate::session::Session;
 
 /// The lab.
 #[component]
@@ -21,7 +22,12 @@ pub fn Concurrency(
 ) -> impl IntoView {
     let lab = Memo::new(move |_| session.model.with(|model| model.lab().clone()));
     let calls = Calls::new();
+    let running = Memo::new(move |_| lab.with(|lab| lab.run.is_some() && !lab.finished));
+    let off = Memo::new(move |_| running.get() || session.stale.get());
     let run = move |_| {
+        if running.get_untracked() || !session.may_act() {
+            return;
+        }
         calls.run(async move {
             let result = rest::start_lab(&session.user.get_untracked(), &LabConfig::default()).await;
             session.report(result, "The lab runs.".to_owned());
@@ -29,12 +35,11 @@ pub fn Concurrency(
     };
     let result = result_of(session, lab, calls);
     let race = Memo::new(move |_| lab.with(|lab| lab.race.clone()));
-    let running = Memo::new(move |_| lab.with(|lab| lab.run.is_some() && !lab.finished));
     let words = move || if running.get() { "Runs…" } else { "Run" };
     let command = Signal::derive(|| {
-        let origin = session::origin();
+        let api = address::api();
         vec![
-            format!("curl -H 'Content-Type: application/json' -d '{{}}' {origin}/lab/runs"),
+            format!("curl -H 'Content-Type: application/json' -d '{{}}' {api}/lab/runs"),
             "grapevine concurrency".to_owned(),
         ]
     });
@@ -46,7 +51,7 @@ pub fn Concurrency(
                     type="button"
                     class="primary"
                     data-testid="lab-run"
-                    disabled=move || running.get()
+                    aria-disabled=move || off.get().to_string()
                     on:click=run
                 >
                     {words}

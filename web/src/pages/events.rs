@@ -13,7 +13,7 @@ use crate::model::log::{self, Names};
 use crate::session::{self, Session};
 
 /// What the log can be narrowed to.
-const TOPICS: [&str; 6] = ["file", "gossip", "peer", "link", "broker", "lab"];
+const TOPICS: [&str; 7] = ["file", "gossip", "peer", "link", "broker", "condition", "lab"];
 
 /// The log as it was when somebody stopped it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,7 +52,9 @@ pub fn Events(
     let missed = move || {
         let missed = session.model.with(Model::missed);
         (missed > 0).then(|| {
-            view! { <p class="muted">{format!("{missed} entries came faster than this page could take them.")}</p> }
+            let words =
+                "came faster than they could be sent to this page. They aren't listed; what they changed is shown.";
+            view! { <p class="muted">{format!("{} {words}", format::counted(missed, "event"))}</p> }
         })
     };
     view! {

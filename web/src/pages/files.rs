@@ -13,17 +13,18 @@ use shared::ids::{FileId, Version};
 use shared::wire::rest::FileOut;
 use web_sys::File;
 
+use crate::address;
 use crate::components::commands::Curl;
 use crate::components::file_row::{FileActions, FileRow};
-use crate::components::upload::{UploadList, UploadPicker};
+use crate::components::focus;
+use crate::components::upload::{UploadActions, UploadList, UploadPicker};
 use crate::format;
 use crate::model::Model;
-use crate::model::way::Way;
 use crate::pages::calls::Calls;
 use crate::pages::uploads::Uploads;
 use crate::rest::upload::Target;
 use crate::rest::{self, RestError};
-use crate::session::{self, Session, user_named};
+use crate::session::{Session, user_named};
 
 /// How many files one page of the list has.
 const PAGE: usize = 50;
@@ -42,6 +43,8 @@ struct Listing {
     /// Grows with each request that makes older answers worthless.
     round: StoredValue<u32>,
     timer: StoredValue<Option<TimeoutHandle>, LocalStorage>,
+    /// The next answer lacks a row whose button may have the focus.
+    row_goes: StoredValue<bool>,
     calls: Calls,
     session: Session,
 }
@@ -55,6 +58,9 @@ pub fn Files(
     let listing = Listing::new(session);
     let uploads = Uploads::new(session, Callback::new(move |file: FileOut| listing.insert(file)));
     let add = UnsyncCallback::new(move |files: Vec<File>| {
+        if !files.is_empty() && !session.may_act() {
+            return;
+        }
         for file in files {
             let title = file.name();
             uploads.add(file, title, Target::New);
@@ -62,7 +68,7 @@ pub fn Files(
     });
     let command = Signal::derive(move || {
         let who = format::quoted(&format!("X-User-Id: {}", session.user.get()));
-        vec![format!("curl -H {who} -F uploaded=@FILE {}/files", session::origin())]
+        vec![format!("curl -H {who} -F uploaded=@FILE {}/files", address::api())]
     });
     view! {
         <section class="card" aria-labelledby="upload-title">
@@ -70,17 +76,30 @@ pub fn Files(
                 <h2 id="upload-title">"Upload"</h2>
                 <Curl lines=command />
             </div>
-            <UploadPicker on_files=add />
-            <UploadList
-                uploads=uploads.list.into()
-                on_cancel=Callback::new(move |id| uploads.cancel(id))
-                on_dismiss=Callback::new(move |id| uploads.dismiss(id))
-            />
+            <UploadPicker on_files=add off=session.stale.into() />
+            <UploadList uploads=uploads.list.into() actions=upload_actions(session, uploads) />
         </section>
         <section class="card" aria-labelledby="files-title">
-            <div class="title"><h2 id="files-title">"Files"</h2></div>
+            <div class="title"><h2 id="files-title" tabindex="-1">"Files"</h2></div>
             <Table listing=listing uploads=uploads />
         </section>
+    }
+}
+
+fn upload_actions(session: Session, uploads: Uploads) -> UploadActions {
+    UploadActions {
+        cancel: Callback::new(move |id| uploads.cancel(id)),
+        retry: Callback::new(move |id| {
+            if session.may_act() {
+                uploads.retry(id);
+                focus::when_lost(|| focus::named("upload-input"));
+            }
+        }),
+        dismiss: Callback::new(move |id| {
+            uploads.dismiss(id);
+            focus::when_lost(|| focus::named("upload-input"));
+        }),
+        off: session.stale.into(),
     }
 }
 
@@ -93,9 +112,13 @@ fn Table(listing: Listing, uploads: Uploads) -> impl IntoView {
         (ids.get().is_empty() && listing.loaded.get())
             .then(|| view! { <p class="muted">{format!("{user} has no files yet. Upload one.")}</p> })
     };
+    // Kept while there are more: else each page would put a new button in the place of the one with the focus.
+    let has_more = Memo::new(move |_| listing.next.with(Option::is_some));
     let more = move || {
-        let next = listing.next.get()?;
-        Some(view! { <button type="button" on:click=move |_| listing.fetch_more(next.clone())>"More"</button> })
+        has_more.get().then(|| {
+            let off = move || listing.session.stale.get().to_string();
+            view! { <button type="button" aria-disabled=off on:click=move |_| listing.fetch_more()>"More"</button> }
+        })
     };
     view! {
         <table class="files" class:empty=move || ids.get().is_empty()>
@@ -129,15 +152,20 @@ fn row(listing: Listing, id: String, actions: FileActions) -> Option<impl IntoVi
         listing.files.with(&find).or_else(|| before.cloned()).unwrap_or_else(|| first.clone())
     });
     let model = listing.session.model;
-    let way = Memo::new(move |_| model.with(|model| Way::of(model.overview()?, file_id.as_ref()?)));
-    let (origin, user) = (session::origin(), listing.session.user.into());
-    Some(view! { <FileRow file=file.into() user=user way=way.into() origin=origin actions=actions /> })
+    // The list may be older than the stream, which tells of the latest version.
+    let reach = Memo::new(move |_| model.with(|model| model.overview()?.reach(file_id.as_ref()?)));
+    let (api, user) = (address::api(), listing.session.user.into());
+    Some(view! { <FileRow file=file.into() user=user reach=reach.into() api=api actions=actions /> })
 }
 
 fn actions(listing: Listing, uploads: Uploads) -> FileActions {
     let session = listing.session;
     FileActions {
+        off: session.stale.into(),
         download: Callback::new(move |file: FileOut| {
+            if !session.may_act() {
+                return;
+            }
             listing.calls.run(async move {
                 let user = session.user.get_untracked();
                 let result = rest::download_file(&user, &file.id, &file.filename).await;
@@ -145,7 +173,10 @@ fn actions(listing: Listing, uploads: Uploads) -> FileActions {
             });
         }),
         replace: UnsyncCallback::new(move |(file, content): (FileOut, File)| {
-            let title = format!("{} → {} v{}", content.name(), file.filename, file.version + 1);
+            if !session.may_act() {
+                return;
+            }
+            let title = format!("{} in place of {}", content.name(), file.filename);
             uploads.add(content, title, Target::Replace { id: file.id, version: Version(file.version) });
         }),
         share: Callback::new(move |(file, target): (FileOut, String)| {
@@ -153,6 +184,9 @@ fn actions(listing: Listing, uploads: Uploads) -> FileActions {
                 session.say("A user's name is 1 to 128 plain characters.".to_owned());
                 return;
             };
+            if !session.may_act() {
+                return;
+            }
             listing.calls.run(async move {
                 let user = session.user.get_untracked();
                 let result = rest::share_file(&user, &file.id, &target).await;
@@ -160,10 +194,14 @@ fn actions(listing: Listing, uploads: Uploads) -> FileActions {
             });
         }),
         delete: Callback::new(move |file: FileOut| {
+            if !session.may_act() {
+                return;
+            }
             listing.calls.run(async move {
                 let user = session.user.get_untracked();
                 let result = rest::delete_file(&user, &file.id, Version(file.version)).await;
                 session.report(result, format!("Deleted {}.", file.filename));
+                listing.row_goes.set_value(true);
                 listing.fetch_soon();
             });
         }),
@@ -180,6 +218,7 @@ impl Listing {
             loaded: RwSignal::new(false),
             round: StoredValue::new(0),
             timer: StoredValue::new_local(None),
+            row_goes: StoredValue::new(false),
             calls: Calls::new(),
             session,
         };
@@ -199,13 +238,16 @@ impl Listing {
         listing
     }
 
-    /// A file that the server just acknowledged is shown at once; the list that is fetched next has it too.
+    /// A file that the server just acknowledged is shown at once; the list that is fetched next has it too. Not in the
+    /// list of another user, to whom the page belongs by now.
     fn insert(self, file: FileOut) {
         self.session.learn_names(std::slice::from_ref(&file));
-        self.files.update(|files| match files.iter_mut().find(|known| known.id == file.id) {
-            Some(known) => *known = file,
-            None => files.insert(0, file),
-        });
+        if file.owner_id == self.session.user.get_untracked().as_str() {
+            self.files.update(|files| match files.iter_mut().find(|known| known.id == file.id) {
+                Some(known) => *known = file,
+                None => files.insert(0, file),
+            });
+        }
         self.fetch_soon();
     }
 
@@ -227,7 +269,9 @@ impl Listing {
         self.load(path, |files, fetched| *files = fetched);
     }
 
-    fn fetch_more(self, next: String) {
+    fn fetch_more(self) {
+        let Some(next) = self.next.get_untracked().filter(|_| self.session.may_act()) else { return };
+        self.row_goes.set_value(true); // the button may
         self.load(next, |files, fetched| {
             for file in fetched {
                 if !files.iter().any(|known| known.id == file.id) {
@@ -253,6 +297,10 @@ impl Listing {
                     self.next.set(page.next);
                     self.problem.set(None);
                     self.loaded.set(true);
+                    if self.row_goes.get_value() {
+                        self.row_goes.set_value(false);
+                        focus::when_lost(|| focus::named("files-title"));
+                    }
                 }
                 // The header says that the server is away; the list is fetched when it is back.
                 Err(RestError::Unreachable) => {}

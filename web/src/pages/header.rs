@@ -1,26 +1,21 @@
 //! The top of the page: name, states, user; and below it what the user must know now.
 
-use std::time::Duration;
-
 use leptos::callback::Callback;
-use leptos::leptos_dom::helpers::set_interval_with_handle;
 use leptos::prelude::{
-    AriaAttributes, ClassAttribute, CustomAttribute, Effect, ElementChild, Get, GetUntracked, IntoView, Memo,
-    OnAttribute, RwSignal, Set, Track, With, component, on_cleanup, view,
+    AriaAttributes, ClassAttribute, CustomAttribute, Effect, ElementChild, Get, GetUntracked, GetValue,
+    GlobalAttributes, IntoView, Memo, OnAttribute, SetValue, StoredValue, With, component, view,
 };
+use shared::wire::condition::{Condition, Standing};
 use shared::wire::overview::Overview;
-use shared::wire::rest::ReadyOut;
 
 use crate::components::badge::{ConnectionBadge, PartBadge};
+use crate::components::conditions::{Conditions, Fault};
+use crate::components::focus;
 use crate::components::user_switch::UserSwitch;
 use crate::format;
 use crate::model::connection::Connection;
-use crate::pages::calls::Calls;
-use crate::rest;
-use crate::session::{Session, user_named};
-
-/// How often the server is asked what waits in its outbox; the event stream doesn't tell.
-const READY_EVERY: Duration = Duration::from_secs(5);
+use crate::model::{Model, outbox};
+use crate::session::{self, Session, user_named};
 
 /// The header.
 #[component]
@@ -28,11 +23,21 @@ pub fn Header(
     /// The page's shared state.
     session: Session,
 ) -> impl IntoView {
-    let ready = waiting(session);
+    let waiting = Memo::new(move |_| session.model.with(|model| outbox::waiting(model.outbox()?, model.overview()?)));
+    let set_aside = Memo::new(move |_| session.model.with(set_aside));
     let broker = Memo::new(move |_| session.model.with(|model| model.overview().map(|o| o.broker.clone())));
     let bridge = Memo::new(move |_| session.model.with(|model| model.overview().and_then(|o| o.bridge.clone())));
     let running = Memo::new(move |_| session.model.with(|model| model.overview().map(Overview::running)));
-    let peers = move || running.get().map(|count| format!("{} up", format::counted(count.into(), "peer")));
+    let peers = move || {
+        let was = if session.stale.get() { "were " } else { "" };
+        running.get().map(|count| format!("{} {was}up", format::counted(count.into(), "peer")))
+    };
+    let age = move || {
+        session.age_s.get().map(|age_s| match age_s {
+            0 => "heard just now".to_owned(),
+            age_s => format!("heard {} ago", format::seconds(age_s)),
+        })
+    };
     let switch = Callback::new(move |text: String| {
         if let Some(user) = user_named(&text) {
             session.switch_user(user);
@@ -40,9 +45,8 @@ pub fn Header(
             session.say("A user's name is 1 to 128 plain characters.".to_owned());
         }
     });
-    let odd = move |count: u64, words: &'static str| {
-        (count > 0).then(|| view! { <span class="badge" data-tone="warn">{format!("{count} {words}")}</span> })
-    };
+    let odd =
+        move |words: Option<String>| words.map(|words| view! { <span class="badge" data-tone="warn">{words}</span> });
     view! {
         <header class="top">
             <h1>
@@ -57,15 +61,17 @@ pub fn Header(
             </h1>
             <div class="badges">
                 <ConnectionBadge connection=session.connection.into() />
-                <PartBadge name="Broker" state=broker.into() />
-                <PartBadge name="Bridge" state=bridge.into() />
+                <PartBadge name="Broker" state=broker.into() old=session.stale.into() />
+                <PartBadge name="Bridge" state=bridge.into() old=session.stale.into() />
                 {move || peers().map(|words| view! { <span class="badge" data-tone="idle">{words}</span> })}
-                {move || odd(ready.get().map_or(0, |ready| ready.outbox), "waiting for the broker")}
-                {move || odd(ready.get().and_then(|ready| ready.dead_letters).unwrap_or(0), "set aside")}
+                {move || odd(waiting.get())}
+                {move || odd(set_aside.get())}
+                <small class="muted age" data-testid="age">{age}</small>
             </div>
             <UserSwitch user=session.user.into() on_switch=switch />
         </header>
         <Stale session=session />
+        <Conditions faults=Memo::new(move |_| session.model.with(faults)).into() />
         <div class="notice" aria-live="polite">
             {move || session.notice.get().map(|notice| {
                 view! { <p class:error=notice.is_error data-testid="notice">{notice.text}</p> }
@@ -74,17 +80,45 @@ pub fn Header(
     }
 }
 
-/// Says that what is shown may be out of date.
+/// Says that what is shown may be out of date, and how old it is.
 #[component]
 fn Stale(session: Session) -> impl IntoView {
-    let stale = Memo::new(move |_| session.connection.get().is_stale());
     let waits = Memo::new(move |_| matches!(session.connection.get(), Connection::Waiting { .. }));
+    let words = move || match (session.heard_ms(), session.age_s.get()) {
+        (Some(heard_ms), Some(age_s)) => {
+            let (clock, ago) = (format::clock(heard_ms, session::ahead_min()), format::seconds(age_s));
+            format!(
+                "The server isn't heard. What you see is what it last told, at {}, {ago} ago.",
+                whole_seconds(&clock)
+            )
+        }
+        _ => "The server isn't heard.".to_owned(),
+    };
+    let hurried = StoredValue::new(false);
+    // The button goes when the server is back.
+    Effect::new(move |_| {
+        if !session.stale.get() && hurried.get_value() {
+            hurried.set_value(false);
+            focus::when_lost(|| focus::named("content"));
+        }
+    });
+    let hurry = move |_| {
+        if waits.get_untracked() {
+            session.hurry();
+            hurried.set_value(true);
+        }
+    };
     move || {
-        stale.get().then(|| {
+        session.stale.get().then(|| {
             view! {
-                <div class="stale">
-                    <p>"The server can't be reached. What you see is the last that it told."</p>
-                    <button type="button" disabled=move || !waits.get() on:click=move |_| session.hurry()>
+                <div class="stale" role="region" aria-label="Not connected" data-testid="stale">
+                    <p>{words}</p>
+                    <button
+                        type="button"
+                        id="try-now"
+                        aria-disabled=move || (!waits.get()).to_string()
+                        on:click=hurry
+                    >
                         "Try now"
                     </button>
                 </div>
@@ -93,25 +127,23 @@ fn Stale(session: Session) -> impl IntoView {
     }
 }
 
-/// What `GET /ready` says, asked for while the page is connected.
-fn waiting(session: Session) -> RwSignal<Option<ReadyOut>> {
-    let ready = RwSignal::new(None);
-    let calls = Calls::new();
-    let ask = move || {
-        if session.connection.get_untracked() == Connection::Connected {
-            calls.run(async move {
-                if let Ok(found) = rest::ready().await {
-                    ready.set(Some(found));
-                }
-            });
-        }
+/// A time of day without its milliseconds.
+fn whole_seconds(clock: &str) -> &str {
+    clock.split_once('.').map_or(clock, |(seconds, _milliseconds)| seconds)
+}
+
+fn set_aside(model: &Model) -> Option<String> {
+    let count = model.outbox()?.set_aside;
+    (count > 0).then(|| format!("{count} set aside"))
+}
+
+/// The faults that last, by name.
+fn faults(model: &Model) -> Vec<Fault> {
+    let standing = model.overview().into_iter().flat_map(|overview| &overview.conditions);
+    let fault = |(condition, standing): (&Condition, &Standing)| Fault {
+        condition: *condition,
+        detail: standing.detail.clone(),
+        since: whole_seconds(&format::clock(standing.since_ms, session::ahead_min())).to_owned(),
     };
-    Effect::new(move |_| {
-        session.connection.track();
-        ask();
-    });
-    if let Ok(timer) = set_interval_with_handle(ask, READY_EVERY) {
-        on_cleanup(move || timer.clear());
-    }
-    ready
+    standing.map(fault).collect()
 }

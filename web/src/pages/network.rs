@@ -12,13 +12,14 @@ use shared::wire::overview::PeerView;
 use shared::wire::rest::PeerAction;
 use shared::wire::stream::PeerState;
 
+use crate::address;
 use crate::components::commands::Curl;
 use crate::components::peer_graph::PeerGraph;
 use crate::components::peer_row::{PeerActions, PeerLine, PeerRow};
 use crate::model::Model;
 use crate::pages::calls::Calls;
 use crate::rest;
-use crate::session::{self, Session};
+use crate::session::Session;
 
 /// The picture and the table of peers.
 #[component]
@@ -30,22 +31,33 @@ pub fn Network(
     let peers = Memo::new(move |_| session.model.with(in_order));
     let actions = actions(session, calls);
     let start = move |_| {
+        if !session.may_act() {
+            return;
+        }
         calls.run(async move {
             let result = rest::start_peer(&session.user.get_untracked()).await;
             let peer = result.as_ref().map(|peer| peer.addr.to_string()).unwrap_or_default();
             session.report(result, format!("Peer {peer} starts."));
         });
     };
-    let command = Signal::derive(|| vec![format!("curl -X POST {}/peers", session::origin())]);
+    let command = Signal::derive(|| vec![format!("curl -X POST {}/peers", address::api())]);
     let empty = move || peers.get().is_empty().then(|| view! { <p class="muted">"No peers yet. Start one."</p> });
     view! {
         <section class="card" aria-labelledby="network-title">
             <div class="title">
                 <h2 id="network-title">"Network"</h2>
-                <button type="button" class="primary" data-testid="peer-start" on:click=start>"Start a peer"</button>
+                <button
+                    type="button"
+                    class="primary"
+                    data-testid="peer-start"
+                    aria-disabled=move || session.stale.get().to_string()
+                    on:click=start
+                >
+                    "Start a peer"
+                </button>
                 <Curl lines=command />
             </div>
-            <PeerGraph model=session.model />
+            <PeerGraph model=session.model old=session.stale.into() />
             <p class="legend muted">
                 <span data-tone="good">"● up"</span>
                 <span data-tone="idle">"○ left"</span>
@@ -67,7 +79,7 @@ pub fn Network(
                 </thead>
                 <tbody>
                     <For each=move || peers.get() key=|peer| *peer let:peer>
-                        <PeerRow peer=peer line=line(session, peer) origin=session::origin() actions=actions />
+                        <PeerRow peer=peer line=line(session, peer) api=address::api() actions=actions />
                     </For>
                 </tbody>
             </table>
@@ -80,6 +92,9 @@ fn actions(session: Session, calls: Calls) -> PeerActions {
     let name = move |peer: PeerId| session.model.with(|model| model.peer_label(&peer));
     let act = move |action: PeerAction, done: &'static str| {
         Callback::new(move |peer: PeerId| {
+            if !session.may_act() {
+                return;
+            }
             let done = format!("Peer {} {done}", name(peer));
             calls.run(async move {
                 session.report(rest::act_on_peer(&session.user.get_untracked(), peer, action).await, done);
@@ -87,7 +102,11 @@ fn actions(session: Session, calls: Calls) -> PeerActions {
         })
     };
     PeerActions {
+        off: session.stale.into(),
         leave: Callback::new(move |peer: PeerId| {
+            if !session.may_act() {
+                return;
+            }
             let done = format!("Peer {} said goodbye.", name(peer));
             calls.run(async move {
                 session.report(rest::leave_peer(&session.user.get_untracked(), peer).await, done);

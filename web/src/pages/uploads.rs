@@ -1,19 +1,22 @@
 //! The uploads of this page: a few at a time, each with its progress.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
 
 use leptos::callback::{Callable, Callback};
 use leptos::prelude::{
-    ArcRwSignal, GetUntracked, LocalStorage, RwSignal, Set, Signal, StoredValue, Update, UpdateValue, With,
+    ArcMemo, ArcRwSignal, GetUntracked, LocalStorage, RwSignal, Set, StoredValue, Update, UpdateValue, With,
     WithUntracked, WithValue,
 };
-use shared::ids::{FileId, UserId};
+use shared::ids::{FileId, UserId, Version};
 use shared::wire::rest::FileOut;
 use web_sys::File;
 
 use crate::components::upload::UploadItem;
 use crate::model::upload::{Meter, UploadPhase};
 use crate::model::way::Way;
+use crate::rest::RestError;
 use crate::rest::upload::{self, Progress, Running, Target};
 use crate::session::Session;
 
@@ -22,9 +25,9 @@ const AT_ONCE: usize = 3;
 /// How many uploads are shown; the oldest that are over go first. A guess: a few screens.
 const SHOWN: usize = 50;
 
-/// An upload that hasn't started.
+/// An upload that the server hasn't acknowledged: what is needed to make it, once more if need be.
+#[derive(Clone)]
 struct Job {
-    id: u32,
     target: Target,
     user: UserId,
     file: File,
@@ -38,7 +41,9 @@ pub struct Uploads {
     pub list: RwSignal<Vec<UploadItem>>,
     session: Session,
     on_stored: Callback<FileOut>,
-    waiting: StoredValue<VecDeque<Job>, LocalStorage>,
+    jobs: StoredValue<BTreeMap<u32, Job>, LocalStorage>,
+    /// Those that wait for others to leave room.
+    waiting: StoredValue<VecDeque<u32>>,
     running: StoredValue<BTreeMap<u32, Running>, LocalStorage>,
     last_id: StoredValue<u32>,
 }
@@ -56,13 +61,17 @@ impl Uploads {
             list: RwSignal::new(Vec::new()),
             session,
             on_stored,
-            waiting: StoredValue::new_local(VecDeque::new()),
+            jobs: StoredValue::new_local(BTreeMap::new()),
+            waiting: StoredValue::new(VecDeque::new()),
             running: StoredValue::new_local(BTreeMap::new()),
             last_id: StoredValue::new(0),
         }
     }
 
     /// Uploads `file` as soon as others leave room. `title` says what for.
+    ///
+    /// Nothing that is made here may belong to an owner of reactive values: the row whose button called this may be gone
+    /// before the upload is over.
     pub fn add(self, file: File, title: String, target: Target) {
         let id = self.last_id.try_update_value(|last| {
             *last += 1;
@@ -74,63 +83,94 @@ impl Uploads {
         let phase = ArcRwSignal::new(UploadPhase::Waiting);
         let way = way_of(self.session, phase.clone());
         let item = UploadItem { id, title, size, phase: phase.clone(), way };
+        let job = Job { target, user: self.session.user.get_untracked(), file, phase };
+        self.jobs.update_value(|jobs| drop(jobs.insert(id, job)));
         self.list.update(|list| {
             list.insert(0, item);
             if list.len() > SHOWN
                 && let Some(oldest) = list.iter().rposition(|item| item.phase.with_untracked(UploadPhase::is_over))
             {
-                list.remove(oldest);
+                let gone = list.remove(oldest);
+                self.jobs.update_value(|jobs| drop(jobs.remove(&gone.id)));
             }
         });
-        let job = Job { id, target, user: self.session.user.get_untracked(), file, phase };
-        self.waiting.update_value(|waiting| waiting.push_back(job));
-        self.start_next();
+        self.enqueue(id);
     }
 
     /// Stops an upload; the server keeps nothing of it.
     pub fn cancel(self, id: u32) {
-        self.waiting.update_value(|waiting| waiting.retain(|job| job.id != id));
+        self.waiting.update_value(|waiting| waiting.retain(|waits| *waits != id));
         let running = self.running.try_update_value(|running| running.remove(&id)).flatten();
         drop(running);
-        let item = self.list.with_untracked(|list| list.iter().find(|item| item.id == id).cloned());
-        if let Some(item) = item {
-            item.phase.set(UploadPhase::Cancelled);
+        if let Some(job) = self.job(id) {
+            job.phase.set(UploadPhase::Cancelled);
         }
         self.start_next();
     }
 
+    /// Tries once more what failed or was cancelled. What was to replace a version that somebody else has replaced
+    /// meanwhile replaces theirs now: the button says so.
+    pub fn retry(self, id: u32) {
+        let Some(mut job) = self.job(id) else { return };
+        if let Target::Replace { id: file, version } = &mut job.target
+            && let Some(latest) = self.latest(file)
+        {
+            *version = latest;
+        }
+        job.phase.set(UploadPhase::Waiting);
+        self.jobs.update_value(|jobs| drop(jobs.insert(id, job)));
+        self.enqueue(id);
+    }
+
     /// No longer shows an upload.
     pub fn dismiss(self, id: u32) {
+        self.jobs.update_value(|jobs| drop(jobs.remove(&id)));
         self.list.update(|list| list.retain(|item| item.id != id));
+    }
+
+    fn job(self, id: u32) -> Option<Job> {
+        self.jobs.with_value(|jobs| jobs.get(&id).cloned())
+    }
+
+    /// The latest version of a file that the stream told of.
+    fn latest(self, file: &str) -> Option<Version> {
+        let file = file.parse::<FileId>().ok()?;
+        self.session.model.with_untracked(|model| Some(model.overview()?.files.get(&file)?.version))
+    }
+
+    fn enqueue(self, id: u32) {
+        self.waiting.update_value(|waiting| waiting.push_back(id));
+        self.start_next();
     }
 
     fn start_next(self) {
         while self.running.with_value(BTreeMap::len) < AT_ONCE {
-            let Some(job) = self.waiting.try_update_value(VecDeque::pop_front).flatten() else { return };
-            let (id, phase) = (job.id, job.phase.clone());
-            match upload::start(&job.target, &job.user, &job.file, self.reporter(id, job.phase)) {
+            let Some(id) = self.waiting.try_update_value(VecDeque::pop_front).flatten() else { return };
+            let Some(job) = self.job(id) else { continue };
+            match upload::start(&job.target, &job.user, &job.file, self.reporter(id, job.phase.clone())) {
                 Ok(running) => self.running.update_value(|all| drop(all.insert(id, running))),
-                Err(error) => phase.set(UploadPhase::Failed(error.to_string())),
+                Err(error) => job.phase.set(failed(&error)),
             }
         }
     }
 
     /// Turns what an upload tells into its phase.
     fn reporter(self, id: u32, phase: ArcRwSignal<UploadPhase>) -> impl Fn(Progress) + Clone + 'static {
-        let meter = StoredValue::new_local(Meter::default());
+        let meter = Rc::new(RefCell::new(Meter::default()));
         move |progress| match progress {
             Progress::Sent { sent, total } => {
-                let speed = meter.try_update_value(|meter| meter.note(now_ms(), sent)).flatten();
+                let speed = meter.borrow_mut().note(now_ms(), sent);
                 phase.set(UploadPhase::Sending { sent, total, speed });
             }
             Progress::AllSent => phase.set(UploadPhase::Storing),
             Progress::Ended(result) => {
                 match result {
                     Ok(file) => {
+                        self.jobs.update_value(|jobs| drop(jobs.remove(&id)));
                         self.on_stored.run((*file).clone());
                         phase.set(UploadPhase::Stored(file));
                     }
-                    Err(error) => phase.set(UploadPhase::Failed(error.to_string())),
+                    Err(error) => phase.set(failed(&error)),
                 }
                 // Not now: this closure belongs to what is dropped.
                 leptos::task::spawn_local(async move {
@@ -142,14 +182,23 @@ impl Uploads {
     }
 }
 
-/// How far the stored version has come.
-fn way_of(session: Session, phase: ArcRwSignal<UploadPhase>) -> Signal<Option<Way>> {
-    Signal::derive(move || {
-        let file = phase.with(|phase| match phase {
-            UploadPhase::Stored(file) => file.id.parse::<FileId>().ok(),
+fn failed(error: &RestError) -> UploadPhase {
+    /// Precondition Failed: the file isn't at the version that was to be replaced.
+    const CONFLICT: u16 = 412;
+    let conflict = matches!(error, RestError::Refused { status: CONFLICT, .. });
+    UploadPhase::Failed { detail: error.to_string(), conflict }
+}
+
+/// How far the stored version has come; what was seen of it stays.
+fn way_of(session: Session, phase: ArcRwSignal<UploadPhase>) -> ArcMemo<Way> {
+    ArcMemo::new(move |before: Option<&Way>| {
+        let stored = phase.with(|phase| match phase {
+            UploadPhase::Stored(file) => Some((file.id.parse::<FileId>().ok()?, Version(file.version))),
             _ => None,
-        })?;
-        session.model.with(|model| Way::of(model.overview()?, &file))
+        });
+        let Some((file, version)) = stored else { return Way::default() };
+        let way = session.model.with(|model| model.overview().map(|overview| Way::of(overview, &file, version)));
+        way.unwrap_or_default().after(before)
     })
 }
 

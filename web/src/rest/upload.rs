@@ -6,6 +6,7 @@ use wasm_bindgen::prelude::Closure;
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{File, FormData, ProgressEvent, XmlHttpRequest};
 
+use crate::address;
 use crate::rest::{RestError, browser, file_path, refusal};
 
 /// What an upload makes.
@@ -78,9 +79,9 @@ fn open(
 ) -> Result<Running, JsValue> {
     let xhr = XmlHttpRequest::new()?;
     match target {
-        Target::New => xhr.open_with_async("POST", "/files", true)?,
+        Target::New => xhr.open_with_async("POST", &format!("{}/files", address::api()), true)?,
         Target::Replace { id, version } => {
-            xhr.open_with_async("PUT", &file_path(id), true)?;
+            xhr.open_with_async("PUT", &format!("{}{}", address::api(), file_path(id)), true)?;
             xhr.set_request_header("if-match", &format!("\"{version}\""))?;
         }
     }

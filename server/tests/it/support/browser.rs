@@ -1,5 +1,7 @@
 //! Headless Chromium through its driver, both ended with the value.
 
+use std::fs;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -111,6 +113,68 @@ impl Browser {
             Some(error) => Err(error.to_owned()),
             None => Ok(answer["value"].take()),
         }
+    }
+
+    /// Clicks the first element that matches; waits for it.
+    pub(crate) async fn clicks(&self, selector: &str) {
+        let end = Instant::now() + PATIENCE;
+        // It may be replaced, or be covered for a moment.
+        while let Err(error) = self.finds(selector).await.click().await {
+            assert!(Instant::now() < end, "{selector:?} can't be clicked: {error}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Chooses a file in the input that matches.
+    pub(crate) async fn chooses(&self, selector: &str, file: &Path) {
+        self.finds(selector).await.send_keys(file.to_str().unwrap()).await.unwrap();
+    }
+
+    /// Waits until `condition`, the body of an async function, gives true in the page.
+    pub(crate) async fn is_so(&self, condition: &str) {
+        let end = Instant::now() + PATIENCE;
+        while self.runs(condition).await != Ok(json!(true)) {
+            assert!(Instant::now() < end, "not so: {condition}; the page says:\n{}", self.text().await);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Waits until the element that matches has the focus.
+    pub(crate) async fn has_focus(&self, selector: &str) {
+        self.is_so(&format!("return document.activeElement.matches({})", json!(selector))).await;
+    }
+
+    /// Sends a command of the Chrome DevTools protocol.
+    pub(crate) async fn commands(&self, command: &str, params: serde_json::Value) {
+        let address = format!("{}/session/{}/goog/cdp/execute", self.url, self.driver.session_id());
+        let body = json!({"cmd": command, "params": params});
+        let answer = reqwest::Client::new().post(address).json(&body).send().await.unwrap();
+        assert!(answer.status().is_success(), "{command}: {}", answer.text().await.unwrap());
+    }
+
+    /// Lets the page think that this is the user's choice: `light` or `dark`.
+    pub(crate) async fn prefers(&self, scheme: &str) {
+        let features = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
+        self.commands("Emulation.setEmulatedMedia", features).await;
+    }
+
+    /// Sends at most so many bytes a second; `None`: as many as it can.
+    pub(crate) async fn sends_slowly(&self, bytes_a_second: Option<u32>) {
+        let upload = bytes_a_second.map_or(-1, i64::from);
+        let conditions = json!({"offline": false, "latency": 0, "downloadThroughput": -1, "uploadThroughput": upload});
+        self.commands("Network.enable", json!({})).await;
+        self.commands("Network.emulateNetworkConditions", conditions).await;
+    }
+
+    /// What axe-core finds wrong with the page as it is, each with where and why.
+    pub(crate) async fn accessibility_faults(&self) -> Vec<String> {
+        let axe = Path::new(env!("CARGO_TARGET_TMPDIR")).join("axe/node_modules/axe-core/axe.min.js");
+        let source = fs::read_to_string(&axe).expect("axe-core is installed (scripts/test-setup.sh does it)");
+        let run = "const result = await axe.run(document, { resultTypes: ['violations'] });
+            return result.violations.flatMap(fault => fault.nodes.map(node =>
+                `${fault.id}: ${node.html.slice(0, 200)} ${node.failureSummary}`));";
+        let faults = self.runs(&format!("if (!globalThis.axe) {{ {source} }}\n{run}")).await.unwrap();
+        serde_json::from_value(faults).unwrap()
     }
 
     /// What went wrong in the page, by the browser's own console.

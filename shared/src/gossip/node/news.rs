@@ -72,7 +72,8 @@ impl Node {
             self.event(NodeEvent::Rejected { file: update.file.clone(), reason: refusal.reason });
             return Err(refusal);
         }
-        self.apply(key, &update);
+        let was_there = known.is_some_and(|known| !known.deleted);
+        self.apply(key, &update, was_there);
         self.tree.publish(Payload::Update(update), now, &mut self.rng);
         Ok(())
     }
@@ -86,13 +87,14 @@ impl Node {
             self.event(NodeEvent::Rejected { file: update.file.clone(), reason });
             return false;
         }
+        let was_there = present.is_some_and(|present| !present.deleted);
         // A page of the catalogue may hold what has come meanwhile: only its news is worth telling.
         if !known || hops.is_some() {
             let (file, version) = (update.file.clone(), update.version);
             self.event(NodeEvent::Received { from, file, version, hops, fresh: !known });
         }
         if !known {
-            self.apply(key, update);
+            self.apply(key, update, was_there);
         }
         !known
     }
@@ -130,11 +132,17 @@ impl Node {
         update.stamp.wall_ms().saturating_add(millis(self.config.reconcile_after)) < self.wall_ms(now)
     }
 
-    /// Takes news in, and has it kept.
-    fn apply(&mut self, key: Key, update: &Arc<FileUpdate>) {
+    /// Takes news in, and has it kept. `was_there`: whether the file was known and not deleted.
+    fn apply(&mut self, key: Key, update: &Arc<FileUpdate>, was_there: bool) {
         self.catalogue.put(key, update.clone());
         self.applied += 1;
-        self.event(NodeEvent::Applied { file: update.file.clone(), version: update.version });
+        match (was_there, update.deleted) {
+            (false, false) => self.files = self.files.saturating_add(1),
+            (true, true) => self.files = self.files.saturating_sub(1),
+            (true, false) | (false, true) => {}
+        }
+        let (file, version, files) = (update.file.clone(), update.version, self.files);
+        self.event(NodeEvent::Applied { file, version, files });
         self.originals.changed(&update.file, update.version);
         self.issued = Ticket(self.issued.0 + 1);
         self.outputs.push_back(Output::Store { ticket: self.issued, update: update.clone() });
