@@ -76,9 +76,11 @@ pub(super) async fn remove(State(state): State<AppState>, Path(id): Path<String>
         (status = 200, description = "Done", body = PeerOut),
         (status = 403, description = "The call comes from another origin's page"),
         (status = 404, description = "There is no such local peer"),
+        (status = 408, description = "The body came too slowly"),
         (status = 409, description = "It isn't in the state that the action needs"),
-        (status = 415, description = "The body isn't application/json"),
-        (status = 422, description = "There is no such action"),
+        (status = 413, description = "The body is larger than 64 KiB"),
+        (status = 415, description = "The body isn't application/json, or it is compressed"),
+        (status = 422, description = "There is no such action, or there is an unknown member"),
     ))]
 pub(super) async fn act(
     State(state): State<AppState>,

@@ -25,8 +25,10 @@ use crate::store::metadata::ShareRecord;
         (status = 401, description = "Nobody says who is asking"),
         (status = 403, description = "The file was shared with you, and only its owner may share it"),
         (status = 404, description = "There is no such file, it was deleted, or it isn't yours to see"),
-        (status = 415, description = "The body isn't application/json"),
-        (status = 422, description = "The user's id is missing, invalid or the owner's"),
+        (status = 408, description = "The body came too slowly"),
+        (status = 413, description = "The body is larger than 64 KiB"),
+        (status = 415, description = "The body isn't application/json, or it is compressed"),
+        (status = 422, description = "The user's id is missing, invalid or the owner's, or there is an unknown member"),
     ))]
 pub(super) async fn share(
     State(state): State<AppState>,
