@@ -3,17 +3,20 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt as _, stream};
 use reqwest::multipart::{Form, Part};
 use reqwest::{Body, Client, Method, RequestBuilder, Response};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
+use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
 use crate::support::app::{App, PATIENCE, eventually, form};
+use crate::support::browser::Browser;
 use crate::support::nginx::Nginx;
 use crate::support::ports::free_ports;
 use crate::support::process::Process;
@@ -21,6 +24,8 @@ use crate::support::process::Process;
 /// The name and the path that docs/PROXY.md uses.
 const NAME: &str = "grape.example";
 const PATH: &str = "/grapevine";
+/// nginx's `proxy_read_timeout` here, instead of a minute: longer than the stream is silent on a busy machine.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A server with two fronts: one passes the path on, one cuts it off.
 struct Front {
@@ -40,9 +45,11 @@ impl Front {
         let server = Process::start(&[&place[..], &["--allowed-host", NAME, "--base-path", PATH]].concat());
         server.says("Grapevine is ready");
         let (map, site) = documented();
+        let read_timeout = format!("proxy_read_timeout {}s;", READ_TIMEOUT.as_secs());
         let site = |listen: u16, end: &str| {
             site.replace("listen 8080;", &format!("listen 127.0.0.1:{listen};"))
                 .replace("http://127.0.0.1:8000;", &format!("http://127.0.0.1:{port}{end};"))
+                .replace("proxy_read_timeout 60s;", &read_timeout)
         };
         let nginx = Nginx::start(&format!("{map}{}{}", site(passes, ""), site(cuts, "/")), cuts).await;
         let client = Client::builder()
@@ -136,6 +143,43 @@ async fn an_upload_through_a_proxy_arrives_while_it_is_sent_and_may_be_large() {
     assert_eq!(answer.json::<Value>().await.unwrap()["size_bytes"], 4 * PIECE);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quiet_stream_outlives_the_proxys_time_out() {
+    let front = Front::start().await;
+    let address = front.passes.replace(NAME, "127.0.0.1");
+    let (mut stream, _) = connect_async(format!("ws://{address}/grapevine/ws")).await.unwrap();
+    let begun = Instant::now();
+    while begun.elapsed() < READ_TIMEOUT * 2 {
+        let message = timeout(PATIENCE, stream.next()).await.unwrap();
+        assert!(matches!(message, Some(Ok(ref message)) if !message.is_close()), "it ended: {message:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_and_the_description_work_under_a_sub_path() {
+    let front = Front::start().await;
+    let site = front.cuts.replace(NAME, "127.0.0.1");
+    let browser = Browser::open(&format!("http://{site}/grapevine/")).await;
+    browser.sees("connection", "Connected").await;
+    browser.counts("[data-testid='peer-row'][data-state='up']", 1).await;
+
+    let (sent, saved) = (front.dir.path().join("song.txt"), front.dir.path().join("saved"));
+    std::fs::write(&sent, "heard it through the grapevine").unwrap();
+    browser.chooses("[data-testid='upload-input']", &sent).await;
+    browser.sees("file-row", "song.txt").await;
+    browser.commands("Browser.setDownloadBehavior", json!({"behavior": "allow", "downloadPath": saved})).await;
+    browser.clicks("[data-testid='file-row'] button[aria-label^='Download']").await;
+    eventually("the file is downloaded", async || {
+        std::fs::read_to_string(saved.join("song.txt")).is_ok_and(|text| text == "heard it through the grapevine")
+    })
+    .await;
+
+    browser.runs("setTimeout(() => location.assign('../docs/')); return true").await.unwrap();
+    browser.finds("#operations-files-files_upload").await;
+    browser.is_so(&format!("return document.querySelector('.servers select').value === '{PATH}'")).await;
+    assert_eq!(browser.console_errors().await, Vec::<String>::new());
+}
+
 #[tokio::test]
 async fn what_the_server_writes_begins_with_the_base_path() {
     let app = App::start_under(PATH).await;
@@ -148,7 +192,7 @@ async fn what_the_server_writes_begins_with_the_base_path() {
         let upload = by_alice(Method::POST, &format!("{prefix}/files")).multipart(form("uploaded", "a", "x"));
         assert!(location(&upload.send().await.unwrap()).starts_with("/grapevine/files/"));
         let api: Value = app.get("alice", &format!("{prefix}/openapi.json")).await.json().await.unwrap();
-        assert_eq!(api["servers"], serde_json::json!([{ "url": PATH }]));
+        assert_eq!(api["servers"], json!([{ "url": PATH }]));
         assert_eq!(by_alice(Method::GET, &format!("{prefix}/ws")).send().await.unwrap().status(), 426);
     }
     let page = app.get("alice", "/grapevine/files?limit=1").await;

@@ -41,7 +41,9 @@ pub fn Network(
         });
     };
     let command = Signal::derive(|| vec![format!("curl -X POST {}/peers", address::api())]);
-    let empty = move || peers.get().is_empty().then(|| view! { <p class="muted">"No peers yet. Start one."</p> });
+    let empty = move || {
+        peers.get().is_empty().then(|| view! { <p class="muted">"No peers run in this process. Start one."</p> })
+    };
     view! {
         <section class="card" aria-labelledby="network-title">
             <div class="title">
