@@ -124,8 +124,9 @@ async fn heads_beyond_the_limits_are_refused_and_hear_it() {
         answer.status
     };
     assert_eq!(status(String::new()).await, 200);
-    assert_eq!(status((0..97).map(|n| format!("x-{n}: y\r\n")).collect()).await, 200);
-    assert_eq!(status((0..99).map(|n| format!("x-{n}: y\r\n")).collect()).await, 431);
+    // Two are in the head already.
+    assert_eq!(status("x: y\r\n".repeat(97)).await, 200);
+    assert_eq!(status("x: y\r\n".repeat(99)).await, 431);
     assert_eq!(status(format!("x: {}\r\n", "y".repeat(60 * 1024))).await, 200);
     assert_eq!(status(format!("x: {}\r\n", "y".repeat(65 * 1024))).await, 431);
     assert_eq!(status(format!("x: {}\r\n", "y".repeat(5 << 20))).await, 431);
@@ -145,7 +146,7 @@ async fn bodies_that_drip_come_to_an_end() {
     ] {
         let client = Raw::connect(app.address).await;
         let (mut read, mut write) = client.0.into_split();
-        let drip = tokio::spawn(async move {
+        let drip = app.state.tasks.spawn(async move {
             write.write_all(format!("{head}content-length: 30000\r\n\r\n{body}").as_bytes()).await.unwrap();
             while write.write_all(b" ").await.is_ok() {
                 tokio::time::sleep(SOON / 20).await;
@@ -202,7 +203,7 @@ async fn who_is_still_sending_when_the_answer_comes_hears_it() {
     let nobody = post.replace("x-user-id: alice\r\n", "");
     for (head, status, problem) in [
         (format!("{post}{multipart}content-length: {length}\r\n\r\n{file}"), 413, "too-large"),
-        (format!("{post}{multipart}transfer-encoding: chunked\r\n\r\n{:x}\r\n{file}", length), 413, "too-large"),
+        (format!("{post}{multipart}transfer-encoding: chunked\r\n\r\n{length:x}\r\n{file}"), 413, "too-large"),
         (format!("{nobody}{multipart}content-length: {length}\r\n\r\n{file}"), 401, "missing-user"),
         (
             format!("{post}{multipart}origin: http://evil.example\r\ncontent-length: {length}\r\n\r\n"),
