@@ -8,6 +8,12 @@ use shared::sim::outcome::{self, Outcome};
 use shared::sim::report::Report;
 use shared::sim::scenario::Name;
 
+/// What the figures of the reports are called by those who measure such overlays.
+const LEGEND: &str = "\
+RMR, relative message redundancy: copies of an update that a delivery took beyond the one that it needs; 0 is the least.
+LDH, last delivery hop: over how many links an update came to the last peer that it reached by broadcast.
+Both as in: Leitão, Pereira, Rodrigues, Epidemic Broadcast Trees, SRDS 2007.";
+
 /// What to simulate.
 #[derive(Debug, Clone, Copy)]
 pub struct Order {
@@ -60,11 +66,13 @@ pub fn run(order: Order, out: &mut impl Write) -> Result<(), SimulateError> {
             seed,
         })?;
         if order.json {
-            serde_json::to_writer(&mut *out, &outcome)?;
-            writeln!(out)?;
+            writeln!(out, "{}", serde_json::to_string(&outcome)?)?;
         } else {
             print(&outcome, out)?;
         }
+    }
+    if !order.json {
+        writeln!(out, "\n{LEGEND}")?;
     }
     Ok(())
 }
@@ -73,7 +81,16 @@ fn print(outcome: &Outcome, out: &mut impl Write) -> io::Result<()> {
     let Outcome { scenario, seed, converged_ms, report, digest } = outcome;
     let last = report.last_delivery_ms;
     writeln!(out, "{scenario}, seed {seed}: {} peers at the end, {} updates", report.peers, report.updates)?;
-    writeln!(out, "  delivered            {:.4} % ({} of {} lost)", delivered(report), report.lost, report.expected)?;
+    writeln!(out, "  {}", verdict(report))?;
+    let delivered = report.expected.saturating_sub(report.lost);
+    writeln!(out, "  delivered            {delivered} of {} that could be", report.expected)?;
+    if report.unreachable > 0 {
+        writeln!(
+            out,
+            "  out of reach         {}: nobody who lived and could be reached had the update",
+            report.unreachable
+        )?;
+    }
     writeln!(
         out,
         "  last delivery        p50 {:.0} ms, p99 {:.0} ms, max {:.0} ms, mean {:.0} ms",
@@ -99,8 +116,16 @@ fn print(outcome: &Outcome, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "  trace digest         {digest}")
 }
 
-fn delivered(report: &Report) -> f64 {
-    100.0 - report.lost_share() * 100.0
+/// One sentence that is true for this run.
+fn verdict(report: &Report) -> String {
+    match (report.updates, report.lost) {
+        (0, _) => "nothing was published".to_owned(),
+        (1, 0) => "the update reached all who lived and could be reached".to_owned(),
+        (updates, 0) => format!("all {updates} updates reached all who lived and could be reached"),
+        (updates, lost) => {
+            format!("of {updates} updates, {lost} deliveries never came to who lived and could be reached")
+        }
+    }
 }
 
 fn sent(report: &Report) -> String {
@@ -112,6 +137,38 @@ fn sent(report: &Report) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn printed(scenario: Name, peers: usize, seed: u64) -> (Outcome, String) {
+        let mut out = Vec::new();
+        run(Order { scenario, peers, seed, runs: 1, json: false }, &mut out).unwrap();
+        (outcome::simulate(scenario, peers, seed).unwrap(), String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn a_run_is_told_with_a_verdict_and_a_legend() {
+        let (_, text) = printed(Name::OneSender, 16, 1);
+        assert_eq!(text.lines().nth(1).unwrap(), "  all 30 updates reached all who lived and could be reached");
+        for name in ["RMR", "LDH"] {
+            let told = text.lines().filter(|line| line.starts_with(&format!("{name}, ")));
+            assert_eq!(told.count(), 1, "{text}");
+        }
+        assert!(!text.contains("out of reach") && !text.contains("lost"), "{text}");
+    }
+
+    #[test]
+    fn under_chaos_what_could_reach_nobody_isnt_called_lost_and_no_redundancy_is_negative() {
+        let mut out_of_reach = 0;
+        for seed in 1..=20 {
+            let (outcome, text) = printed(Name::Chaos, 8, seed);
+            let Report { lost, rmr, unreachable, updates, .. } = outcome.report;
+            assert!(lost == 0 && rmr >= 0.0, "{text}");
+            let verdict = format!("all {updates} updates reached all who lived and could be reached");
+            assert!(updates < 2 || text.contains(&verdict), "{text}");
+            assert_eq!(unreachable > 0, text.contains(&format!("out of reach         {unreachable}: ")), "{text}");
+            out_of_reach += unreachable;
+        }
+        assert!(out_of_reach > 0, "none of the seeds shows it");
+    }
 
     #[test]
     fn a_run_prints_one_json_object_with_the_figures_of_the_papers() {

@@ -2,7 +2,7 @@
 //! last delivery hop (the same), and when the last peer had each update.
 #![expect(clippy::float_arithmetic, reason = "figures for people; nothing in the simulation follows from them")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -52,10 +52,13 @@ pub struct Report {
     pub updates: usize,
     /// Peers that were alive at the end.
     pub peers: usize,
-    /// Deliveries that there should have been: one for each update and peer alive at the end, but its publisher.
+    /// Deliveries that there should have been: one for each update and peer alive at the end, but its publisher, where
+    /// somebody in that peer's overlay has the update.
     pub expected: u64,
     /// How many of them there weren't.
     pub lost: u64,
+    /// Deliveries that there couldn't be: whoever had the update is dead, or in an overlay of its own.
+    pub unreachable: u64,
     /// Relative message redundancy, the mean over all updates: copies for each delivery, less one.
     pub rmr: f64,
     /// The last delivery's hops, the mean over all updates.
@@ -74,13 +77,6 @@ pub struct Report {
     pub control_per_delivery: f64,
     /// Frames that were sent since counting began, by kind.
     pub sent: BTreeMap<&'static str, Sent>,
-}
-
-impl Report {
-    /// The part of the expected deliveries that are lost.
-    pub fn lost_share(&self) -> f64 {
-        ratio(float(self.lost), float(self.expected))
-    }
 }
 
 /// A distribution.
@@ -135,12 +131,12 @@ impl Tally {
         }
     }
 
-    /// It came over a link.
-    pub fn received(&mut self, file: &FileId, version: Version, hops: u16, fresh: bool) {
+    /// It came over a link; by a catalogue exchange where its hops aren't known.
+    pub fn received(&mut self, file: &FileId, version: Version, hops: Option<u16>, fresh: bool) {
         if let Some(round) = self.by_name.get(&(file.clone(), version)).and_then(|place| self.rounds.get_mut(*place)) {
             round.copies += 1;
             if fresh {
-                round.last_hop = round.last_hop.max(hops);
+                round.last_hop = round.last_hop.max(hops.unwrap_or(0));
             }
         }
     }
@@ -155,23 +151,16 @@ impl Tally {
         sent.bytes += u64::try_from(bytes).unwrap_or(0);
     }
 
-    /// All of it together. `alive`: who runs at the end, with what it knows.
-    pub fn report<'a>(&self, alive: impl Iterator<Item = (usize, &'a Catalogue)>, fault_at: Instant) -> Report {
-        let alive: BTreeMap<usize, &Catalogue> = alive.collect();
-        let (mut expected, mut lost) = (0, 0);
-        for round in &self.rounds {
-            for (_, catalogue) in alive.iter().filter(|(host, _)| **host != round.publisher) {
-                expected += 1;
-                let known = catalogue.of_file(&round.file).is_some_and(|known| known.version >= round.version);
-                lost += u64::from(!known);
-            }
-        }
+    /// All of it together. `alive`: who runs at the end.
+    pub fn report<'a>(&self, alive: impl Iterator<Item = Survivor<'a>>, fault_at: Instant) -> Report {
+        let alive: BTreeMap<usize, Survivor<'_>> = alive.map(|survivor| (survivor.host, survivor)).collect();
+        let Deliveries { expected, lost, unreachable } = self.deliveries(&alive);
         let latest = |round: &Round| {
             let to_alive = round.applied.iter().filter(|(host, _)| alive.contains_key(host));
             to_alive.map(|(_, at)| *at).max().map(|at| ms(at - round.at))
         };
         let last_delivery_ms = Spread::of(self.rounds.iter().filter_map(latest).collect());
-        let copies: Vec<f64> = self.rounds.iter().map(redundancy).collect();
+        let copies: Vec<f64> = self.rounds.iter().filter_map(redundancy).collect();
         let hops: Vec<f64> = self.rounds.iter().map(|round| f64::from(round.last_hop)).collect();
         let after_fault = || self.rounds.iter().filter(|round| fault_at > Instant::START && round.at >= fault_at);
         let slow = after_fault().filter(|round| latest(round).is_some_and(|ms| ms > 10.0 * last_delivery_ms.p50));
@@ -187,6 +176,7 @@ impl Tally {
             peers: alive.len(),
             expected,
             lost,
+            unreachable,
             rmr: Spread::of(copies).mean,
             ldh: Spread::of(hops).mean,
             ldh_max: self.rounds.iter().map(|round| round.last_hop).max().unwrap_or(0),
@@ -198,11 +188,52 @@ impl Tally {
             sent: self.sent.clone(),
         }
     }
+
+    fn deliveries(&self, alive: &BTreeMap<usize, Survivor<'_>>) -> Deliveries {
+        let mut deliveries = Deliveries::default();
+        for round in &self.rounds {
+            let reached: BTreeSet<usize> = alive.values().filter(|at| at.has(round)).map(|at| at.overlay).collect();
+            for survivor in alive.values().filter(|at| at.host != round.publisher) {
+                if reached.contains(&survivor.overlay) {
+                    deliveries.expected += 1;
+                    deliveries.lost += u64::from(!survivor.has(round));
+                } else {
+                    deliveries.unreachable += 1;
+                }
+            }
+        }
+        deliveries
+    }
 }
 
-/// m / (n - 1) - 1 for one update.
-fn redundancy(round: &Round) -> f64 {
-    ratio(float(round.copies), count(round.applied.len())) - 1.0
+/// Who runs at the end.
+#[derive(Debug, Clone, Copy)]
+pub struct Survivor<'a> {
+    /// Which host.
+    pub host: usize,
+    /// The same for all that reach each other over neighbours, another one for any other.
+    pub overlay: usize,
+    /// What it knows.
+    pub catalogue: &'a Catalogue,
+}
+
+impl Survivor<'_> {
+    fn has(&self, round: &Round) -> bool {
+        self.catalogue.of_file(&round.file).is_some_and(|known| known.version >= round.version)
+    }
+}
+
+#[derive(Default)]
+struct Deliveries {
+    expected: u64,
+    lost: u64,
+    unreachable: u64,
+}
+
+/// m / (n - 1) - 1 for one update; of one that nobody else got there is none.
+fn redundancy(round: &Round) -> Option<f64> {
+    let deliveries = count(round.applied.len());
+    (deliveries > 0.0).then(|| float(round.copies) / deliveries - 1.0)
 }
 
 fn ms(duration: Duration) -> f64 {

@@ -14,7 +14,7 @@ use crate::sim::check::{self, Violation};
 use crate::sim::host::{Host, Life, host_at};
 use crate::sim::network::Wires;
 use crate::sim::queue::Queue;
-use crate::sim::report::{Report, Tally};
+use crate::sim::report::{Report, Survivor, Tally};
 use crate::sim::scenario::{Action, Scenario};
 use crate::time::Instant;
 use crate::wire::frame::Decoder;
@@ -106,7 +106,11 @@ impl World {
 
     /// What the run was like.
     pub fn report(&self) -> Report {
-        let alive = self.nodes().map(|(index, node)| (index, node.catalogue()));
+        let overlays = self.overlays();
+        let alive = self.nodes().map(|(host, node)| {
+            let overlay = overlays.get(&host).copied().unwrap_or(host);
+            Survivor { host, overlay, catalogue: node.catalogue() }
+        });
         self.tally.report(alive, Instant::START + self.scenario.fault_at)
     }
 
@@ -255,11 +259,10 @@ impl World {
                     self.tally.applied(life.host, &update, self.now);
                 }
             }
-            NodeEvent::Received { file, version, hops: Some(hops), fresh, .. } => {
+            NodeEvent::Received { file, version, hops, fresh, .. } => {
                 self.tally.received(file, *version, *hops, *fresh);
             }
-            NodeEvent::Received { hops: None, .. }
-            | NodeEvent::Learned { .. }
+            NodeEvent::Learned { .. }
             | NodeEvent::NeighbourUp { .. }
             | NodeEvent::NeighbourDown { .. }
             | NodeEvent::Suspected { .. }
@@ -294,30 +297,32 @@ impl World {
 
     /// Everybody in one overlay knows the same, and everybody who knows another's address is in its overlay.
     fn check_convergence(&self, after: Duration) -> Result<(), Violation> {
-        let mut overlays: Vec<Option<usize>> = vec![None; self.hosts.len()];
-        let overlay_of = |overlays: &[Option<usize>], host: usize| overlays.get(host).copied().flatten();
-        for (first, node) in self.nodes() {
-            if overlay_of(&overlays, first).is_some() {
-                continue;
-            }
-            for host in self.overlay_from(first) {
-                if let Some(overlay) = overlays.get_mut(host) {
-                    *overlay = Some(first);
-                }
-                let other = self.hosts.get(host).and_then(|host| host.node.as_deref());
-                if other.is_some_and(|other| other.catalogue().total() != node.catalogue().total()) {
-                    return Err(Violation::Diverged { a: first, b: host, after });
-                }
+        let overlays = self.overlays();
+        for (&b, &a) in &overlays {
+            let total = |host: usize| Some(self.hosts.get(host)?.node.as_deref()?.catalogue().total());
+            if total(a) != total(b) {
+                return Err(Violation::Diverged { a, b, after });
             }
         }
         for (a, node) in self.nodes() {
             for b in node.known().map(host_at) {
-                if overlay_of(&overlays, b).is_some_and(|other| Some(other) != overlay_of(&overlays, a)) {
+                if overlays.get(&b).is_some_and(|other| Some(other) != overlays.get(&a)) {
                     return Err(Violation::Apart { a, b, after });
                 }
             }
         }
         Ok(())
+    }
+
+    /// Of each host that runs the first of those that it can reach over neighbours.
+    fn overlays(&self) -> BTreeMap<usize, usize> {
+        let mut overlays = BTreeMap::new();
+        for (first, _) in self.nodes() {
+            if !overlays.contains_key(&first) {
+                overlays.extend(self.overlay_from(first).into_iter().map(|host| (host, first)));
+            }
+        }
+        overlays
     }
 
     /// The hosts that `start` can reach over neighbours.

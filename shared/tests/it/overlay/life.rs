@@ -62,5 +62,5 @@ fn no_coordinator_newcomers_carry_on_when_all_who_began_are_dead() {
     assert_eq!(alive, (PEERS..=2 * PEERS).collect::<Vec<_>>());
     assert_eq!(overlays(&world), 1);
     let report = world.report();
-    assert_eq!((report.updates, report.lost), (PEERS + 30, 0));
+    assert_eq!((report.updates, report.lost, report.unreachable), (PEERS + 30, 0, 0));
 }
