@@ -32,10 +32,7 @@ dev: ## serve web/ anew at each change, in front of a running server; installs T
 	@bash -c '. scripts/say.sh && exec trunk serve'
 
 test: ## install what the tests need (RabbitMQ, nginx, Chromium, g++) and run all of them
-	@scripts/test-setup.sh
-	@scripts/build.sh --tests
-	@cargo test --workspace
-	@scripts/fuzz.sh 10
+	@scripts/test.sh
 
 fuzz: ## look for inputs that break a parser or the protocol: make fuzz SECONDS=600 (each; 60 unless told)
 	@scripts/test-setup.sh --compiler

@@ -37,7 +37,7 @@ build() {
         -Ccodegen-units=1
     )
     RUSTFLAGS="${flags[*]}" CARGO_TARGET_DIR=$OUT \
-        cargo build --quiet --release --manifest-path shared/fuzz/Cargo.toml --target "$HOST"
+        cargo build --release --manifest-path shared/fuzz/Cargo.toml --target "$HOST"
 }
 
 run() {

@@ -10,7 +10,9 @@ case ":$PATH:" in
     *) export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH" ;;
 esac
 
-say() { printf '\033[1m[%3ds]\033[0m %s\n' "$(($(date +%s) - GRAPEVINE_BEGAN))" "$*"; }
+# Bold for people at a terminal, unless they don't want it (https://no-color.org).
+if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then BOLD=$'\033[1m' PLAIN=$'\033[0m'; else BOLD='' PLAIN=''; fi
+say() { printf '%s[%3ds]%s %s\n' "$BOLD" "$(($(date +%s) - GRAPEVINE_BEGAN))" "$PLAIN" "$*"; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 have() { command -v "$1" >/dev/null 2>&1; }
 

@@ -13,6 +13,7 @@
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+. scripts/say.sh
 TARGET=wasm32-unknown-unknown
 PROFILE=wasm-release
 ONLY=
@@ -23,9 +24,7 @@ esac
 OUT=${1:-web/dist}
 TARGET_DIR=${CARGO_TARGET_DIR:-target}
 
-say() { printf '\033[1mweb-build:\033[0m [%ds] %s\n' "$SECONDS" "$*"; }
-die() { printf 'web-build: error: %s\n' "$*" >&2; exit 1; }
-need() { command -v "$1" >/dev/null 2>&1 || die "no $1 in PATH. Run scripts/wasm-setup.sh first."; }
+need() { have "$1" || die "no $1 in PATH. Run scripts/wasm-setup.sh first."; }
 size() { wc -c <"$1" | tr -d ' '; }
 
 # Everything that the result follows from, as one line.
