@@ -1,6 +1,7 @@
 //! One function a command: starts the parts and joins them by handles and channels. Knows all, decides nothing.
 
 use std::fs::{File, TryLockError};
+use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use shared::gossip::config::Config;
 use shared::wire::rest::LabConfig;
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::bench;
@@ -16,6 +18,7 @@ use crate::broker::BrokerError;
 use crate::broker::amqp::Amqp;
 use crate::cli::bench::Bench;
 use crate::cli::bridge::Bridge;
+use crate::cli::concurrency::Concurrency;
 use crate::cli::fsck::Fsck;
 use crate::cli::peer::Peer;
 use crate::cli::republish::Republish;
@@ -27,6 +30,7 @@ use crate::front::BasePath;
 use crate::fsck;
 use crate::hub::Hub;
 use crate::open_files;
+use crate::output::Output;
 use crate::peer::door;
 use crate::peer::report::Reporters;
 use crate::peer::{self, PeerConfig};
@@ -55,6 +59,9 @@ pub enum BadInput {
     /// The base path means something else, too.
     #[error("the base path {0} can't be told from the server's own {1}")]
     BasePath(BasePath, String),
+    /// An address can't be listened on.
+    #[error("can't listen on {0}")]
+    Listen(SocketAddr, #[source] std::io::Error),
     /// The data directory is in use.
     #[error("the data directory {0} is in use by another process")]
     InUse(String),
@@ -80,9 +87,8 @@ pub enum BadInput {
 /// # Errors
 /// Whatever ends it before its time.
 pub fn run(command: Command) -> anyhow::Result<()> {
-    if let Command::Concurrency = command {
-        concurrency::run_in_terminal(LabConfig::default(), &mut std::io::stdout())?;
-        return Ok(());
+    if let Command::Concurrency(flags) = command {
+        return run_lab(&flags);
     }
     if let Command::Simulate(flags) = command {
         return Ok(run_simulation(&flags)?);
@@ -111,7 +117,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
             Command::Watch(flags) => run_watch(flags, signals()?).await,
             Command::Bench(flags) => run_bench(flags).await,
             Command::Republish(flags) => run_republish(flags).await,
-            Command::Concurrency | Command::Simulate(_) | Command::Fsck(_) => Ok(()),
+            Command::Concurrency(_) | Command::Simulate(_) | Command::Fsck(_) => Ok(()),
         }
     })
 }
@@ -121,7 +127,7 @@ async fn run_peer(flags: Peer, mut signals: StopSignals) -> anyhow::Result<()> {
     let tasks = Tasks::default();
     let _lock = flags.data_dir.as_deref().map(lock).transpose()?;
     let address = SocketAddr::new(flags.host, flags.port);
-    let listener = door::bind(address).with_context(|| format!("can't listen on {address}"))?;
+    let listener = door::bind(address).map_err(|source| BadInput::Listen(address, source))?;
     let config = PeerConfig {
         advertise: flags.advertise,
         contacts: flags.contacts,
@@ -142,7 +148,7 @@ async fn run_peer(flags: Peer, mut signals: StopSignals) -> anyhow::Result<()> {
 async fn run_bridge(flags: Bridge, mut signals: StopSignals) -> anyhow::Result<()> {
     let tasks = Tasks::default();
     let broker = amqp(&flags.amqp_url, &flags.queue, &flags.authorities)?;
-    let config = BridgeConfig { cluster: flags.cluster };
+    let config = BridgeConfig { cluster: flags.cluster.to_string() };
     // Held to the end: the bridge's peers don't change.
     let (_entries, entries) = watch::channel(flags.entries);
     tasks.spawn(bridge::run(broker, entries, None, config, tasks.token().clone()));
@@ -159,7 +165,7 @@ async fn run_watch(flags: Watch, mut signals: StopSignals) -> anyhow::Result<()>
         token.cancel();
     });
     let trust = trust(watcher::is_encrypted(&flags.url), &flags.authorities)?;
-    let watched = watcher::run(&flags.url, trust, flags.json, &mut std::io::stdout(), tasks.token()).await;
+    let watched = watcher::run(&flags.url, trust, flags.json, &mut Output::default(), tasks.token()).await;
     match watched {
         Err(WatchError::Url(url)) => Err(BadInput::Url(url).into()),
         Err(error) => Err(error.into()),
@@ -172,12 +178,12 @@ fn run_fsck(flags: &Fsck) -> anyhow::Result<()> {
         return Err(BadInput::NoDirectory(flags.data_dir.display().to_string()).into());
     }
     let _lock = lock(&flags.data_dir)?;
-    Ok(fsck::run(&flags.data_dir, flags.repair, &mut std::io::stdout())?)
+    Ok(fsck::run(&flags.data_dir, flags.repair, &mut Output::default())?)
 }
 
 async fn run_republish(flags: Republish) -> anyhow::Result<()> {
     let trust = trust(republish::is_encrypted(&flags.url), &flags.authorities)?;
-    match republish::run(&flags.url, trust, flags.since, &mut std::io::stdout()).await {
+    match republish::run(&flags.url, trust, flags.since, &mut Output::default()).await {
         Err(RepublishError::Url(url)) => Err(BadInput::Url(url).into()),
         done => Ok(done?),
     }
@@ -185,7 +191,7 @@ async fn run_republish(flags: Republish) -> anyhow::Result<()> {
 
 async fn run_bench(flags: Bench) -> anyhow::Result<()> {
     match flags {
-        Bench::Gossip(order) => bench::run(&order, &mut std::io::stdout()).await?,
+        Bench::Gossip(order) => bench::run(&order, &mut Output::default()).await?,
         Bench::Child(charge) => bench::child::run(charge).await?,
     }
     Ok(())
@@ -193,7 +199,33 @@ async fn run_bench(flags: Bench) -> anyhow::Result<()> {
 
 fn run_simulation(flags: &Simulate) -> Result<(), SimulateError> {
     let &Simulate { scenario, peers, seed, runs, json } = flags;
-    simulate::run(Order { scenario, peers, seed, runs, json }, &mut std::io::stdout())
+    simulate::run(Order { scenario, peers, seed, runs, json }, &mut Output::default())
+}
+
+fn run_lab(flags: &Concurrency) -> anyhow::Result<()> {
+    let config = LabConfig {
+        producers: flags.producers,
+        consumers: flags.consumers,
+        packets: flags.items,
+        permits: flags.permits,
+        queue_capacity: flags.queue,
+        work_ms: flags.pace,
+        race_threads: flags.race_threads,
+        race_ms: flags.race_ms,
+        seed: flags.seed,
+    };
+    let mut out = Output::default();
+    if flags.json {
+        let run = concurrency::run_in_terminal(config, &mut std::io::sink())?;
+        writeln!(out, "{}", serde_json::to_string(&run)?)?;
+    } else {
+        concurrency::run_in_terminal(config, &mut out)?;
+    }
+    Ok(())
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, BadInput> {
+    TcpListener::bind(address).await.map_err(|source| BadInput::Listen(address, source))
 }
 
 /// The broker that flags name. What they ask for is given, or refused before anything starts.

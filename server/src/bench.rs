@@ -122,35 +122,35 @@ pub async fn run(order: &BenchGossip, out: &mut impl Write) -> Result<(), BenchE
         split::check()?;
     }
     let mut lines = |line: String| {
-        if !order.json {
-            // A closed terminal is no reason not to finish.
-            drop(writeln!(out, "{line}").and_then(|()| out.flush()));
-        }
+        if order.json { Ok(()) } else { writeln!(out, "{line}").and_then(|()| out.flush()) }
     };
     let (nodes, procs, payload) = (order.nodes, order.processes(), order.payload);
-    lines(format!("{nodes} nodes in {procs} processes, updates of {payload} bytes"));
-    lines(phases::load());
+    lines(format!("{nodes} nodes in {procs} processes, updates of {payload} bytes"))?;
+    lines(phases::load())?;
     let floor = if order.phases.iter().any(|phase| phase.has_floor()) {
-        lines("--- floor: a bare TCP tree of fan-out 4, no protocol ---".to_owned());
+        lines("--- floor: a bare TCP tree of fan-out 4, no protocol ---".to_owned())?;
         Some(measure(System::Tree, order, &mut lines).await?)
     } else {
         None
     };
-    lines("--- grapevine ---".to_owned());
+    lines("--- grapevine ---".to_owned())?;
     let grapevine = measure(System::Grapevine, order, &mut lines).await?;
-    lines(phases::load());
+    lines(phases::load())?;
     let ratio = floor.as_ref().map(|floor| Ratio::of(&grapevine, floor)).unwrap_or_default();
     if floor.is_some() {
-        lines(ratio.line());
+        lines(ratio.line())?;
     }
     if order.json {
-        serde_json::to_writer(&mut *out, &Comparison { nodes, procs, payload, floor, grapevine, ratio })?;
-        writeln!(out)?;
+        let comparison = Comparison { nodes, procs, payload, floor, grapevine, ratio };
+        writeln!(out, "{}", serde_json::to_string(&comparison)?)?;
     }
     Ok(())
 }
 
-async fn measure(system: System, order: &BenchGossip, say: &mut dyn FnMut(String)) -> Result<Figures, BenchError> {
+/// Prints a line. When it can't, nobody wants to know the rest.
+type Say<'a> = dyn FnMut(String) -> io::Result<()> + 'a;
+
+async fn measure(system: System, order: &BenchGossip, say: &mut Say<'_>) -> Result<Figures, BenchError> {
     let mut family = Family::start(system, order, phases::updates(order)).await?;
     phases::run(&mut family, system, say).await
 }

@@ -32,6 +32,7 @@ use crate::broker::{Broker, BrokerError, Delivery, PREFETCH, explain};
 use crate::client::LinkError;
 use crate::dial::HostPort;
 use crate::hub::Hub;
+use crate::log_lines::Line;
 use crate::outage::Outage;
 
 mod links;
@@ -201,7 +202,7 @@ impl<B: Broker> Bridge<B> {
         // The second one helps out; who is first counts.
         if !self.unsteady && self.links.all() == [id] {
             let again = self.entry_outage.over(Instant::now()).map(|line| format!(" again, {line}"));
-            info!("[Bridge] forwarding to {addr}{}", again.unwrap_or_default());
+            info!("{}{}", Line::Forwarding(addr), again.unwrap_or_default());
             if !durable {
                 warn!(peer.addr = %addr, "[Bridge] the entry peer keeps nothing on disk: what it accepts is lost with it");
             }
@@ -271,7 +272,7 @@ impl<B: Broker> Bridge<B> {
         }
         let Pending { message, tags, update, .. } = pending;
         self.forwarded.remember(message);
-        info!("[Bridge] forwarded event: {} -> v{}", update.file, update.version);
+        info!("{}", Line::Forwarded(&update.file, update.version));
         if let Some(entry) = self.links.get(id).map(|link| link.addr) {
             self.emit(Event::FileForwarded { file: update.file.clone(), version: update.version, entry });
         }

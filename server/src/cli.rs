@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use shared::ids::ClusterName;
 
 use crate::cli::bench::Bench;
 use crate::cli::bridge::Bridge;
+use crate::cli::concurrency::Concurrency;
 use crate::cli::fsck::Fsck;
 use crate::cli::peer::Peer;
 use crate::cli::republish::Republish;
@@ -16,6 +18,7 @@ use crate::telemetry::LogFormat;
 
 pub mod bench;
 pub mod bridge;
+pub mod concurrency;
 pub mod fsck;
 pub mod limits;
 pub mod peer;
@@ -36,8 +39,9 @@ pub mod watch;
     after_help = "SIGINT (Ctrl+C) and SIGTERM end a command in order; serve, peer and bridge pass over SIGHUP."
 )]
 pub struct Cli {
-    /// A TOML file with values for the flags: a table for each command, e.g. `[serve]` with `port = 8000`.
-    /// Flags beat the environment, the environment beats the file.
+    /// A TOML file with values for the flags: a table for each command, e.g. `[serve]` with `port = 8000`, or
+    /// `[bench.gossip]`; what all commands have stands before the tables. Flags beat the environment, the environment
+    /// beats the file; an empty variable is none.
     #[arg(long, global = true, value_name = "FILE", env = "GRAPEVINE_CONFIG")]
     pub config: Option<PathBuf>,
     /// How log lines look.
@@ -58,7 +62,7 @@ pub enum Command {
     /// The bridge from RabbitMQ to the peers as its own process.
     Bridge(Bridge),
     /// The concurrency lab in the terminal: producers, consumers, a semaphore, a lock and a race.
-    Concurrency,
+    Concurrency(Concurrency),
     /// What happens on a server, live, as the dashboard gets it.
     Watch(Watch),
     /// What is where in a server's data directory, and what is wrong with it. Ends with 0 if nothing is, with 1 if
@@ -82,12 +86,29 @@ pub struct Authorities {
     pub ca_file: Option<PathBuf>,
 }
 
+impl Command {
+    /// What is wrong with flags together that are right alone: a sentence for people.
+    pub fn contradiction(&self) -> Option<String> {
+        match self {
+            Self::Serve(serve) => serve.contradiction(),
+            Self::Bridge(bridge) => bridge.contradiction(),
+            Self::Peer(peer) => peer.contradiction(),
+            Self::Concurrency(_)
+            | Self::Watch(_)
+            | Self::Simulate(_)
+            | Self::Bench(_)
+            | Self::Fsck(_)
+            | Self::Republish(_) => None,
+        }
+    }
+}
+
 /// Flags that all networking commands have.
 #[derive(Debug, Clone, Args)]
 pub struct Overlay {
     /// The overlay's name: peers of another one are refused.
-    #[arg(long, default_value = "grapevine", env = "GRAPEVINE_CLUSTER")]
-    pub cluster: String,
+    #[arg(long, default_value_t, value_name = "NAME", env = "GRAPEVINE_CLUSTER")]
+    pub cluster: ClusterName,
     /// Listen on an address that other machines can reach. There is no authentication yet: whoever reaches it can read,
     /// write and delete. Without this flag only loopback addresses are accepted.
     #[arg(long, env = "GRAPEVINE_ALLOW_UNAUTHENTICATED")]

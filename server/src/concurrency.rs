@@ -150,7 +150,8 @@ fn perform(recorder: &Recorder<'_>, stop: &Stop) -> io::Result<()> {
     Ok(())
 }
 
-fn new_run(config: LabConfig) -> LabRunOut {
+fn new_run(mut config: LabConfig) -> LabRunOut {
+    config.seed.get_or_insert_with(|| Uuid::new_v4().as_fields().0);
     LabRunOut {
         id: Uuid::now_v7().to_string(),
         state: LabState::Running,
@@ -165,14 +166,14 @@ fn new_run(config: LabConfig) -> LabRunOut {
 /// Says which number is out of its range, if one is.
 fn check(config: &LabConfig) -> Result<(), String> {
     let numbers: [(&str, u32, RangeInclusive<u32>); 8] = [
-        ("producers", config.producers, 1..=8),
-        ("consumers", config.consumers, 1..=8),
-        ("packets", config.packets, 1..=100),
-        ("permits", config.permits, 1..=8),
-        ("queue_capacity", config.queue_capacity, 1..=100),
-        ("work_ms", config.work_ms, 0..=1_000),
-        ("race_threads", config.race_threads, 1..=8),
-        ("race_ms", config.race_ms, 1..=2_000),
+        ("producers", config.producers, LabConfig::THREADS),
+        ("consumers", config.consumers, LabConfig::THREADS),
+        ("packets", config.packets, LabConfig::PACKETS),
+        ("permits", config.permits, LabConfig::THREADS),
+        ("queue_capacity", config.queue_capacity, LabConfig::PACKETS),
+        ("work_ms", config.work_ms, LabConfig::WORK_MS),
+        ("race_threads", config.race_threads, LabConfig::THREADS),
+        ("race_ms", config.race_ms, LabConfig::RACE_MS),
     ];
     match numbers.iter().find(|(_, number, range)| !range.contains(number)) {
         Some((name, number, range)) => {

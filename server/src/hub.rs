@@ -1,6 +1,8 @@
 //! Fan-out of what happens inside the process. Keeps the [`Overview`]; a reader that falls behind gets it anew and is
 //! told how much it missed.
 
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,6 +23,9 @@ const READER_QUEUE: usize = 4096;
 const BATCH_TIME: Duration = Duration::from_millis(50);
 /// The most entries in one batch: what a page folds in within one frame.
 const BATCH_LIMIT: usize = 1000;
+
+/// How many learned addresses are remembered: more than are told in a lifetime, but for somebody who makes them up.
+const ADDRS: usize = 16_384;
 
 #[derive(Debug, Clone)]
 enum Item {
@@ -44,6 +49,8 @@ struct Inner {
     /// As last counted; a lock as above.
     outbox: Mutex<Option<OutboxView>>,
     feed: Sender<Item>,
+    /// At most [`ADDRS`] addresses that peers of this process have learned. A lock is enough: it is held for one insertion.
+    learned: Mutex<BTreeSet<SocketAddr>>,
 }
 
 impl Hub {
@@ -51,7 +58,7 @@ impl Hub {
     pub fn new(file_limit: u32, bridge: bool) -> Self {
         let (feed, _) = broadcast::channel(READER_QUEUE);
         let overview = Mutex::new(Overview::new(file_limit, bridge));
-        Self { inner: Arc::new(Inner { overview, outbox: Mutex::default(), feed }) }
+        Self { inner: Arc::new(Inner { overview, outbox: Mutex::default(), feed, learned: Mutex::default() }) }
     }
 
     /// Something happened now.
@@ -94,6 +101,15 @@ impl Hub {
         let mut overview = self.lock();
         overview.load_catalogue(peer, holds);
         drop(self.inner.feed.send(Item::Reload));
+    }
+
+    /// Whether no peer of this process has learned this address before, as far as is remembered.
+    pub fn first_learns(&self, addr: SocketAddr) -> bool {
+        let mut learned = self.inner.learned.lock().unwrap_or_else(PoisonError::into_inner);
+        if learned.len() >= ADDRS {
+            learned.clear();
+        }
+        learned.insert(addr)
     }
 
     /// Reads the overview; `read` should be short.

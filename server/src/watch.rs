@@ -131,7 +131,7 @@ async fn follow(
             },
         };
         match message {
-            Some(Ok(Message::Text(text))) if json => writeln!(out, "{text}")?,
+            Some(Ok(Message::Text(text))) if json => print_json(&text, out)?,
             Some(Ok(Message::Text(text))) => match serde_json::from_str(&text) {
                 Ok(frame) => print(&frame, out)?,
                 Err(error) => return Ok(format!("a frame that this version doesn't understand: {error}")),
@@ -142,6 +142,15 @@ async fn follow(
             Some(Err(error)) => return Ok(error.to_string()),
         }
         out.flush()?;
+    }
+}
+
+/// One JSON object a line: each entry of a batch, any other frame as it is. Those of a newer server, too.
+fn print_json(text: &str, out: &mut impl Write) -> io::Result<()> {
+    let frame: serde_json::Value = serde_json::from_str(text)?;
+    match frame.get("entries").and_then(serde_json::Value::as_array) {
+        Some(entries) => entries.iter().try_for_each(|entry| writeln!(out, "{entry}")),
+        None => writeln!(out, "{frame}"),
     }
 }
 
@@ -189,6 +198,18 @@ fn stream_url(url: &str) -> Result<String, WatchError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_batch_is_printed_as_one_json_object_a_line_and_a_snapshot_as_one() {
+        let mut out = Vec::new();
+        print_json(r#"{"type":"snapshot","overview":{"seq":4}}"#, &mut out).unwrap();
+        print_json(r#"{"type":"batch","entries":[{"seq":5,"event":{"news":[1]}},{"seq":6}]}"#, &mut out).unwrap();
+        let lines: Vec<serde_json::Value> =
+            String::from_utf8(out).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let numbers: Vec<_> = lines.iter().map(|line| line["seq"].as_u64()).collect();
+        assert_eq!(numbers, [None, Some(5), Some(6)]);
+        assert_eq!(lines[0]["overview"]["seq"], 4);
+    }
 
     #[test]
     fn any_spelling_of_the_server_leads_to_its_stream() {

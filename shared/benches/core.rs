@@ -75,7 +75,7 @@ fn relay() -> Node {
         let hello = PeerMessage::Hello(Hello {
             major: MAJOR,
             minor: MINOR,
-            cluster: Config::default().cluster,
+            cluster: Config::default().cluster.to_string(),
             peer: PeerId([number; 32]),
             listen: Some(addr),
             wish: Wish::Neighbour,

@@ -130,6 +130,17 @@ text_id!(
     UserId, "a user id", 128
 );
 
+text_id!(
+    /// Names an overlay: peers of another one are refused.
+    ClusterName, "a cluster name", 64
+);
+
+impl Default for ClusterName {
+    fn default() -> Self {
+        Self("grapevine".into())
+    }
+}
+
 /// Which edition of a file: 1 for the first, one more for each change. Never goes backwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "u64")]

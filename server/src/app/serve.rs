@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use shared::wire::condition::Condition;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use crate::app::{BadInput, OVERVIEW_FILES, SHUTDOWN_LIMIT, amqp, check_exposure, gossip, lock};
+use crate::app::{BadInput, OVERVIEW_FILES, SHUTDOWN_LIMIT, amqp, check_exposure, gossip, listen, lock};
 use crate::bridge::{self, BridgeConfig};
 use crate::broker::Broker;
 use crate::broker::amqp::Amqp;
@@ -23,6 +22,7 @@ use crate::http::idempotency::KeysAtWork;
 use crate::http::limits::Limits;
 use crate::http::{self, AppState, HttpConfig, door};
 use crate::hub::Hub;
+use crate::log_lines::Line;
 use crate::lookout::{self, LookoutConfig};
 use crate::open_files;
 use crate::relay;
@@ -42,8 +42,7 @@ pub(super) async fn run(flags: Serve, mut signals: StopSignals, open_files: u64)
     }
     let broker = flags.amqp_url.as_deref().map(|url| amqp(url, &flags.queue, &flags.authorities)).transpose()?;
     // First of all, so that who comes early waits instead of being refused.
-    let address = SocketAddr::new(flags.host, flags.port);
-    let listener = TcpListener::bind(address).await.with_context(|| format!("can't listen on {address}"))?;
+    let listener = listen(SocketAddr::new(flags.host, flags.port)).await?;
     let tasks = Tasks::default();
     let _lock = lock(&flags.data_dir)?;
     let hub = Hub::new(OVERVIEW_FILES, !flags.no_bridge);
@@ -80,7 +79,7 @@ pub(super) async fn run(flags: Serve, mut signals: StopSignals, open_files: u64)
     };
     let bound = listener.local_addr().context("can't tell the listening address")?;
     tasks.spawn(door::serve(listener, http::router(state), limits, tasks.clone()));
-    info!("Grapevine is ready: open http://{bound}/ui/");
+    info!("{}", Line::Ready(Some(bound)));
     signals.asked_to_stop().await;
     info!("stopping");
     // Before its entry peers leave, which is no failure then.
@@ -146,7 +145,7 @@ fn contact(flags: &Serve, hub: &Hub, tasks: &Tasks) -> anyhow::Result<Option<Con
     if flags.peers > 0 || flags.contacts.is_empty() {
         return Ok(None);
     }
-    let contact = Contact::new(flags.contacts.clone(), &flags.overlay.cluster)?;
+    let contact = Contact::new(flags.contacts.clone(), flags.overlay.cluster.as_str())?;
     tasks.spawn(contact::watch(contact.clone(), hub.clone(), tasks.token().clone()));
     Ok(Some(contact))
 }
@@ -174,7 +173,7 @@ impl Parts<'_> {
     fn join<B: Broker>(&self, flags: &Serve, broker: B) {
         let token = self.tasks.token();
         if !flags.no_bridge {
-            let config = BridgeConfig { cluster: flags.overlay.cluster.clone() };
+            let config = BridgeConfig { cluster: flags.overlay.cluster.to_string() };
             let (broker, entries, hub) = (broker.clone(), self.swarm.entries(), self.hub.clone());
             self.bridging.spawn(bridge::run(broker, entries, Some(hub), config, self.bridging.token().clone()));
         }

@@ -52,8 +52,11 @@ pub async fn run(charge: BenchChild) -> Result<(), BenchError> {
     loop {
         let mut line = serde_json::to_vec(&answer)?;
         line.push(b'\n');
-        out.write_all(&line).await?;
-        out.flush().await?;
+        match out.write_all(&line).await.and(out.flush().await) {
+            // The parent was interrupted.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
+            told => told?,
+        }
         let Some(order) = orders.next_line().await? else { break };
         answer = match child.obey(serde_json::from_str(&order)?).await {
             Ok(answer) => answer,

@@ -1,12 +1,10 @@
 //! The parent's side: starts the child processes, tells them what to do, asks what came of it.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
-use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::{Instant, sleep, timeout};
@@ -23,8 +21,6 @@ use crate::cli::bench::{BenchGossip, Phase, System};
 const ANSWER_LIMIT: Duration = Duration::from_mins(1);
 /// How long the nodes may take to find neighbours.
 const JOIN_LIMIT: Duration = Duration::from_mins(2);
-/// The file of the processes' counters.
-const PROGRESS: &str = "progress";
 /// When no counter has moved for this long, the nodes themselves are asked.
 const QUIET: Duration = Duration::from_millis(50);
 
@@ -36,7 +32,6 @@ pub(super) struct Family {
     kids: Vec<Kid>,
     addrs: Vec<SocketAddr>,
     progress: Progress,
-    dir: TempDir,
     /// How many updates there may be.
     updates: usize,
     next_update: usize,
@@ -94,10 +89,9 @@ impl Kid {
 impl Family {
     /// Starts the processes; all listen, and nobody knows anybody.
     pub(super) async fn start(system: System, order: &BenchGossip, updates: usize) -> Result<Self, BenchError> {
-        let dir = tempfile::Builder::new().prefix("grapevine-bench").tempdir_in(shared_memory())?;
-        let progress = Progress::open(&dir.path().join(PROGRESS), order.nodes)?;
+        let progress = Progress::new(order.nodes)?;
         let (kids, addrs) = (Vec::new(), Vec::new());
-        let mut family = Self { order: order.clone(), system, kids, addrs, progress, dir, updates, next_update: 0 };
+        let mut family = Self { order: order.clone(), system, kids, addrs, progress, updates, next_update: 0 };
         for number in 0..order.processes() {
             let kid = family.spawn(number, order.files)?;
             family.kids.push(kid);
@@ -116,7 +110,7 @@ impl Family {
         let numbers = [nodes, from, to, files, self.updates, payload];
         let flags = ["--nodes", "--from", "--to", "--files", "--updates", "--payload"];
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(["bench", "child", "--progress"]).arg(self.dir.path().join(PROGRESS));
+        command.args(["bench", "child", "--progress"]).arg(self.progress.path());
         command.arg("--system").arg(if self.system == System::Tree { "tree" } else { "grapevine" });
         for (flag, value) in flags.into_iter().zip(numbers) {
             command.arg(flag).arg(value.to_string());
@@ -334,10 +328,4 @@ impl Family {
         let kid = self.kids.iter_mut().find(|kid| (kid.from..kid.to).contains(&node));
         kid.ok_or(BenchError::NoSuchNode(node))
     }
-}
-
-/// Where files are memory, if there is such a place.
-fn shared_memory() -> PathBuf {
-    let memory = PathBuf::from("/dev/shm");
-    if memory.is_dir() { memory } else { std::env::temp_dir() }
 }

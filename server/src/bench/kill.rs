@@ -7,12 +7,12 @@ use serde::Serialize;
 use shared::rng::Rng;
 use tokio::time::{Instant, sleep};
 
-use crate::bench::BenchError;
 use crate::bench::family::Family;
 use crate::bench::kernel::now_ns;
 use crate::bench::orders::Stream;
 use crate::bench::phases::{LOST_AFTER, SETTLE, whole};
 use crate::bench::report::{Latency, ns};
+use crate::bench::{BenchError, Say};
 
 /// Updates a second.
 const RATE: usize = 5;
@@ -89,13 +89,13 @@ pub(super) fn updates() -> usize {
     RATE * whole(AROUND.0 + AROUND.1)
 }
 
-pub(super) async fn run(family: &mut Family, say: &mut dyn FnMut(String)) -> Result<Kill, BenchError> {
+pub(super) async fn run(family: &mut Family, say: &mut Say<'_>) -> Result<Kill, BenchError> {
     let mut runs = Vec::new();
     for run in 0..family.order.runs {
         let mut rng = Rng::from_seed(family.order.seed.wrapping_add(u64::try_from(run).unwrap_or(0)));
         let once = once(family, &mut rng).await?;
         if family.order.runs > 1 {
-            say(Kill::of(slice::from_ref(&once)).line(&format!("kill {}", run + 1)));
+            say(Kill::of(slice::from_ref(&once)).line(&format!("kill {}", run + 1)))?;
         }
         runs.push(once);
     }

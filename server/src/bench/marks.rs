@@ -3,9 +3,12 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::FileExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustix::fs::{MemfdFlags, memfd_create};
 
 use crate::bench::kernel::now_ns;
 use crate::bench::naming::{Arrival, VERSION_FILES};
@@ -24,10 +27,21 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Opens the file, which is made if it isn't there.
-    pub(super) fn open(path: &Path, nodes: usize) -> io::Result<Self> {
-        let file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
+    /// Counters in memory. They are in no folder, so that nothing is left of them however the run ends.
+    pub(super) fn new(nodes: usize) -> io::Result<Self> {
+        let file = File::from(memfd_create("grapevine-bench", MemfdFlags::empty())?);
         file.set_len(slot(nodes))?;
+        Ok(Self { file, nodes })
+    }
+
+    /// Where the child processes find them, which inherit them.
+    pub(super) fn path(&self) -> PathBuf {
+        format!("/proc/self/fd/{}", self.file.as_raw_fd()).into()
+    }
+
+    /// The parent's counters.
+    pub(super) fn open(path: &Path, nodes: usize) -> io::Result<Self> {
+        let file = File::options().read(true).write(true).open(path)?;
         Ok(Self { file, nodes })
     }
 

@@ -8,7 +8,7 @@ use tokio::time::sleep;
 use crate::bench::family::Family;
 use crate::bench::orders::Stream;
 use crate::bench::report::Figures;
-use crate::bench::{BenchError, busy, flow, kernel, kill, rejoin, split, stop, versions};
+use crate::bench::{BenchError, Say, busy, flow, kernel, kill, rejoin, split, stop, versions};
 use crate::cli::bench::{BenchGossip, Phase, System};
 
 /// Updates before the first that count: the first floods, and its duplicates prune the tree.
@@ -43,11 +43,7 @@ pub(super) fn whole(duration: Duration) -> usize {
 }
 
 /// Runs the phases with one system.
-pub(super) async fn run(
-    family: &mut Family,
-    system: System,
-    say: &mut dyn FnMut(String),
-) -> Result<Figures, BenchError> {
+pub(super) async fn run(family: &mut Family, system: System, say: &mut Say<'_>) -> Result<Figures, BenchError> {
     let joined_ms = family.join().await?.as_secs_f64() * 1000.0;
     sleep(if system == System::Grapevine { family.order.rest } else { Duration::ZERO }).await;
     let mut figures = Figures { joined_ms, private_kib: private_kib(family), ..Figures::default() };
@@ -57,7 +53,7 @@ pub(super) async fn run(
             continue;
         }
         if phase.is_fault() && family.processes() < FAULT_PROCESSES {
-            say(format!("{phase:?} is left out: it needs {FAULT_PROCESSES} processes"));
+            say(format!("{phase:?} is left out: it needs {FAULT_PROCESSES} processes"))?;
             continue;
         }
         if phase != Phase::Idle && !std::mem::replace(&mut warm, true) {
@@ -72,7 +68,7 @@ async fn measure(
     family: &mut Family,
     phase: Phase,
     figures: &mut Figures,
-    say: &mut dyn FnMut(String),
+    say: &mut Say<'_>,
 ) -> Result<(), BenchError> {
     match phase {
         Phase::Idle => {
@@ -80,50 +76,50 @@ async fn measure(
             say(format!(
                 "idle            {:.0} B/s and node, {:.0} millionths of a core; {} KiB private a node",
                 idle.wire_bytes, idle.cpu_ppm, figures.private_kib
-            ));
+            ))?;
             figures.idle = Some(idle);
         }
         Phase::Alone => alone(family, figures, say).await?,
         Phase::Streams => streams(family, figures, say).await?,
         Phase::Stop => {
             let stop = stop::run(family).await?;
-            say(stop.line());
+            say(stop.line())?;
             figures.lost += stop.lost;
             figures.stop = Some(stop);
         }
         Phase::Kill => {
             let kill = kill::run(family, say).await?;
-            say(kill.line("kill"));
+            say(kill.line("kill"))?;
             figures.lost += kill.lost + kill.lost_at_return;
             figures.kill = Some(kill);
         }
         Phase::Split => {
             let split = split::run(family).await?;
-            say(split.line());
+            say(split.line())?;
             figures.lost += split.lost;
             figures.split = Some(split);
         }
         Phase::Newcomer => {
             let newcomer = rejoin::newcomer(family).await?;
-            say(newcomer.line("newcomer"));
+            say(newcomer.line("newcomer"))?;
             figures.lost += newcomer.lost;
             figures.newcomer = Some(newcomer);
         }
         Phase::Difference => {
             let difference = rejoin::difference(family).await?;
-            say(difference.line("difference"));
+            say(difference.line("difference"))?;
             figures.lost += difference.lost;
             figures.difference = Some(difference);
         }
         Phase::Versions => {
             let versions = versions::run(family).await?;
-            say(versions.line());
+            say(versions.line())?;
             figures.lost += versions.lost;
             figures.versions = Some(versions);
         }
         Phase::Busy => {
             let busy = busy::run(family).await?;
-            say(busy.line());
+            say(busy.line())?;
             figures.lost += busy.lost;
             figures.busy = Some(busy);
         }
@@ -131,29 +127,29 @@ async fn measure(
     Ok(())
 }
 
-async fn alone(family: &mut Family, figures: &mut Figures, say: &mut dyn FnMut(String)) -> Result<(), BenchError> {
+async fn alone(family: &mut Family, figures: &mut Figures, say: &mut Say<'_>) -> Result<(), BenchError> {
     let BenchGossip { nodes, rounds, seed, .. } = family.order;
     let idle = figures.idle.map_or(0.0, |idle| idle.wire_bytes);
     let one = flow::alone(family, rounds, idle, || 0).await?;
-    say(one.line("one sender"));
+    say(one.line("one sender"))?;
     let mut rng = Rng::from_seed(seed);
     let random = flow::alone(family, rounds, idle, || rng.pick(0..nodes).unwrap_or(0)).await?;
-    say(random.line("random senders"));
+    say(random.line("random senders"))?;
     figures.lost += one.lost + random.lost;
     (figures.one_sender, figures.random_senders) = (Some(one), Some(random));
     Ok(())
 }
 
-async fn streams(family: &mut Family, figures: &mut Figures, say: &mut dyn FnMut(String)) -> Result<(), BenchError> {
+async fn streams(family: &mut Family, figures: &mut Figures, say: &mut Say<'_>) -> Result<(), BenchError> {
     let BenchGossip { burst, window, .. } = family.order;
     let paced = flow::stream(family, Stream::paced(PACED.0 * PACED.1, PACED.0)).await?;
-    say(paced.line("paced 1000/s"));
+    say(paced.line("paced 1000/s"))?;
     let in_flight = flow::stream(family, Stream::quick(burst, window)).await?;
-    say(in_flight.line(&format!("{window} in flight")));
+    say(in_flight.line(&format!("{window} in flight")))?;
     let burst = flow::stream(family, Stream::quick(burst, 0)).await?;
-    say(burst.line("burst"));
+    say(burst.line("burst"))?;
     let private_kib_after = private_kib(family);
-    say(format!("memory          {private_kib_after} KiB private a node, after all that"));
+    say(format!("memory          {private_kib_after} KiB private a node, after all that"))?;
     figures.lost += paced.lost + in_flight.lost + burst.lost;
     figures.private_kib_after = Some(private_kib_after);
     (figures.paced, figures.window, figures.burst) = (Some(paced), Some(in_flight), Some(burst));

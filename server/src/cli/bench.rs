@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::cli::values::count;
+use crate::cli::values::{count, seconds};
 
 /// `grapevine bench`.
 #[derive(Debug, Subcommand)]
@@ -23,64 +23,65 @@ pub enum Bench {
 #[derive(Debug, Clone, Args)]
 pub struct BenchGossip {
     /// How many peers there are.
-    #[arg(long, default_value_t = 16, value_name = "N", value_parser = count(2..=4096))]
+    #[arg(long, default_value_t = 16, value_name = "N", value_parser = count(2..=4096), env = "GRAPEVINE_BENCH_NODES")]
     pub nodes: usize,
     /// In how many processes; one for each peer unless given.
-    #[arg(long, value_name = "N", value_parser = count(1..=4096))]
+    #[arg(long, value_name = "N", value_parser = count(1..=4096), env = "GRAPEVINE_BENCH_PROCS")]
     pub procs: Option<usize>,
     /// What to measure, in this order.
     #[arg(
         long, value_enum, value_name = "LIST", value_delimiter = ',',
-        default_values_t = [Phase::Idle, Phase::Alone, Phase::Streams, Phase::Stop, Phase::Kill]
+        default_values_t = [Phase::Idle, Phase::Alone, Phase::Streams, Phase::Stop, Phase::Kill],
+        env = "GRAPEVINE_BENCH_PHASES"
     )]
     pub phases: Vec<Phase>,
     /// Bytes of an update.
-    #[arg(long, default_value_t = 100, value_name = "BYTES", value_parser = count(64..=1000))]
+    #[arg(long, default_value_t = 100, value_name = "BYTES", value_parser = count(64..=1000), env = "GRAPEVINE_BENCH_PAYLOAD")]
     pub payload: usize,
     /// Files that each peer knows from the start.
-    #[arg(long, default_value_t = 0, value_name = "N", value_parser = count(0..=10_000_000))]
+    #[arg(long, default_value_t = 0, value_name = "N", value_parser = count(0..=10_000_000), env = "GRAPEVINE_BENCH_FILES")]
     pub files: usize,
     /// How long the peers are left alone first: after 40 s newcomers have stopped shuffling.
-    #[arg(long, default_value = "40", value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long, default_value = "40", value_name = "SECONDS", value_parser = seconds, env = "GRAPEVINE_BENCH_REST")]
     pub rest: Duration,
     /// idle: how long. 20 s hold some of the longest pauses between two heartbeats.
-    #[arg(long, default_value = "20", value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long, default_value = "20", value_name = "SECONDS", value_parser = seconds, env = "GRAPEVINE_BENCH_IDLE")]
     pub idle: Duration,
     /// alone: updates by one sender, and as many by random ones.
-    #[arg(long, default_value_t = 40, value_name = "N", value_parser = count(1..=100_000))]
+    #[arg(long, default_value_t = 40, value_name = "N", value_parser = count(1..=100_000), env = "GRAPEVINE_BENCH_ROUNDS")]
     pub rounds: usize,
     /// streams: updates in a burst.
-    #[arg(long, default_value_t = 10_000, value_name = "N", value_parser = count(1..=1_000_000))]
+    #[arg(long, default_value_t = 10_000, value_name = "N", value_parser = count(1..=1_000_000), env = "GRAPEVINE_BENCH_BURST")]
     pub burst: usize,
     /// streams, versions: updates that haven't reached everybody yet, at most.
-    #[arg(long, default_value_t = 64, value_name = "N", value_parser = count(1..=100_000))]
+    #[arg(long, default_value_t = 64, value_name = "N", value_parser = count(1..=100_000), env = "GRAPEVINE_BENCH_WINDOW")]
     pub window: usize,
     /// stop: how long one process is stopped.
-    #[arg(long, default_value = "10", value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long, default_value = "10", value_name = "SECONDS", value_parser = seconds, env = "GRAPEVINE_BENCH_STOP")]
     pub stop: Duration,
     /// stop: updates a second meanwhile.
-    #[arg(long, default_value_t = 100, value_name = "N", value_parser = count(1..=100_000))]
+    #[arg(long, default_value_t = 100, value_name = "N", value_parser = count(1..=100_000), env = "GRAPEVINE_BENCH_STOP_RATE")]
     pub stop_rate: usize,
     /// kill: how many of 100 processes die at once.
-    #[arg(long, default_value_t = 30, value_name = "PERCENT", value_parser = count(1..=99))]
+    #[arg(long, default_value_t = 30, value_name = "PERCENT", value_parser = count(1..=99), env = "GRAPEVINE_BENCH_KILL")]
     pub kill: usize,
     /// kill: how often, each time with the next seed; the dead come back in between.
-    #[arg(long, default_value_t = 1, value_name = "N", value_parser = count(1..=1000))]
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = count(1..=1000), env = "GRAPEVINE_BENCH_RUNS")]
     pub runs: usize,
     /// split: for how long the halves don't reach each other.
-    #[arg(long, default_value = "60", value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long, default_value = "60", value_name = "SECONDS", value_parser = seconds, env = "GRAPEVINE_BENCH_SPLIT")]
     pub split: Duration,
     /// versions: updates, in turn of 10,000 files.
-    #[arg(long, default_value_t = 1_000_000, value_name = "N", value_parser = count(1..=100_000_000))]
+    #[arg(long, default_value_t = 1_000_000, value_name = "N", value_parser = count(1..=100_000_000), env = "GRAPEVINE_BENCH_VERSIONS")]
     pub versions: usize,
     /// busy: for how long all cores have something else to do.
-    #[arg(long, default_value = "600", value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long, default_value = "600", value_name = "SECONDS", value_parser = seconds, env = "GRAPEVINE_BENCH_BUSY")]
     pub busy: Duration,
     /// What all chance follows from.
-    #[arg(long, default_value_t = 1, value_name = "S")]
+    #[arg(long, default_value_t = 1, value_name = "S", env = "GRAPEVINE_BENCH_SEED")]
     pub seed: u64,
     /// Print one JSON object.
-    #[arg(long)]
+    #[arg(long, env = "GRAPEVINE_BENCH_JSON")]
     pub json: bool,
 }
 
@@ -164,7 +165,7 @@ pub struct BenchChild {
     /// Bytes of an update.
     #[arg(long)]
     pub payload: usize,
-    /// Where all processes count.
+    /// Where all processes count: the parent's counters.
     #[arg(long)]
     pub progress: PathBuf,
 }
@@ -174,9 +175,4 @@ impl BenchChild {
     pub fn has_several(&self) -> bool {
         self.to.saturating_sub(self.from) > 1
     }
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|error| format!("{error}"))?;
-    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }

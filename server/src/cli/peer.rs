@@ -33,9 +33,16 @@ pub struct Peer {
     #[arg(long, value_name = "DIR", env = "GRAPEVINE_DATA_DIR")]
     pub data_dir: Option<PathBuf>,
     /// Take a new id and keep everything else: for a data directory that was copied from another peer's, once.
-    #[arg(long, requires = "data_dir", env = "GRAPEVINE_NEW_IDENTITY")]
+    #[arg(long, env = "GRAPEVINE_NEW_IDENTITY")]
     pub new_identity: bool,
     /// Overlay.
     #[command(flatten)]
     pub overlay: Overlay,
+}
+
+impl Peer {
+    pub(super) fn contradiction(&self) -> Option<String> {
+        let nowhere = self.new_identity && self.data_dir.is_none();
+        nowhere.then(|| "--new-identity needs --data-dir: without one a peer keeps no identity".to_owned())
+    }
 }

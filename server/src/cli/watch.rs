@@ -8,10 +8,10 @@ use crate::cli::Authorities;
 #[derive(Debug, Args)]
 pub struct Watch {
     /// The server's address.
-    #[arg(default_value = "http://127.0.0.1:8000", env = "GRAPEVINE_URL")]
+    #[arg(value_name = "URL", default_value = "http://127.0.0.1:8000", env = "GRAPEVINE_URL")]
     pub url: String,
-    /// Print each entry as one JSON object.
-    #[arg(long)]
+    /// Print a JSON object a line: a snapshot first, then each entry.
+    #[arg(long, env = "GRAPEVINE_WATCH_JSON")]
     pub json: bool,
     /// Encryption.
     #[command(flatten)]

@@ -15,7 +15,6 @@ use std::time::Duration;
 
 use shared::rng::Rng;
 use shared::wire::stream::{LabStep, LabThread};
-use uuid::Uuid;
 
 use super::lock;
 use super::permits::Permits;
@@ -30,8 +29,7 @@ struct Stage<'a> {
     permits: Permits,
     queue: Queue<String>,
     shared_log: Mutex<Vec<String>>,
-    /// Differs from run to run.
-    seed: u64,
+    seed: u32,
 }
 
 /// Runs the producers and consumers of the recorder's configuration to their end. After a stop nobody works any
@@ -47,7 +45,7 @@ pub(super) fn run(recorder: &Recorder<'_>, stop: &Stop) -> io::Result<()> {
         permits: Permits::new(config.permits),
         queue: Queue::new(config.queue_capacity),
         shared_log: Mutex::default(),
-        seed: Uuid::new_v4().as_u64_pair().0,
+        seed: config.seed.unwrap_or_default(),
     };
     // Made before any consumer looks, or it would see a queue that has ended. A thread that doesn't start drops its own.
     let inlets: Vec<_> = (0..config.producers).map(|_| stage.queue.inlet()).collect();
@@ -77,7 +75,7 @@ impl Stage<'_> {
     fn produce(&self, number: u32, inlet: &Inlet<'_, String>) {
         let me = LabThread::Producer(number);
         let say = |step| self.recorder.step(me, step);
-        let mut rng = Rng::from_seed(self.seed ^ u64::from(number));
+        let mut rng = self.chance(u64::from(number));
         for packet in 0..self.recorder.config().packets {
             if self.stop.asked() {
                 break;
@@ -99,7 +97,7 @@ impl Stage<'_> {
 
     fn consume(&self, number: u32) {
         let say = |step| self.recorder.step(LabThread::Consumer(number), step);
-        let mut rng = Rng::from_seed(self.seed ^ u64::from(number) ^ (1 << 32));
+        let mut rng = self.chance(u64::from(number) | 1 << 32);
         loop {
             say(LabStep::WaitsForPacket);
             let Some(entry) = self.queue.take(|depth| say(LabStep::Took { depth })) else { break };
@@ -109,6 +107,11 @@ impl Stage<'_> {
             say(LabStep::Logged { entry });
         }
         say(LabStep::Finished);
+    }
+
+    /// Each thread's own, so that it doesn't depend on who comes first.
+    fn chance(&self, thread: u64) -> Rng {
+        Rng::from_seed(u64::from(self.seed) << 33 | thread)
     }
 
     /// Takes from a quarter of the configured time (the original's spread) to all of it.

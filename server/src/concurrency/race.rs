@@ -83,15 +83,22 @@ pub(super) fn run(method: Method, recorder: &Recorder<'_>, stop: &Stop) -> io::R
         }
         Method::Channel => by_channel(&track)?,
     };
+    let elapsed_us = u64::try_from(tally.elapsed.as_micros()).unwrap_or(u64::MAX);
     recorder.race(RaceOut {
         method: method.name().to_owned(),
         threads: track.threads,
         expected: tally.expected,
         actual: tally.actual,
         lost: tally.expected.saturating_sub(tally.actual),
-        elapsed_us: u64::try_from(tally.elapsed.as_micros()).unwrap_or(u64::MAX),
+        elapsed_us,
+        per_second: per_second(tally.actual, elapsed_us),
     });
     Ok(())
+}
+
+fn per_second(count: u64, elapsed_us: u64) -> u64 {
+    let rate = u128::from(count) * 1_000_000 / u128::from(elapsed_us.max(1));
+    u64::try_from(rate).unwrap_or(u64::MAX)
 }
 
 fn by_channel(track: &Track<'_>) -> io::Result<Tally> {
@@ -215,6 +222,17 @@ mod tests {
         let result = result(Method::LoadStore, 8);
         assert!(result.actual > 0 && result.actual <= result.expected, "{result:?}");
         assert_eq!(result.lost, result.expected - result.actual);
+    }
+
+    #[test]
+    fn rates_are_what_counted_by_the_time_it_took() {
+        for method in Method::ALL {
+            let result = result(method, 2);
+            assert!(result.elapsed_us >= 20_000, "{result:?}");
+            assert_eq!(result.per_second, per_second(result.actual, result.elapsed_us));
+        }
+        assert_eq!(per_second(3, 2_000_000), 1);
+        assert_eq!(per_second(u64::MAX / 2, 1_000_000), u64::MAX / 2);
     }
 
     #[test]

@@ -51,13 +51,16 @@ fn print_pipeline(run: &Mutex<LabRunOut>, out: &mut impl Write) -> io::Result<()
     })?;
     writeln!(out, "All messages processed.\nFinal shared_log contents:")?;
     let run = super::lock(run);
-    run.shared_log.iter().try_for_each(|entry| writeln!(out, "  {entry}"))
+    run.shared_log.iter().try_for_each(|entry| writeln!(out, "  {entry}"))?;
+    let LabConfig { producers, permits, .. } = run.config;
+    let most = run.max_active_producers;
+    writeln!(out, "Semaphore of {permits}: at most {most} of {producers} producers were at work at once.")
 }
 
 fn print_race(run: &Mutex<LabRunOut>, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "Running race condition demonstration...")?;
     let (method, threads, expected, actual, lost) = ("method", "threads", "expected", "actual", "lost");
-    writeln!(out, "  {method:<10} {threads:>7} {expected:>13} {actual:>13} {lost:>13} {:>13}", "updates/s")?;
+    writeln!(out, "  {method:<10} {threads:>7} {expected:>13} {actual:>13} {lost:>13} {:>13}", "counted/s")?;
     let stop = Stop::default();
     for method in Method::ALL {
         race::run(method, &Recorder::new(run, &|_| ()), &stop)?;
@@ -69,8 +72,7 @@ fn print_race(run: &Mutex<LabRunOut>, out: &mut impl Write) -> io::Result<()> {
 }
 
 fn row(result: &RaceOut) -> String {
-    let RaceOut { method, threads, expected, actual, lost, elapsed_us } = result;
-    let per_second = expected.saturating_mul(1_000_000) / (*elapsed_us).max(1);
+    let RaceOut { method, threads, expected, actual, lost, per_second, .. } = result;
     format!("  {method:<10} {threads:>7} {expected:>13} {actual:>13} {lost:>13} {per_second:>13}")
 }
 
@@ -116,8 +118,12 @@ mod tests {
         assert_eq!(lines[12..14], ["All messages processed.", "Final shared_log contents:"]);
         let shared: Vec<_> = run.shared_log.iter().map(|entry| format!("  {entry}")).collect();
         assert_eq!(lines[14..20], shared);
-        assert_eq!(lines[20], "Running race condition demonstration...");
-        assert_eq!(lines.len(), 27);
+        assert_eq!(
+            lines[20],
+            format!("Semaphore of 2: at most {} of 3 producers were at work at once.", run.max_active_producers)
+        );
+        assert_eq!(lines[21], "Running race condition demonstration...");
+        assert_eq!(lines.len(), 28);
         assert_eq!((run.state, run.race.len()), (LabState::Finished, 4));
     }
 
@@ -130,6 +136,7 @@ mod tests {
             actual: 1_000 - lost,
             lost,
             elapsed_us: 500,
+            per_second: 2_000_000,
         };
         let lossy = conclusion(&[result("load+store", 345), result("mutex", 0), result("channel", 0)]);
         assert!(lossy.contains("load+store lost 345 of 1000 updates (34.5 %)"), "{lossy}");

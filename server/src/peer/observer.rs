@@ -9,9 +9,10 @@ use shared::gossip::io::NodeEvent;
 use shared::ids::PeerId;
 use shared::wire::condition::Condition;
 use shared::wire::stream::{Event, PeerState};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::hub::Hub;
+use crate::log_lines::Line;
 use crate::peer::PeerError;
 
 /// Which peer something happens at.
@@ -48,12 +49,12 @@ impl Observer for Hub {
         } else {
             format!(", known as {}", at.addr)
         };
-        info!(peer.id = %at.peer.short(), "[P2P] listening {}{known}", at.bound);
+        info!(peer.id = %at.peer.short(), "{}{known}", Line::Listening(at.bound));
         self.emit(Event::PeerStarted { peer: at.peer, addr: at.addr, files: kept.files() });
     }
 
     fn observe(&self, at: Place, event: NodeEvent) {
-        log(at.addr, &event);
+        log(self, at.addr, &event);
         let peer = at.peer;
         self.emit(match event {
             NodeEvent::Applied { file, version, files } => Event::UpdateApplied { peer, file, version, files },
@@ -92,15 +93,25 @@ impl Observer for Hub {
     }
 }
 
-fn log(me: SocketAddr, event: &NodeEvent) {
+/// What the peers of one process say to each other is no news: each address is told once, and their links aren't.
+fn log(hub: &Hub, me: SocketAddr, event: &NodeEvent) {
+    let runs_here =
+        |peer| hub.read(|overview| overview.peers.get(peer).is_some_and(|at| at.state != PeerState::Remote));
     match event {
         NodeEvent::Applied { file, version, .. } => {
-            info!(peer.addr = %me, "[P2P] event applied {file} -> v{version}");
+            info!(peer.addr = %me, "{}", Line::Applied(file, *version));
         }
-        NodeEvent::Learned { addr } => info!(peer.addr = %me, "[P2P] learned peer {addr}"),
-        NodeEvent::NeighbourUp { addr, .. } => info!(peer.addr = %me, "[P2P] connected {addr}"),
+        NodeEvent::Learned { addr } if hub.first_learns(*addr) => info!(peer.addr = %me, "{}", Line::Learned(*addr)),
+        NodeEvent::Learned { addr } => debug!(peer.addr = %me, "{}", Line::Learned(*addr)),
+        NodeEvent::NeighbourUp { peer, addr } if runs_here(peer) => {
+            debug!(peer.addr = %me, "{}", Line::Connected(*addr));
+        }
+        NodeEvent::NeighbourUp { addr, .. } => info!(peer.addr = %me, "{}", Line::Connected(*addr)),
+        NodeEvent::NeighbourDown { peer, addr, reason } if runs_here(peer) => {
+            debug!(peer.addr = %me, "{}", Line::Lost(&peer.short(), *addr, reason));
+        }
         NodeEvent::NeighbourDown { peer, addr, reason } => {
-            info!(peer.addr = %me, "[P2P] lost neighbour {} at {addr}: {reason}", peer.short());
+            info!(peer.addr = %me, "{}", Line::Lost(&peer.short(), *addr, reason));
         }
         NodeEvent::Suspected { peer, addr } => {
             warn!(peer.addr = %me, "[P2P] neighbour {} at {addr} doesn't answer", peer.short());

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::hub::Hub;
+use crate::log_lines::Line;
 use crate::outage::Outage;
 use crate::peer::PeerError;
 use crate::peer::observer::{Observer, Place};
@@ -133,7 +134,7 @@ impl Reporter {
                 // The next attempt comes from another port.
                 if let Some(text) = self.told().refused.happened(&format!("{}: {reason}", remote.ip()), now) {
                     let text = text.strip_prefix(&format!("{}: ", remote.ip())).unwrap_or(&text);
-                    warn!(peer.addr = %me, offences, "[P2P] refused {remote}: {text}");
+                    warn!(peer.addr = %me, offences, "{}", Line::Refused(*remote, text));
                 }
             }
             NodeEvent::NotUnderstood { remote, reason, lines } => {

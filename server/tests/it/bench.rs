@@ -1,8 +1,14 @@
 //! `grapevine bench gossip` as a person runs it, with few peers and for a short time.
 
-use std::process::{Command, Output};
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+
+use crate::support::app::eventually;
 
 /// Some words, and what keeps every run short.
 fn bench(words: &str) -> Output {
@@ -58,4 +64,40 @@ fn the_network_is_split_only_in_a_namespace_of_its_own() {
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("the network can't be split") && said.lines().count() == 1, "{said}");
+}
+
+/// What a process has open for the bench that has a place in a file system.
+fn files_of(process: &Path) -> Vec<PathBuf> {
+    let links = fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
+    let files = links.filter_map(|link| fs::read_link(link.path()).ok());
+    let named = files.filter(|file| file.to_string_lossy().contains("grapevine-bench"));
+    named.filter(|file| !file.to_string_lossy().starts_with("/memfd:")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_run_leaves_neither_files_nor_processes() {
+    let mut run = Command::new(env!("CARGO_BIN_EXE_grapevine"))
+        .args("bench gossip --nodes 4 --phases idle --rest 0 --idle 600".split(' '))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let pid = Pid::from_child(&run);
+    let own = PathBuf::from(format!("/proc/{}", pid.as_raw_nonzero()));
+    let mut lines = BufReader::new(run.stdout.take().unwrap()).lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.contains("floor")), "it has begun");
+    let children = || -> Vec<PathBuf> {
+        let tasks = fs::read_dir(own.join("task")).into_iter().flatten().flatten();
+        let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok()).collect::<String>();
+        lists.split_whitespace().map(|pid| format!("/proc/{pid}").into()).collect()
+    };
+    eventually("four processes run", async || children().len() == 4).await;
+    let family = [vec![own.clone()], children()].concat();
+    for process in &family {
+        assert_eq!(files_of(process), [""; 0].map(PathBuf::from), "{}", process.display());
+    }
+    kill_process(pid, Signal::INT).unwrap();
+    run.wait().unwrap();
+    eventually("nobody is left", async || family.iter().all(|process| !process.exists())).await;
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use reqwest::multipart::{Form, Part};
 use reqwest::{Client, Method, RequestBuilder};
+use server::log_lines::Line;
 use shared::sim::outcome::simulate;
 use shared::sim::scenario::Name;
 use shared::wire::condition::Condition;
@@ -22,7 +23,7 @@ const CHURN_32_SEED_1: &str = include_str!("../../../shared/tests/it/snapshots/c
 fn serve(port: u16, dir: &Path) -> Process {
     let (port, dir) = (port.to_string(), dir.to_str().unwrap());
     let process = Process::start(&["serve", "--port", &port, "--peer-port", "0", "--peers", "5", "--data-dir", dir]);
-    process.says("Grapevine is ready");
+    process.says(Line::Ready(None));
     process
 }
 

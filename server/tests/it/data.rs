@@ -215,7 +215,7 @@ async fn what_the_broker_has_leaves_the_outbox_at_once() {
 fn serve(dir: &Path) -> (Process, String) {
     let dir = dir.to_str().unwrap();
     let server = Process::start(&["serve", "--port", "0", "--peers", "2", "--peer-port", "0", "--data-dir", dir]);
-    let line = server.says("Grapevine is ready");
+    let line = server.says(server::log_lines::Line::Ready(None));
     let url = line.split_once("open ").unwrap().1.split_once("/ui/").unwrap().0.to_owned();
     (server, url)
 }

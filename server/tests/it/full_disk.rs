@@ -144,7 +144,7 @@ fn a_whole_server_starts_on_a_full_disk() {
             ["serve", "--port", "0", "--peer-port", "0", "--data-dir", &data, "--disk-reserve-bytes", "2000000"];
         let start = |peers: &str| {
             let server = Process::start(&[&words[..], &["--peers", peers]].concat());
-            let line = server.says("Grapevine is ready");
+            let line = server.says(server::log_lines::Line::Ready(None));
             let url = line.split_once("open ").unwrap().1.split_once("/ui/").unwrap().0.to_owned();
             (server, url)
         };

@@ -2,14 +2,16 @@
 //! SIGKILL.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
 use reqwest::multipart::{Form, Part};
+use server::log_lines::Line;
 use shared::wire::rest::{FileOut, PeerOut, ReadyOut};
 
 use crate::support::ports::free_ports;
-use crate::support::process::{PATIENCE, Process};
+use crate::support::process::{PATIENCE, Process, applied, forwarded};
 use crate::support::rabbit::Rabbit;
 
 /// How many files are uploaded around a crash.
@@ -46,7 +48,7 @@ impl Server {
     fn restart(&mut self) {
         let words: Vec<&str> = self.words.iter().map(String::as_str).collect();
         let process = Process::start(&words);
-        process.says("Grapevine is ready");
+        process.says(Line::Ready(None));
         self.process = Some(process);
     }
 
@@ -125,9 +127,9 @@ impl Server {
 async fn an_upload_reaches_every_peer_and_says_so_in_the_originals_words() {
     let server = Server::start(5, &[]);
     let file = server.upload("README.md".to_owned(), b"hello".to_vec()).await.unwrap();
-    server.process().says(&format!("[Bridge] forwarded event: {} -> v1", file.id));
+    server.process().says(forwarded(&file.id));
     server.reached_by(5, &[(file.id.clone(), Vec::new())].into()).await;
-    assert_eq!(server.process().count(&format!("[P2P] event applied {} -> v1", file.id)), 5);
+    assert_eq!(server.process().count(applied(&file.id)), 5);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -170,8 +172,8 @@ async fn nothing_acknowledged_is_lost_when_rabbitmq_is_killed_in_the_middle_of_2
     assert_eq!(acknowledged.len(), UPLOADS, "every upload was accepted, with the broker or without");
     server.reached_by(5, &acknowledged).await;
     for id in acknowledged.keys() {
-        let applied = server.process().count(&format!("[P2P] event applied {id} -> v1"));
-        assert_eq!(applied, 5, "{id} was applied once by each peer, however often it was delivered");
+        let times = server.process().count(applied(id));
+        assert_eq!(times, 5, "{id} was applied once by each peer, however often it was delivered");
     }
 }
 
@@ -180,44 +182,43 @@ async fn separate_processes_follow_the_originals_instructions_and_survive_kills(
     let rabbit = Rabbit::start().await;
     let url = rabbit.url();
     let [one, two, three] = free_ports().map(|port| port.to_string());
-    let at = |port: &str| format!("127.0.0.1:{port}");
+    let at = |port: &str| SocketAddr::from(([127, 0, 0, 1], port.parse().unwrap()));
+    let [entry, other] = [&one, &two].map(|port| at(port).to_string());
     let first = || Process::start(&["peer", "--port", &one, "--inject", "track_a:1"]);
     let first_peer = first();
-    first_peer.says(&format!("[P2P] listening {}", at(&one)));
-    let second_peer = Process::start(&["peer", "--port", &two, "--peer", &at(&one)]);
-    second_peer.says(&format!("[P2P] connected {}", at(&one)));
-    first_peer.says(&format!("[P2P] learned peer {}", at(&two)));
-    let third_peer = Process::start(&["peer", "--port", &three, "--peer", &at(&two)]);
-    third_peer.says_all(&[format!("[P2P] learned peer {}", at(&one)), "[P2P] event applied track_a -> v1".to_owned()]);
+    first_peer.says(Line::Listening(at(&one)));
+    let second_peer = Process::start(&["peer", "--port", &two, "--peer", &entry]);
+    second_peer.says(Line::Connected(at(&one)));
+    first_peer.says(Line::Learned(at(&two)));
+    let third_peer = Process::start(&["peer", "--port", &three, "--peer", &other]);
+    third_peer.says_all(&[Line::Learned(at(&one)).to_string(), applied("track_a")]);
 
-    let bridge = Process::start(&["bridge", "--peer", &at(&one), "--amqp-url", &url]);
+    let bridge = Process::start(&["bridge", "--peer", &entry, "--amqp-url", &url]);
     let server = Server::start(0, &["--no-bridge", "--amqp-url", &url]);
     let file = server.upload("README.md".to_owned(), b"one".to_vec()).await.unwrap();
-    bridge.says(&format!("[Bridge] forwarded event: {} -> v1", file.id));
-    let applied = format!("[P2P] event applied {} -> v1", file.id);
+    bridge.says(forwarded(&file.id));
     for peer in [&first_peer, &second_peer, &third_peer] {
-        peer.says(&applied);
+        peer.says(applied(&file.id));
     }
     bridge.kill();
 
-    let bridge = Process::start(&["bridge", "--peer", &at(&one), "--peer", &at(&two), "--amqp-url", &url]);
-    bridge.says("[Bridge] forwarding to");
+    let bridge = Process::start(&["bridge", "--peer", &entry, "--peer", &other, "--amqp-url", &url]);
+    bridge.says(Line::Forwarding(at(&one)));
     first_peer.freeze();
     let file = server.upload("frozen".to_owned(), b"three".to_vec()).await.unwrap();
     let begun = Instant::now();
-    bridge.says(&format!("[Bridge] forwarded event: {} -> v1", file.id));
+    bridge.says(forwarded(&file.id));
     assert!(begun.elapsed() < Duration::from_secs(4), "a stopped entry peer holds it up: {:?}", begun.elapsed());
-    second_peer.says(&format!("[P2P] event applied {} -> v1", file.id));
+    second_peer.says(applied(&file.id));
     first_peer.thaw();
     first_peer.kill();
     let file = server.upload("again".to_owned(), b"two".to_vec()).await.unwrap();
-    bridge.says(&format!("[Bridge] forwarded event: {} -> v1", file.id));
-    let applied = format!("[P2P] event applied {} -> v1", file.id);
-    second_peer.says(&applied);
-    third_peer.says(&applied);
+    bridge.says(forwarded(&file.id));
+    second_peer.says(applied(&file.id));
+    third_peer.says(applied(&file.id));
 
     let first_again = first();
-    first_again.says(&applied);
+    first_again.says(applied(&file.id));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -235,4 +236,18 @@ async fn a_killed_local_peer_comes_back_and_catches_up() {
     let back = act(peers[0].id.clone(), "rejoin").await.unwrap();
     assert!(back.status().is_success(), "{}", back.text().await.unwrap());
     server.reached_by(3, &[(file.id, Vec::new())].into()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_starts_with_few_words_and_stops_without_a_warning() {
+    let mut server = Server::start(5, &[]);
+    let file = server.upload("README.md".to_owned(), b"hello".to_vec()).await.unwrap();
+    server.reached_by(5, &[(file.id, Vec::new())].into()).await;
+    let (status, lines) = server.process.take().unwrap().stop();
+    assert!(status.success(), "{status}");
+    let said = lines.join("\n");
+    let ready = lines.iter().position(|line| line.contains(&Line::Ready(None).to_string())).unwrap();
+    // Each peer listens and is heard of; the disk, bridge and broker. There were 47.
+    assert!(ready <= 15, "{said}");
+    assert!(!lines.iter().any(|line| line.contains("WARN") || line.contains("ERROR")), "{said}");
 }

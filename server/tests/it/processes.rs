@@ -4,12 +4,13 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use server::log_lines::Line;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::support::ports::free_ports;
-use crate::support::process::{PATIENCE, Process};
+use crate::support::process::{PATIENCE, Process, applied};
 use crate::support::stranger::Stranger;
 
 /// How many peers there are.
@@ -51,7 +52,7 @@ impl Peer {
     fn restart(&mut self) {
         let words: Vec<&str> = self.words.iter().map(String::as_str).collect();
         self.process = Some(Process::start(&words));
-        self.process().says(&format!("[P2P] listening {}", self.addr));
+        self.process().says(Line::Listening(self.addr));
     }
 
     fn kill(&mut self) {
@@ -64,7 +65,7 @@ impl Peer {
 
     /// How the others name it.
     fn name(&self) -> String {
-        let line = self.process().says("[P2P] listening");
+        let line = self.process().says(Line::Listening(self.addr));
         let (_, name) = line.split_once("peer.id=").unwrap();
         name.split_whitespace().next().unwrap().to_owned()
     }
@@ -76,7 +77,7 @@ impl Peer {
     }
 
     fn has_applied(&self, file: &str) -> bool {
-        self.process().count(&applied(file)) > 0
+        self.process().count(applied(file)) > 0
     }
 
     /// Hands over changes to it, and waits until it has them on disk.
@@ -87,16 +88,12 @@ impl Peer {
     }
 }
 
-fn applied(file: &str) -> String {
-    format!("[P2P] event applied {file} -> v1")
-}
-
 /// Each knows the address of the first, and of nobody else.
 fn overlay() -> Vec<Peer> {
     let first = Peer::start(None, &[]);
     let others: Vec<Peer> = (1..PEERS).map(|_| Peer::start(Some(&first), &[])).collect();
     for peer in &others {
-        peer.process().says("[P2P] connected");
+        peer.process().says(Line::Connected(first.addr));
     }
     std::iter::once(first).chain(others).collect()
 }
@@ -178,9 +175,9 @@ async fn nobody_waits_for_a_stopped_peer_which_has_everything_once_it_goes_on() 
     }
     let mut lost = 0;
     for peer in others {
-        let links = peer.process().count(&format!("[P2P] connected {}", frozen.addr));
+        let links = peer.process().count(Line::Connected(frozen.addr));
         let left = LOST_WITHIN.saturating_sub(stopped.elapsed());
-        peer.process().says_times(&format!("[P2P] lost neighbour {name}"), links, left);
+        peer.process().says_times(Line::Lost(&name, frozen.addr, ""), links, left);
         lost += links;
     }
     assert!(lost > 0, "it had no neighbours");
@@ -219,15 +216,15 @@ async fn bytes_that_break_the_format_close_the_link_with_a_reason_that_is_logged
     let peer = Peer::start(None, &[]);
     let mut stranger = Stranger::connect(peer.addr).await;
     stranger.write(&[0xff; 64]).await;
-    let line = peer.process().says(&format!("[P2P] refused {}: bad frame: ", stranger.addr()));
+    let line = peer.process().says(Line::Refused(stranger.addr(), "bad frame: "));
     assert!(line.contains("offences=1"), "{line}");
     let mut original = Stranger::connect(peer.addr).await;
     original.write(b"{\"type\": \n").await;
-    let line = peer.process().says(&format!("[P2P] refused {}: bad line: ", original.addr()));
+    let line = peer.process().says(Line::Refused(original.addr(), "bad line: "));
     assert!(line.contains("offences=2"), "{line}");
     let mut client = Stranger::client(peer.addr).await;
     client.write(&[0; 4]).await;
-    let line = peer.process().says(&format!("[P2P] refused {}: bad frame: an empty frame", client.addr()));
+    let line = peer.process().says(Line::Refused(client.addr(), "bad frame: an empty frame"));
     assert!(line.contains("offences=3"), "{line}");
     peer.takes(&files("after")).await;
 }

@@ -9,6 +9,7 @@ use futures_util::{StreamExt as _, stream};
 use reqwest::multipart::{Form, Part};
 use reqwest::{Body, Client, Method, RequestBuilder, Response};
 use serde_json::{Value, json};
+use server::log_lines::Line;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -43,7 +44,7 @@ impl Front {
         let data = dir.path().join("data").display().to_string();
         let place = ["serve", "--port", &port.to_string(), "--peers", "1", "--peer-port", "0", "--data-dir", &data];
         let server = Process::start(&[&place[..], &["--allowed-host", NAME, "--base-path", PATH]].concat());
-        server.says("Grapevine is ready");
+        server.says(Line::Ready(None));
         let (map, site) = documented();
         let read_timeout = format!("proxy_read_timeout {}s;", READ_TIMEOUT.as_secs());
         let site = |listen: u16, end: &str| {

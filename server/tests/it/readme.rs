@@ -3,13 +3,15 @@
 //! `grapevine bench` (that it takes the flags).
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use server::log_lines::Line;
 use tempfile::TempDir;
 
 use crate::support::ports::free_ports;
-use crate::support::process::Process;
+use crate::support::process::{Process, applied, forwarded};
 use crate::support::rabbit::Rabbit;
 
 /// Which section has how many blocks, so that none is added without being tried below.
@@ -119,7 +121,7 @@ fn a_file_is_uploaded_downloaded_replaced_shared_and_deleted_as_told() {
     let data = desk.path("grapevine-data").display().to_string();
     let server = ["serve", "--port", &port.to_string(), "--peers", "2", "--peer-port", "0", "--data-dir", &data];
     let server = Process::start(&server);
-    server.says("Grapevine is ready");
+    server.says(Line::Ready(None));
     for block in blocks_of("Use") {
         desk.runs(&block.replace("localhost:8000", &format!("localhost:{port}")));
     }
@@ -139,25 +141,25 @@ async fn separate_processes_bring_an_upload_to_every_peer() {
         .replace("amqp://guest:guest@127.0.0.1:5672/%2f", &rabbit.url())
         .replace("separate-data", desk.path("separate-data").to_str().unwrap());
     let processes: Vec<Process> = commands(&block).iter().map(|command| start(command, &[])).collect();
-    processes[4].says("Grapevine is ready");
+    processes[4].says(Line::Ready(None));
     let upload =
         r#"curl -s http://localhost:8000/files -H "X-User-Id: alice" -F "uploaded=@README.md" | cut -d '"' -f 4"#;
     let file = desk.runs(&upload.replace("8000", &ports[3].to_string()));
     for peer in &processes[..3] {
-        peer.says("[P2P] event applied track_a -> v1");
-        peer.says(&format!("[P2P] event applied {} -> v1", file.trim()));
+        peer.says(applied("track_a"));
+        peer.says(applied(file.trim()));
     }
-    processes[3].says(&format!("[Bridge] forwarded event: {} -> v1", file.trim()));
-    processes[2].says(&format!("[P2P] learned peer 127.0.0.1:{}", ports[0]));
+    processes[3].says(forwarded(file.trim()));
+    processes[2].says(Line::Learned(SocketAddr::from(([127, 0, 0, 1], ports[0]))));
 }
 
 #[test]
 fn a_line_of_json_is_taken_as_from_the_original() {
     let (desk, [port]) = (Desk::new(), free_ports());
     let peer = Process::start(&["peer", "--port", &port.to_string()]);
-    peer.says("[P2P] listening");
+    peer.says(Line::Listening(SocketAddr::from(([127, 0, 0, 1], port))));
     desk.runs(&blocks_of("Beside peers of the original")[0].replace("9001", &port.to_string()));
-    peer.says("[P2P] event applied track_b -> v1");
+    peer.says(applied("track_b"));
 }
 
 #[test]
@@ -173,10 +175,10 @@ fn a_peer_on_another_machine_joins_through_the_server() {
     let data = desk.path("data").display().to_string();
     let own = ["--port", "0", "--peers", "1", "--peer-port", &port.to_string(), "--data-dir", &data];
     let server = start(&server, &own);
-    server.says("Grapevine is ready");
+    server.says(Line::Ready(None));
     let peer = start(&peer, &[]);
-    peer.says(&format!("[P2P] connected 127.0.0.1:{port}"));
-    server.says(&format!("[P2P] connected 127.0.0.2:{port}"));
+    peer.says(Line::Connected(SocketAddr::from(([127, 0, 0, 1], port))));
+    server.says(Line::Connected(SocketAddr::from(([127, 0, 0, 2], port))));
 }
 
 #[test]
@@ -184,7 +186,7 @@ fn the_data_directory_is_looked_after_as_told() {
     let desk = Desk::new();
     let data = desk.path("grapevine-data").display().to_string();
     let server = Process::start(&["serve", "--port", "0", "--peers", "1", "--peer-port", "0", "--data-dir", &data]);
-    let line = server.says("Grapevine is ready");
+    let line = server.says(server::log_lines::Line::Ready(None));
     let url = line.split_once("open ").unwrap().1.split_whitespace().next().unwrap();
     let block = blocks_of("The data directory").pop().unwrap();
     let (running, stopped): (Vec<&str>, Vec<&str>) = block.lines().partition(|line| line.contains("republish"));
@@ -201,7 +203,7 @@ fn the_overlay_can_be_tried() {
     let (long, short): (Vec<&str>, Vec<&str>) = block.lines().partition(|line| line.starts_with("grapevine bench"));
     assert!(desk.runs(&short.join("\n")).contains("partition"));
     for command in commands(&long.join("\n")) {
-        let read = server::config::read(command.iter().map(OsString::from));
+        let read = server::config::read(command.iter().map(OsString::from), |_| None);
         assert!(read.is_ok(), "{command:?}: {}", read.unwrap_err());
     }
 }
@@ -214,5 +216,5 @@ fn the_configuration_file_that_is_shown_is_understood() {
     std::fs::write(desk.path("grapevine.toml"), rest.split("```").next().unwrap()).unwrap();
     let file = desk.path("grapevine.toml");
     let words = ["grapevine".as_ref(), "--config".as_ref(), file.as_os_str(), "serve".as_ref()];
-    assert!(server::config::read(words.map(std::ffi::OsStr::to_owned)).is_ok());
+    assert!(server::config::read(words.map(std::ffi::OsStr::to_owned), |_| None).is_ok());
 }

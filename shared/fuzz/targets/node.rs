@@ -156,7 +156,7 @@ impl Run {
         let hello = Hello {
             major: MAJOR,
             minor: MINOR,
-            cluster: Config::default().cluster,
+            cluster: Config::default().cluster.to_string(),
             peer: PeerId([place + 1; 32]),
             listen: Some(addr(place + 100)),
             wish,

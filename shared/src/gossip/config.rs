@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use crate::backoff::Backoff;
+use crate::ids::ClusterName;
 
 /// How a node behaves. [`Config::default`] is what every driver uses unless told otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// The overlay's name; peers of another one are refused.
-    pub cluster: String,
+    pub cluster: ClusterName,
     /// Whether peers of the original system, which speak JSON lines, may take part. They know neither clusters nor secrets.
     pub original: bool,
     /// Who may be a neighbour, and how neighbours are found.
@@ -158,7 +159,7 @@ pub struct Limits {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            cluster: "grapevine".to_owned(),
+            cluster: ClusterName::default(),
             original: true,
             views: Views::default(),
             broadcast: Broadcast::default(),

@@ -7,6 +7,7 @@ use postcard::ser_flavors::Flavor;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::ids::ClusterName;
 use crate::wire::census::Record;
 use crate::wire::peer::{
     Claim, Hello, MAX_ADDRS, MAX_CLAIMS, MAX_ENTRIES, MAX_KEYS, MAX_RANGES, MAX_REASON_BYTES, MAX_RECORD_NEIGHBOURS,
@@ -17,7 +18,7 @@ use crate::wire::update::{FileUpdate, MAX_NAME_BYTES};
 /// The largest frame, without its length field. From the design: 1 MiB.
 pub const MAX_FRAME_BYTES: usize = 1 << 20;
 /// The longest cluster name, in bytes.
-pub const MAX_CLUSTER_BYTES: usize = 64;
+pub const MAX_CLUSTER_BYTES: usize = ClusterName::MAX_BYTES;
 /// The longest name of a software version, in bytes.
 pub const MAX_VERSION_BYTES: usize = 64;
 /// What most frames take; only a wrong guess costs something.

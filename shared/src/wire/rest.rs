@@ -1,6 +1,7 @@
 //! Request and response bodies of the REST API, and the names that both sides use.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -183,6 +184,19 @@ pub struct LabConfig {
     pub race_threads: u32,
     /// How long each variant of the race runs, in milliseconds, 1 to 2,000.
     pub race_ms: u32,
+    /// What the chance in `work_ms` follows from: the same number, the same times. Any unless given; the run tells it.
+    pub seed: Option<u32>,
+}
+
+impl LabConfig {
+    /// How many threads of one kind, or permits, there may be.
+    pub const THREADS: RangeInclusive<u32> = 1..=8;
+    /// How many packets a producer makes, or the queue holds.
+    pub const PACKETS: RangeInclusive<u32> = 1..=100;
+    /// How long a packet may take, in milliseconds.
+    pub const WORK_MS: RangeInclusive<u32> = 0..=1_000;
+    /// How long a variant of the race may run, in milliseconds.
+    pub const RACE_MS: RangeInclusive<u32> = 1..=2_000;
 }
 
 impl Default for LabConfig {
@@ -196,6 +210,7 @@ impl Default for LabConfig {
             work_ms: 200,
             race_threads: 4,
             race_ms: 250,
+            seed: None,
         }
     }
 }
@@ -225,6 +240,8 @@ pub struct RaceOut {
     pub lost: u64,
     /// How long it ran, in microseconds.
     pub elapsed_us: u64,
+    /// Additions a second that counted: `actual` by that time. All variants run equally long.
+    pub per_second: u64,
 }
 
 /// Answer of `POST /lab/runs` and `GET /lab/runs/{id}`.

@@ -52,7 +52,6 @@ pub fn RaceTable(
     race: Signal<Vec<RaceOut>>,
 ) -> impl IntoView {
     let row = |result: RaceOut| {
-        let kept_a_second = u128::from(result.actual) * 1_000_000 / u128::from(result.elapsed_us.max(1));
         let lost = result.lost > 0;
         view! {
             <tr data-lost=lost.to_string()>
@@ -61,7 +60,7 @@ pub fn RaceTable(
                 <td>{grouped(result.expected.into())}</td>
                 <td>{grouped(result.actual.into())}</td>
                 <td class="lost">{grouped(result.lost.into())}</td>
-                <td>{grouped(kept_a_second)}</td>
+                <td>{grouped(result.per_second.into())}</td>
             </tr>
         }
     };

@@ -37,7 +37,7 @@ impl Node {
         let hello = Hello {
             major: MAJOR,
             minor: MINOR,
-            cluster: self.config.cluster.clone(),
+            cluster: self.config.cluster.to_string(),
             peer: self.me.peer,
             listen: Some(self.me.listen),
             wish: dialled.map_or(Wish::Answer, |(_, wish)| wish),
@@ -58,8 +58,8 @@ impl Node {
         if hello.major != MAJOR {
             return self.refuse(now, id, &format!("protocol version {}; this peer speaks {MAJOR}", hello.major));
         }
-        if hello.cluster != self.config.cluster {
-            let reason = format!("cluster {:?}; this peer is in {:?}", hello.cluster, self.config.cluster);
+        if hello.cluster != self.config.cluster.as_str() {
+            let reason = format!("cluster {:?}; this peer is in {:?}", hello.cluster, self.config.cluster.as_str());
             return self.refuse(now, id, &reason);
         }
         let Some((remote, dialled)) = self.links.get(id).map(|link| (link.remote, link.dialled)) else { return };
