@@ -83,14 +83,14 @@ fn news_goes_round(machines: &[Machine; 2], everywhere: &str, loopback: &str, se
         machines[1].start(&["peer", "--host", everywhere, allow, "--port", port, "--peer", contact, "--inject", file])
     };
     let first = peer("9001", &format!("{server}:9001"), "first:1");
-    first.says(&format!("[P2P] connected {server}:9001"));
+    first.says(format!("[P2P] connected {server}:9001"));
     let second = peer("9002", &format!("{loopback}:9001"), "second:1");
     for file in ["first", "second"] {
-        here.says_times(&format!("[P2P] event applied {file} -> v1"), 5, crate::support::process::PATIENCE);
+        here.says_times(format!("[P2P] event applied {file} -> v1"), 5, crate::support::process::PATIENCE);
     }
     // Whom nobody told it of but by way of other machines' neighbours.
-    second.says(&format!("[P2P] connected {server}:"));
-    assert_eq!(second.count(&format!("[P2P] connected {loopback}:9003")), 0, "that is another machine's");
+    second.says(format!("[P2P] connected {server}:"));
+    assert_eq!(second.count(format!("[P2P] connected {loopback}:9003")), 0, "that is another machine's");
     // All links with the first's machine are gone; the second goes on alone.
     first.kill();
     let third = peer("9003", &format!("{loopback}:9002"), "third:1");

@@ -318,13 +318,13 @@ async fn an_advertised_address_is_told_beside_the_one_listened_on_and_a_lost_nei
     let [port] = free_ports();
     let words = ["peer", "--host", "127.0.0.3", "--port", &port.to_string(), "--advertise", "127.0.0.1:9"];
     let hidden = Process::start(&words);
-    hidden.says(&format!("[P2P] listening 127.0.0.3:{port}, known as 127.0.0.1:9"));
+    hidden.says(format!("[P2P] listening 127.0.0.3:{port}, known as 127.0.0.1:9"));
     let mut first = Peer::start(None, &[]);
     let second = Peer::start(Some(&first), &[]);
-    second.process().says(&format!("[P2P] connected {}", first.addr));
+    second.process().says(format!("[P2P] connected {}", first.addr));
     let name = first.name();
     first.kill();
-    second.process().says(&format!("[P2P] lost neighbour {name} at {}: ", first.addr));
+    second.process().says(format!("[P2P] lost neighbour {name} at {}: ", first.addr));
 }
 
 fn copy(from: &TempDir) -> TempDir {
@@ -351,7 +351,7 @@ async fn a_copied_data_directory_makes_no_second_peer_of_one_identity_until_it_g
     let words = ["peer", "--port", &port, "--data-dir", path, "--peer", &contact];
     let twin = Process::start(&words);
     twin.says("has the same identity: was its data directory copied? `grapevine peer --new-identity`");
-    first.process().says(&format!("[P2P] the peer at 127.0.0.1:{port} has this one's identity"));
+    first.process().says(format!("[P2P] the peer at 127.0.0.1:{port} has this one's identity"));
     assert_eq!(first.process().count("[P2P] lost neighbour"), 0, "the older one goes on");
     twin.kill();
     let cured = Process::start(&[&words[..], &["--new-identity"]].concat());
