@@ -122,7 +122,7 @@ async fn a_person_replaces_drops_cancels_retries_and_shares() {
     browser.clicks("[data-testid='upload-end']").await;
 
     // Cancelled on its way, then tried once more.
-    let (large, large_name) = file("large", &[b'x'; 300_000]);
+    let (large, large_name) = file("large", &vec![b'x'; 300_000]);
     browser.sends_slowly(Some(30_000)).await;
     browser.chooses("[data-testid='upload-input']", large.path()).await;
     browser.sees("upload-progress", " left").await;

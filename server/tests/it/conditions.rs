@@ -15,6 +15,9 @@ fn header<'a>(answer: &'a Response, name: &str) -> &'a str {
     answer.headers().get(name).map_or("", |value| value.to_str().unwrap())
 }
 
+/// Methods, the headers of a request, and the status that answers it.
+type Row<'a> = (&'a [Method], &'a [(&'a str, &'a str)], u16);
+
 #[tokio::test]
 async fn every_method_answers_conditions_as_http_says() {
     const GET: Method = Method::GET;
@@ -26,7 +29,7 @@ async fn every_method_answers_conditions_as_http_says() {
     let app = App::start().await;
     let file = app.upload("alice", "a", "0123456789").await;
     let path = format!("/files/{}", file.id);
-    let table: &[(&[Method], &[(&str, &str)], u16)] = &[
+    let table: &[Row<'_>] = &[
         (&[GET, HEAD], &[("if-match", "\"1\"")], 200),
         (&[GET, HEAD, PUT, DELETE], &[("if-match", "\"2\"")], 412),
         (&[GET, HEAD, PUT, DELETE], &[("if-match", "\"x,*,y\"")], 412),

@@ -3,6 +3,7 @@
 use std::io::Cursor;
 
 use futures_util::{SinkExt as _, StreamExt as _};
+use server::shutdown::Tasks;
 use server::{gauge, watch};
 use shared::wire::stream::{Event, OutboxView, SILENCE, StreamFrame};
 use tokio::net::{TcpListener, TcpStream};
@@ -10,7 +11,6 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, accept_async, connect_async};
-use tokio_util::sync::CancellationToken;
 
 use crate::support::app::{App, PATIENCE};
 
@@ -99,10 +99,11 @@ async fn readers_hear_what_waits_in_the_outbox_while_it_does() {
 #[tokio::test]
 async fn watch_notices_a_server_that_has_fallen_silent() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (url, token) = (format!("http://{}", listener.local_addr().unwrap()), CancellationToken::new());
+    let (url, tasks) = (format!("http://{}", listener.local_addr().unwrap()), Tasks::default());
+    let token = tasks.token().clone();
     let watching = token.clone();
-    let watching =
-        tokio::spawn(async move { watch::run(&url, None, false, &mut Cursor::new(Vec::new()), &watching).await });
+    let watching = Tasks::default()
+        .spawn(async move { watch::run(&url, None, false, &mut Cursor::new(Vec::new()), &watching).await });
     let connection = async || accept_async(listener.accept().await.unwrap().0).await.unwrap();
     let first = timeout(PATIENCE, connection()).await.unwrap();
     // Nothing comes on it, and nobody closes it: it is given up.

@@ -144,7 +144,7 @@ impl Browser {
         self.is_so(&format!("return document.activeElement.matches({})", json!(selector))).await;
     }
 
-    /// Sends a command of the Chrome DevTools protocol.
+    /// Sends a command of the Chrome `DevTools` protocol.
     pub(crate) async fn commands(&self, command: &str, params: serde_json::Value) {
         let address = format!("{}/session/{}/goog/cdp/execute", self.url, self.driver.session_id());
         let body = json!({"cmd": command, "params": params});
