@@ -415,7 +415,7 @@ fn a_peer_that_comes_back_as_another_life_is_no_twin() {
 fn who_reaches_nobody_says_why_and_so_does_who_refuses() {
     let mut net = Net::of_two_machines();
     let strict = net.start(1, 0, "10.0.0.1:9001", &[]);
-    let config = Config { cluster: "another".to_owned(), ..Config::default() };
+    let config = Config { cluster: "another".parse().unwrap(), ..Config::default() };
     let lost = net.start_in(config, 2, 1, "10.0.0.2:9001", &["10.0.0.1:9001", "10.0.0.1:9009"]);
     net.run(Duration::from_secs(35));
     let unreached = net.events(lost, |event| match event {
