@@ -75,7 +75,7 @@ pub enum BadInput {
     #[error(transparent)]
     Broker(#[from] BrokerError),
     /// Encryption was asked for and can't be had.
-    #[error("can't encrypt: {}", crate::broker::explain(.0))]
+    #[error("can't encrypt")]
     Trust(#[from] TrustError),
     /// The server's address is none.
     #[error("not an http, https, ws or wss address: {0}")]

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use server::broker::explain;
 use server::config::{ConfigError, Settings};
 use server::{app, config, output, telemetry};
 use tracing::info;
@@ -37,6 +38,6 @@ fn main() -> ExitCode {
 /// The one line that says why the command ends, whatever is logged.
 fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
     // Nobody may read it any longer.
-    drop(writeln!(std::io::stderr(), "grapevine: error: {error:#}"));
+    drop(writeln!(std::io::stderr(), "grapevine: error: {}", explain(error.as_ref())));
     ExitCode::from(code)
 }

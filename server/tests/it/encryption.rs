@@ -89,10 +89,10 @@ fn encryption_that_cannot_be_had_is_refused_at_the_start() {
     std::fs::write(&empty, "").unwrap();
     let empty = empty.display().to_string();
     for (words, reason) in [
-        (vec!["serve", "--amqp-url", "https://localhost/", "--data-dir", &data], "https"),
+        (vec!["serve", "--amqp-url", "https://localhost/", "--data-dir", &data], "--amqp-url"),
         (vec!["serve", "--amqp-url", "amqps://localhost/", "--ca-file", &missing, "--data-dir", &data], "ca.pem"),
         (vec!["bridge", "--peer", "localhost:1", "--amqp-url", "amqps://localhost/", "--ca-file", &empty], "empty.pem"),
-        (vec!["bridge", "--peer", "localhost:1", "--amqp-url", "http://localhost/"], "http"),
+        (vec!["bridge", "--peer", "localhost:1", "--amqp-url", "http://localhost/"], "--amqp-url"),
         (vec!["watch", "https://localhost:1", "--ca-file", &missing], "ca.pem"),
         (vec!["watch", "ftp://localhost"], "ftp"),
     ] {

@@ -38,7 +38,10 @@ impl Machine {
     }
 
     fn start(&self, words: &[&str]) -> Process {
-        Process::start_by(self.enter(env!("CARGO_BIN_EXE_grapevine")), words)
+        let mut command = self.enter("env");
+        // Links between the peers of one process are told at this level only.
+        command.args(["RUST_LOG=info,server::peer=debug", env!("CARGO_BIN_EXE_grapevine")]);
+        Process::start_by(command, words)
     }
 }
 
