@@ -105,7 +105,7 @@ fn upload_actions(session: Session, uploads: Uploads) -> UploadActions {
 
 #[component]
 fn Table(listing: Listing, uploads: Uploads) -> impl IntoView {
-    let actions = actions(listing, uploads);
+    let actions = actions(&listing, uploads);
     let ids = Memo::new(move |_| listing.files.with(|files| files.iter().map(|f| f.id.clone()).collect::<Vec<_>>()));
     let empty = move || {
         let user = listing.session.user.get();
@@ -133,7 +133,7 @@ fn Table(listing: Listing, uploads: Uploads) -> impl IntoView {
             </thead>
             <tbody>
                 <For each=move || ids.get() key=Clone::clone let:id>
-                    {row(listing, id, actions)}
+                    {row(&listing, id, actions)}
                 </For>
             </tbody>
         </table>
@@ -143,22 +143,24 @@ fn Table(listing: Listing, uploads: Uploads) -> impl IntoView {
     }
 }
 
-fn row(listing: Listing, id: String, actions: FileActions) -> Option<impl IntoView> {
+fn row(listing: &Listing, id: String, actions: FileActions) -> Option<impl IntoView + use<>> {
+    let Listing { files, session, .. } = *listing;
     let file_id = id.parse::<FileId>().ok();
     let find = { move |files: &Vec<FileOut>| files.iter().find(|file| file.id == id).cloned() };
-    let first = listing.files.with_untracked(&find)?;
+    let first = files.with_untracked(&find)?;
     // A row outlives its file by a moment when it is deleted: it keeps what it showed last.
     let file = Memo::new(move |before: Option<&FileOut>| {
-        listing.files.with(&find).or_else(|| before.cloned()).unwrap_or_else(|| first.clone())
+        files.with(&find).or_else(|| before.cloned()).unwrap_or_else(|| first.clone())
     });
-    let model = listing.session.model;
+    let model = session.model;
     // The list may be older than the stream, which tells of the latest version.
     let reach = Memo::new(move |_| model.with(|model| model.overview()?.reach(file_id.as_ref()?)));
-    let (api, user) = (address::api(), listing.session.user.into());
+    let (api, user) = (address::api(), session.user.into());
     Some(view! { <FileRow file=file.into() user=user reach=reach.into() api=api actions=actions /> })
 }
 
-fn actions(listing: Listing, uploads: Uploads) -> FileActions {
+fn actions(listing: &Listing, uploads: Uploads) -> FileActions {
+    let listing = *listing;
     let session = listing.session;
     FileActions {
         off: session.stale.into(),
