@@ -41,9 +41,11 @@ pub fn Network(
         });
     };
     let command = Signal::derive(|| vec![format!("curl -X POST {}/peers", address::api())]);
-    let empty = move || {
-        peers.get().is_empty().then(|| view! { <p class="muted">"No peers run in this process. Start one."</p> })
-    };
+    // Before the first snapshot nobody knows whether any runs.
+    let none_runs =
+        Memo::new(move |_| session.model.with(|model| model.overview().is_some()) && peers.with(Vec::is_empty));
+    let empty =
+        move || none_runs.get().then(|| view! { <p class="muted">"No peers run in this process. Start one."</p> });
     view! {
         <section class="card" aria-labelledby="network-title">
             <div class="title">
