@@ -434,3 +434,14 @@ fn who_reaches_nobody_says_why_and_so_does_who_refuses() {
     });
     assert!(refused.iter().any(|reason| reason.contains("cluster")), "{refused:?}");
 }
+
+#[test]
+fn a_lone_peer_whose_machine_slept_says_once_that_it_is_alone() {
+    let mut net = Net::new(&[&["10.0.0.1"]]);
+    let lone = net.start(1, 0, "10.0.0.1:9001", &["10.0.0.9:9001"]);
+    net.now = net.now + Duration::from_hours(1);
+    net.feed(lone, Input::Wake);
+    net.feed(lone, Input::Wake);
+    let told = net.events(lone, |event| matches!(event, NodeEvent::Alone { .. }).then_some(()));
+    assert_eq!(told.len(), 1, "what it slept through isn't told after the fact");
+}

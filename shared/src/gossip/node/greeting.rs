@@ -337,7 +337,7 @@ impl Node {
         if now < told_at {
             return;
         }
-        self.alone = Some((since, told_at + ALONE_AFTER));
+        self.alone = Some((since, now + ALONE_AFTER));
         if !self.book.is_empty() || !self.names.is_empty() {
             self.event(NodeEvent::Alone { time: now - since });
         }
