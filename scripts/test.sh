@@ -7,7 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 OUT=${CARGO_TARGET_DIR:-target}
 LOG=$OUT/test.log
 
-say "on two quiet cores this takes 40 minutes the first time, and later what changed and some 10 minutes"
+say "on two quiet cores this takes about 20 minutes the first time, and later some 6 and what changed"
 scripts/test-setup.sh
 scripts/build.sh --tests
 mkdir -p "$OUT"
