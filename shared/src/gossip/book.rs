@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::gossip::config::Views;
+use crate::gossip::config::{Pause, Views};
 use crate::rng::Rng;
 use crate::time::Instant;
 use crate::wire::peer::Wish;
@@ -212,7 +212,7 @@ impl Book {
 
     /// How long to wait between two looks at somebody beyond the active view.
     pub fn probe_pause(&self, now: Instant) -> Duration {
-        let (shortest, longest) = self.views.probe_every;
+        let Pause { shortest, longest } = self.views.probe_every;
         self.last_loss.map_or(longest, |at| ((now - at) / 32).clamp(shortest, longest))
     }
 

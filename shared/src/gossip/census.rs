@@ -126,9 +126,9 @@ impl Census {
 
     /// P of the module's description.
     fn pause(&self) -> Duration {
-        let CensusRate { shortest, per_peer: (growth, longest), .. } = self.config;
+        let CensusRate { shortest, per_peer, per_peer_max, .. } = self.config;
         let peers = u32::try_from(self.records.len()).unwrap_or(u32::MAX);
-        shortest + growth.saturating_mul(peers).min(longest).saturating_mul(peers)
+        shortest + per_peer.saturating_mul(peers).min(per_peer_max).saturating_mul(peers)
     }
 
     /// The number of the record that is sent now.

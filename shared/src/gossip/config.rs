@@ -44,16 +44,8 @@ pub struct Views {
     pub join_walk: u8,
     /// Where on its walk a newcomer's address is kept: PRWL, section 5.1.
     pub passive_walk: u8,
-    /// Links that a shuffle walks. The paper uses ARWL.
-    pub shuffle_walk: u8,
-    /// Active and passive peers in a shuffle: ka and kp. The paper's 3 and 4 (section 5.1) leave some of those who
-    /// survive the death of 95 % knowing nobody alive (simulated, 1,000 peers); this is what a message holds.
-    pub shuffle: (usize, usize),
-    /// The pause between shuffles: short after a join, doubling.
-    pub shuffle_every: Backoff,
-    /// Shuffles with doubling pauses; then each waits for the longest. A walk there and back costs 3 kB with TCP's
-    /// headers: what a node's heartbeats cost in half a minute.
-    pub soon_shuffles: u32,
+    /// The exchange of passive views.
+    pub shuffle: Shuffle,
     /// How long a newcomer waits for those that its walks find before it asks its contact's neighbours.
     pub join_patience: Duration,
     /// The pause between attempts to dial one address. The original's 0.5 to 2 s, with a quicker first try.
@@ -71,7 +63,33 @@ pub struct Views {
     /// of the time since the last loss, so that a partition heals within a few percent of its duration. Where nobody
     /// was lost, somebody of the passive view is looked up after each longest pause: two overlays that have always been
     /// two become one.
-    pub probe_every: (Duration, Duration),
+    pub probe_every: Pause,
+}
+
+/// How passive views are exchanged (`HyParView`, section 4.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shuffle {
+    /// Links that it walks. The paper uses ARWL.
+    pub walk: u8,
+    /// Active peers in it: ka. The paper's 3 and 4 (section 5.1) leave some of those who survive the death of 95 % knowing
+    /// nobody alive (simulated, 1,000 peers); this and [`Shuffle::passive`] are what a message holds.
+    pub active: usize,
+    /// Passive peers in it: kp.
+    pub passive: usize,
+    /// The pause between two: short after a join, doubling.
+    pub every: Backoff,
+    /// So many have doubling pauses; then each waits for the longest. A walk there and back costs 3 kB with TCP's headers:
+    /// what a node's heartbeats cost in half a minute.
+    pub soon: u32,
+}
+
+/// How long to wait, within limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pause {
+    /// At least.
+    pub shortest: Duration,
+    /// At most.
+    pub longest: Duration,
 }
 
 /// Plumtree's numbers (SRDS 2007).
@@ -83,7 +101,7 @@ pub struct Broadcast {
     /// So many received broadcasts are announced sooner, this long after the last announcement: where much comes, a
     /// neighbour of the tree that has stopped is soon missed. A guess: a tenth of a second's worth, and three messages of
     /// a hundred at most.
-    pub announce_batch: (u32, Duration),
+    pub announce_batch: Batch,
     /// The pause between two beacons of the source from which the tree's distances are counted, while others send and it
     /// doesn't: short at first, so that the tree soon has its shape.
     pub beacon: Backoff,
@@ -92,12 +110,30 @@ pub struct Broadcast {
     pub optimise_hops: u16,
     /// How many broadcasts are kept to answer grafts with, and for how long: three times the longest pause between two
     /// announcements, since what is missed is asked for soon after it was announced.
-    pub kept: (usize, Duration),
+    pub kept: Retention,
     /// Sources that are remembered; beyond that the one that has been silent the longest is forgotten. What it sends
     /// then is still merged, and dropped where it is old.
     pub sources: usize,
     /// Gaps in the numbers of one source that are remembered; older ones are left to the reconciliation.
     pub gaps: usize,
+}
+
+/// What isn't waited with any longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Batch {
+    /// So many.
+    pub count: u32,
+    /// How long after the last batch.
+    pub pause: Duration,
+}
+
+/// How much is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// So many at most.
+    pub count: usize,
+    /// So long at most.
+    pub time: Duration,
 }
 
 /// Heartbeats and deadlines.
@@ -126,10 +162,12 @@ pub struct Liveness {
 pub struct CensusRate {
     /// The shortest pause between two records of one peer.
     pub shortest: Duration,
-    /// What each known peer adds to that pause: so much by how many are known, up to a limit. Of 64 peers each may send
+    /// What each known peer adds to that pause: so much by how many are known, up to [`CensusRate::per_peer_max`]. Of 64 peers each may send
     /// a record in 17 s, of 1,000 in 4 min; however many there are, no more than 8 records a second, or 2 kB with TCP's
     /// headers, arrive at one of them, and those only while all of their neighbours change.
-    pub per_peer: (Duration, Duration),
+    pub per_peer: Duration,
+    /// The most that each known peer adds.
+    pub per_peer_max: Duration,
     /// Peers that are remembered; 0 turns the census off.
     pub peers: usize,
     /// A record that isn't renewed is forgotten after this long, if nobody alive has its peer as a neighbour; looked at
@@ -180,17 +218,20 @@ impl Default for Views {
             passive: 30,
             join_walk: 6,
             passive_walk: 3,
-            shuffle_walk: 6,
-            shuffle: (4, 11),
-            shuffle_every: Backoff { first: Duration::from_secs(1), longest: Duration::from_mins(5) },
-            soon_shuffles: 4,
+            shuffle: Shuffle {
+                walk: 6,
+                active: 4,
+                passive: 11,
+                every: Backoff { first: Duration::from_secs(1), longest: Duration::from_mins(5) },
+                soon: 4,
+            },
             join_patience: Duration::from_millis(500),
             redial: Backoff { first: Duration::from_millis(250), longest: Duration::from_secs(2) },
             redial_lost: Backoff { first: Duration::from_millis(250), longest: Duration::from_mins(2) },
             redial_name: Backoff { first: Duration::from_millis(250), longest: Duration::from_secs(30) },
             seek: Backoff { first: Duration::from_millis(250), longest: Duration::from_mins(1) },
             beyond: 256,
-            probe_every: (Duration::from_secs(1), Duration::from_mins(2)),
+            probe_every: Pause { shortest: Duration::from_secs(1), longest: Duration::from_mins(2) },
         }
     }
 }
@@ -199,10 +240,10 @@ impl Default for Broadcast {
     fn default() -> Self {
         Self {
             announce: Backoff { first: Duration::from_millis(10), longest: Duration::from_secs(3) },
-            announce_batch: (32, Duration::from_millis(100)),
+            announce_batch: Batch { count: 32, pause: Duration::from_millis(100) },
             beacon: Backoff { first: Duration::from_millis(500), longest: Duration::from_secs(10) },
             optimise_hops: 2,
-            kept: (8192, Duration::from_secs(10)),
+            kept: Retention { count: 8192, time: Duration::from_secs(10) },
             sources: 16_384,
             gaps: 256,
         }
@@ -227,7 +268,8 @@ impl Default for CensusRate {
     fn default() -> Self {
         Self {
             shortest: Duration::from_secs(1),
-            per_peer: (Duration::from_millis(5), Duration::from_millis(250)),
+            per_peer: Duration::from_millis(5),
+            per_peer_max: Duration::from_millis(250),
             peers: 16_384,
             keep: Duration::from_mins(10),
         }

@@ -16,8 +16,8 @@ use crate::wire::peer::{Fingerprint, Life, Partner, Wish};
 pub struct Link {
     /// The other end, as the socket tells it.
     pub remote: SocketAddr,
-    /// The address that this node dialled, and what for; absent when the other side dialled.
-    pub dialled: Option<(SocketAddr, Wish)>,
+    /// How this node dialled it; absent when the other side dialled.
+    pub dialled: Option<Dialled>,
     /// When it opened.
     pub opened: Instant,
     /// Who is there.
@@ -28,8 +28,10 @@ pub struct Link {
     pub partner: Partner,
     /// What the other side's catalogue was when it last said so, and this side's then, if they differed.
     pub difference: Option<Difference>,
-    /// When the last comparison of catalogues began here, and whether another one is due.
-    pub compared: (Option<Instant>, bool),
+    /// When the last comparison of catalogues began here.
+    pub compared: Option<Instant>,
+    /// Whether another one is due, after a pause.
+    pub compare_again: bool,
     /// Which life of the other side it is, as far as it has said.
     pub life: Option<Life>,
     /// Where the other side sees this node.
@@ -39,6 +41,37 @@ pub struct Link {
     /// When somebody else first came with the same id.
     pub rivalled: Option<Instant>,
     quota: Quota,
+}
+
+/// An address that this node dialled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dialled {
+    /// The address.
+    pub addr: SocketAddr,
+    /// What for.
+    pub wish: Wish,
+}
+
+/// One of the active view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Neighbour {
+    /// The link with it.
+    pub link: LinkId,
+    /// Who it is.
+    pub peer: PeerId,
+    /// Where it listens.
+    pub addr: SocketAddr,
+}
+
+/// Whether a message may come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// It may.
+    Admitted,
+    /// There were too many.
+    TooMany,
+    /// The link is closed.
+    Closed,
 }
 
 /// Two catalogues that weren't the same.
@@ -86,10 +119,20 @@ pub enum Role {
 }
 
 impl Link {
+    /// The address that this node dialled.
+    pub fn dialled_addr(&self) -> Option<SocketAddr> {
+        self.dialled.map(|dialled| dialled.addr)
+    }
+
+    /// What this node dialled it for.
+    pub fn wish(&self) -> Option<Wish> {
+        self.dialled.map(|dialled| dialled.wish)
+    }
+
     /// The address under which one side dialled the other, as far as is known: two links at once under different ones are
     /// with one peer that has several addresses.
     pub fn target(&self) -> Option<SocketAddr> {
-        self.dialled.map(|(addr, _)| addr).or(self.sees)
+        self.dialled_addr().or(self.sees)
     }
 }
 
@@ -149,14 +192,7 @@ impl Links {
     }
 
     /// A new one, with a stranger.
-    pub fn open(
-        &mut self,
-        id: LinkId,
-        remote: SocketAddr,
-        dialled: Option<(SocketAddr, Wish)>,
-        now: Instant,
-        limits: &Limits,
-    ) {
+    pub fn open(&mut self, id: LinkId, remote: SocketAddr, dialled: Option<Dialled>, now: Instant, limits: &Limits) {
         let quota = Quota { left: limits.burst, filled: now };
         let (role, pulse, partner) = (Role::Stranger, Pulse::new(now), Partner::default());
         let link = Link {
@@ -167,7 +203,8 @@ impl Links {
             pulse,
             partner,
             difference: None,
-            compared: (None, false),
+            compared: None,
+            compare_again: false,
             life: None,
             sees: None,
             aliases: Vec::new(),
@@ -187,12 +224,11 @@ impl Links {
         self.open.get_mut(&id)
     }
 
-    /// A message was heard on a link. Says whether it may be: `None` where the link is closed, `Some(false)` where there
-    /// were too many.
-    pub fn heard(&mut self, id: LinkId, now: Instant, limits: &Limits) -> Option<bool> {
-        let link = self.open.get_mut(&id)?;
+    /// A message was heard on a link. Returns whether it may be.
+    pub fn heard(&mut self, id: LinkId, now: Instant, limits: &Limits) -> Admission {
+        let Some(link) = self.open.get_mut(&id) else { return Admission::Closed };
         link.pulse.heard(now);
-        Some(link.quota.take(now, limits))
+        if link.quota.take(now, limits) { Admission::Admitted } else { Admission::TooMany }
     }
 
     /// The other end of a link is known now. A former link with the same peer must have been closed.
@@ -224,10 +260,10 @@ impl Links {
         self.peers.get(&peer).copied()
     }
 
-    /// The links with neighbours, and who they are.
-    pub fn neighbours(&self) -> impl Iterator<Item = (LinkId, PeerId, SocketAddr)> {
+    /// The active view.
+    pub fn neighbours(&self) -> impl Iterator<Item = Neighbour> {
         self.peers.values().filter_map(|id| match self.open.get(id)?.role {
-            Role::Neighbour { peer, addr } => Some((*id, peer, addr)),
+            Role::Neighbour { peer, addr } => Some(Neighbour { link: *id, peer, addr }),
             Role::Stranger | Role::Asked { .. } | Role::Client | Role::Expected { .. } | Role::Original { .. } => None,
         })
     }

@@ -11,7 +11,7 @@ use crate::gossip::catalogue::Catalogue;
 use crate::gossip::census::Census;
 use crate::gossip::config::Config;
 use crate::gossip::io::{Input, LinkId, NodeEvent, Output, Ticket};
-use crate::gossip::links::{Links, Role};
+use crate::gossip::links::{Admission, Links, Role};
 use crate::gossip::names::Names;
 use crate::gossip::originals::Originals;
 use crate::gossip::pulse::{LocalHealth, PUNCTUAL};
@@ -135,8 +135,8 @@ impl Node {
             check_at: now + config.liveness.busy_ping,
             seek_at: now,
             sought: 0,
-            probe_at: now + rng.duration(views.probe_every.0, views.probe_every.1),
-            shuffle_at: now + views.shuffle_every.delay(0, &mut rng),
+            probe_at: now + rng.duration(views.probe_every.shortest, views.probe_every.longest),
+            shuffle_at: now + views.shuffle.every.delay(0, &mut rng),
             shuffles: 0,
             walks: VecDeque::new(),
             alone: Some((now, now + ALONE_AFTER)),
@@ -176,7 +176,7 @@ impl Node {
             Input::Contact { addr } => self.named(now, addr),
             Input::Name { name } => self.host_named(now, name),
             Input::Publish { update } => {
-                let _told_as_an_event = self.publish(now, update);
+                self.publish(now, &update);
             }
             Input::Stored { ticket } => self.on_disk(ticket),
             Input::Congested { link } => self.congested(link),
@@ -210,7 +210,7 @@ impl Node {
 
     /// The active view.
     pub fn neighbours(&self) -> impl Iterator<Item = PeerId> {
-        self.links.neighbours().map(|(_, peer, _)| peer)
+        self.links.neighbours().map(|neighbour| neighbour.peer)
     }
 
     /// The links on which it pushes news.
@@ -282,7 +282,7 @@ impl Node {
             return self.original_gone(now, id, link.role);
         }
         let announced = link.role.peer().map(|(_, addr)| addr);
-        let dialled = link.dialled.map(|(addr, _)| addr).filter(|dialled| Some(*dialled) != announced);
+        let dialled = link.dialled_addr().filter(|dialled| Some(*dialled) != announced);
         if link.dialled.is_some() && !matches!(link.role, Role::Neighbour { .. }) {
             self.not_taken(dialled.or(announced), reason);
         }
@@ -323,12 +323,12 @@ impl Node {
 
     fn heard(&mut self, now: Instant, id: LinkId, message: PeerMessage) {
         match self.links.heard(id, now, &self.config.limits) {
-            None => {}
-            Some(false) => self.refuse(now, id, "too many messages"),
-            Some(true) if self.outputs.len() + self.tree.unsaid() > MAX_OUTPUTS => {
+            Admission::Closed => {}
+            Admission::TooMany => self.refuse(now, id, "too many messages"),
+            Admission::Admitted if self.outputs.len() + self.tree.unsaid() > MAX_OUTPUTS => {
                 self.refuse(now, id, "too much asked at once");
             }
-            Some(true) => self.message(now, id, message),
+            Admission::Admitted => self.message(now, id, message),
         }
     }
 
@@ -349,7 +349,7 @@ impl Node {
             (Role::Asked { peer, addr }, PeerMessage::Welcome { others }) => self.welcomed(now, id, peer, addr, others),
             (_, PeerMessage::Ping { nonce, catalogue, partner }) => self.ping(now, id, nonce, catalogue, partner),
             (_, PeerMessage::Pong { nonce, catalogue, partner }) => self.pong(now, id, nonce, catalogue, partner),
-            (_, PeerMessage::Submit { request, update }) => self.submitted(now, id, request, update),
+            (_, PeerMessage::Submit { request, update }) => self.submitted(now, id, request, &update),
             (_, PeerMessage::Reconcile(set, claims)) => self.claimed(now, id, set, &claims),
             (_, PeerMessage::Want(set, wanted)) => self.wanted(now, id, set, &wanted),
             (Role::Neighbour { peer, .. }, message) => self.neighbourly(now, id, peer, message),

@@ -78,7 +78,8 @@ impl Pulse {
 
     /// Ask at once, unless that is under way.
     pub fn doubt(&mut self, now: Instant) {
-        self.unanswered = Some(Instant::START).filter(|_| self.asked.is_none()).or(Some(now));
+        // As if something had been said long ago; what is under way already is only kept from being forgotten.
+        self.unanswered = Some(if self.asked.is_none() { Instant::START } else { now });
     }
 
     /// Nothing could be heard for `pause`, since this node itself was held up.

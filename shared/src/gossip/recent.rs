@@ -1,8 +1,8 @@
 //! The last broadcasts, to answer grafts with.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
+use crate::gossip::config::Retention;
 use crate::gossip::io::LinkId;
 use crate::time::Instant;
 use crate::wire::peer::{IdRange, MessageId, Payload};
@@ -16,6 +16,15 @@ pub struct Pushed {
     pub payload: Payload,
 }
 
+/// How a broadcast came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Way {
+    /// Over which link; absent for this node's own.
+    pub from: Option<LinkId>,
+    /// Over how many links in all.
+    pub hops: u16,
+}
+
 /// Broadcasts to answer grafts with. Most are never asked for: to keep one costs no more than its place in a queue, and
 /// to find those that are wanted one pass over it.
 #[derive(Debug)]
@@ -23,7 +32,7 @@ pub struct Recent {
     /// In the order in which they came.
     kept: VecDeque<Kept>,
     /// How many and how long they are kept at most.
-    limits: (usize, Duration),
+    limits: Retention,
 }
 
 #[derive(Debug)]
@@ -37,27 +46,27 @@ struct Kept {
 
 impl Recent {
     /// Nothing yet; how many and how long they are to be kept at most.
-    pub fn new(limits: (usize, Duration)) -> Self {
+    pub fn new(limits: Retention) -> Self {
         Self { kept: VecDeque::new(), limits }
     }
 
     /// Keeps one more; the oldest gives way where there are as many as there may be.
     pub fn keep(&mut self, id: MessageId, from: Option<LinkId>, pushed: Pushed, now: Instant) {
-        while self.kept.len() >= self.limits.0 {
+        while self.kept.len() >= self.limits.count {
             self.kept.pop_front();
         }
         self.kept.push_back(Kept { id, came: now, from, pushed });
     }
 
     /// How one came, and over how many links, if it is still here. Looks at all that came later.
-    pub fn way_of(&self, id: MessageId) -> Option<(Option<LinkId>, u16)> {
+    pub fn way_of(&self, id: MessageId) -> Option<Way> {
         let kept = self.kept.iter().rev().find(|kept| kept.id == id)?;
-        Some((kept.from, kept.pushed.hops))
+        Some(Way { from: kept.from, hops: kept.pushed.hops })
     }
 
     /// Forgets those that came too long ago, and gives back the room of a crowd that is over.
     pub fn forget_the_old(&mut self, now: Instant) {
-        while self.kept.front().is_some_and(|kept| now - kept.came > self.limits.1) {
+        while self.kept.front().is_some_and(|kept| now - kept.came > self.limits.time) {
             self.kept.pop_front();
         }
         if self.kept.len() < self.kept.capacity() / 4 {
@@ -81,6 +90,8 @@ impl Recent {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use proptest::prelude::{prop_assert_eq, proptest};
 
     use super::*;
@@ -100,7 +111,7 @@ mod tests {
             limit in 1..30_usize,
             (first, length) in (1..20_u64, 0..20_u64),
         ) {
-            let mut recent = Recent::new((limit, LONG));
+            let mut recent = Recent::new(Retention { count: limit, time: LONG });
             let mut expected: Vec<(u64, u64, Instant)> = Vec::new();
             let mut now = Instant::START;
             for (source, seq, pause) in ids {
@@ -115,7 +126,7 @@ mod tests {
             let mut expected: Vec<(u64, u64)> = expected.into_iter().map(|(source, seq, _)| (source, seq)).collect();
             prop_assert_eq!(kept(&recent), expected.clone());
             for (source, seq) in (0..3).flat_map(|source| (1..20).map(move |seq| (source, seq))) {
-                let way = expected.contains(&(source, seq)).then_some((Some(LinkId(seq)), 7));
+                let way = expected.contains(&(source, seq)).then_some(Way { from: Some(LinkId(seq)), hops: 7 });
                 prop_assert_eq!(recent.way_of(MessageId { source: Source(source), seq }), way);
             }
 

@@ -23,15 +23,15 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::gossip::anchor::{Anchor, Came};
-use crate::gossip::branch::{Branch, LONGEST_ANSWER};
+use crate::gossip::branch::Branch;
 use crate::gossip::config::Broadcast;
 use crate::gossip::io::LinkId;
 use crate::gossip::missing::Missing;
-use crate::gossip::recent::{Pushed, Recent};
+use crate::gossip::recent::{Pushed, Recent, Way};
 use crate::gossip::streams::Streams;
 use crate::rng::Rng;
 use crate::time::Instant;
-use crate::wire::peer::{Announced, IdRange, MAX_RANGES, MessageId, Payload, PeerMessage, Source};
+use crate::wire::peer::{IdRange, MessageId, Payload, PeerMessage, Source};
 
 mod repair;
 
@@ -81,18 +81,18 @@ impl Tree {
 
     /// When [`Tree::tick`] has something to do.
     pub fn next_wake(&self) -> Option<Instant> {
-        let announcements = self.branches.values().filter_map(|branch| branch.announce_at);
+        let announcements = self.branches.values().filter_map(Branch::announce_at);
         announcements.chain(self.missing.next_wake()).chain(self.anchor.next_wake()).min()
     }
 
     /// The links on which news is pushed.
     pub fn eager(&self) -> impl Iterator<Item = LinkId> {
-        self.branches.iter().filter(|(_, branch)| branch.eager).map(|(link, _)| *link)
+        self.branches.iter().filter(|(_, branch)| branch.is_eager()).map(|(link, _)| *link)
     }
 
     /// Whether news is pushed on a link, one way at least.
     pub fn uses(&self, link: LinkId) -> bool {
-        self.branches.get(&link).is_some_and(|branch| branch.eager || branch.feeds)
+        self.branches.get(&link).is_some_and(|branch| branch.is_eager() || branch.feeds())
     }
 
     // --- links ------------------------------------------------------------------------------------------------
@@ -100,10 +100,10 @@ impl Tree {
     /// A neighbour is there. Its link is part of the tree until it proves superfluous (section 3.6) where there is no tree
     /// yet; later (departing from the paper), only where no other link is.
     pub fn linked(&mut self, link: LinkId) {
-        let eager = self.anchor.is_unknown() || !self.branches.values().any(|branch| branch.feeds);
-        self.branches.insert(link, Branch { eager, feeds: eager, ..Branch::default() });
-        if eager {
-            self.said.push_back((vec![link], PeerMessage::Graft(Vec::new())));
+        let in_tree = self.anchor.is_unknown() || !self.branches.values().any(Branch::feeds);
+        self.branches.insert(link, Branch::new(in_tree));
+        if in_tree {
+            self.ask_to_push(vec![link]);
         }
         self.unsettle_all();
     }
@@ -114,16 +114,16 @@ impl Tree {
         let Some(gone) = self.branches.remove(&link) else { return Vec::new() };
         self.missing.gone(link, now);
         self.unsettle_all();
-        if !gone.feeds {
+        if !gone.feeds() {
             return Vec::new();
         }
         let mut mended = Vec::new();
-        for (link, branch) in self.branches.iter_mut().filter(|(_, branch)| !branch.feeds) {
+        for (link, branch) in self.branches.iter_mut().filter(|(_, branch)| !branch.feeds()) {
             branch.join_the_tree();
             mended.push(*link);
         }
         if !mended.is_empty() {
-            self.said.push_back((mended.clone(), PeerMessage::Graft(Vec::new())));
+            self.ask_to_push(mended.clone());
         }
         mended
     }
@@ -131,36 +131,30 @@ impl Tree {
     /// The link takes nothing until [`Tree::drained`].
     pub fn congested(&mut self, link: LinkId) {
         if let Some(branch) = self.branches.get_mut(&link) {
-            branch.withheld.get_or_insert(0);
-            branch.unannounced.clear();
-            branch.announce_at = None;
-            branch.waiting = 0;
+            branch.congested();
         }
     }
 
-    /// The link takes something again. Says how many broadcasts it missed, which must be reconciled.
+    /// The link takes something again. Returns how many broadcasts it missed, which must be reconciled.
     pub fn drained(&mut self, link: LinkId) -> u64 {
-        self.branches.get_mut(&link).and_then(|branch| branch.withheld.take()).unwrap_or(0)
+        self.branches.get_mut(&link).map_or(0, Branch::drained)
     }
 
     /// How long an answer usually takes on a link.
     pub fn measured(&mut self, link: LinkId, wait: Duration) {
         if let Some(branch) = self.branches.get_mut(&link) {
-            branch.wait = wait.min(LONGEST_ANSWER);
+            branch.measured(wait);
         }
     }
 
     /// Gaps are likely for a while: announcements are to be quick again.
     fn unsettle_all(&mut self) {
-        for branch in self.branches.values_mut() {
-            branch.settled = 0;
-        }
+        self.branches.values_mut().for_each(Branch::unsettle);
     }
 
-    fn unsettle(&mut self, link: LinkId) {
-        if let Some(branch) = self.branches.get_mut(&link) {
-            branch.settled = 0;
-        }
+    /// They are to push to this node from now on.
+    fn ask_to_push(&mut self, to: Vec<LinkId>) {
+        self.said.push_back((to, PeerMessage::Graft(Vec::new())));
     }
 
     // --- news -------------------------------------------------------------------------------------------------
@@ -180,9 +174,8 @@ impl Tree {
 
     /// Passes a noted broadcast on.
     pub fn pass_on(&mut self, link: LinkId, id: MessageId, pushed: Pushed, now: Instant, rng: &mut Rng) {
-        if let Some(branch) = self.branches.get_mut(&link).filter(|branch| branch.is_one_way(now)) {
-            branch.refused = now;
-            self.said.push_back((vec![link], PeerMessage::Graft(Vec::new())));
+        if self.branches.get_mut(&link).is_some_and(|branch| branch.ask_for_both_ways(now)) {
+            self.ask_to_push(vec![link]);
         }
         self.missing.came(link, id, now);
         if let Some(gap) = self.streams.gap_before(id) {
@@ -195,12 +188,8 @@ impl Tree {
         self.anchor.heard(Came { id, link: from, hops: pushed.hops }, &pushed.payload, now, rng);
         let mut to = Vec::new();
         for (link, branch) in self.branches.iter_mut().filter(|(link, _)| Some(**link) != from) {
-            if let Some(withheld) = &mut branch.withheld {
-                *withheld += 1;
-            } else if branch.eager {
+            if branch.pass_on(id, pushed.hops, &self.config, now, rng) {
                 to.push(*link);
-            } else {
-                branch.announce_later(id, pushed.hops, &self.config, now, rng);
             }
         }
         let Pushed { hops, payload } = pushed.clone();
@@ -217,11 +206,10 @@ impl Tree {
         self.duplicates += 1;
         let Some(branch) = self.branches.get_mut(&link) else { return };
         branch.has(id.source, id.seq);
-        if !branch.is_to_be_judged(now) {
+        if !branch.judge(now) {
             return;
         }
-        branch.judged = now;
-        if !branch.feeds {
+        if !branch.feeds() {
             return self.prune(link);
         }
         if let Some(superfluous) = self.superfluous(link, id, hops) {
@@ -233,8 +221,8 @@ impl Tree {
     /// paper: in a crowd it is now this one, now that, and peers that choose each other as parents would be cut off
     /// together. It is the longer way from the anchor, of which there is no circle.
     fn superfluous(&self, link: LinkId, id: MessageId, hops: u16) -> Option<LinkId> {
-        let Some((Some(first), first_hops)) = self.recent.way_of(id) else { return Some(link) };
-        let first_feeds = self.branches.get(&first).is_some_and(|branch| branch.feeds);
+        let Some(Way { from: Some(first), hops: first_hops }) = self.recent.way_of(id) else { return Some(link) };
+        let first_feeds = self.branches.get(&first).is_some_and(Branch::feeds);
         if first == link || !first_feeds {
             return None;
         }
@@ -247,16 +235,14 @@ impl Tree {
 
     fn prune(&mut self, link: LinkId) {
         let Some(branch) = self.branches.get_mut(&link) else { return };
-        (branch.feeds, branch.takes_over) = (false, false);
-        branch.settled = 0;
+        branch.give_up();
         self.said.push_back((vec![link], PeerMessage::Prune));
     }
 
     /// A neighbour doesn't want to be pushed to any more.
     pub fn pruned(&mut self, link: LinkId, now: Instant) {
         if let Some(branch) = self.branches.get_mut(&link) {
-            (branch.eager, branch.refused) = (false, now);
-            branch.settled = 0;
+            branch.pruned(now);
         }
     }
 
@@ -265,12 +251,11 @@ impl Tree {
         let Some(newest) = self.anchor.newest().filter(|newest| newest.id.seq == range.last) else { return };
         let Some(parent) = newest.link.filter(|parent| *parent != link) else { return };
         let nearer = hops.saturating_add(1).saturating_add(self.config.optimise_hops) <= newest.hops;
-        let old_feeds = self.branches.get(&parent).is_some_and(|old| old.feeds);
+        let old_feeds = self.branches.get(&parent).is_some_and(Branch::feeds);
         let Some(branch) = self.branches.get_mut(&link) else { return };
-        if nearer && old_feeds && !branch.feeds && branch.withheld.is_none() {
-            branch.join_the_tree();
-            branch.takes_over = true;
-            self.said.push_back((vec![link], PeerMessage::Graft(Vec::new())));
+        if nearer && old_feeds && branch.can_take_over() {
+            branch.take_over();
+            self.ask_to_push(vec![link]);
             self.missing.takes_over(link, now);
             self.prune(parent);
         }
@@ -291,20 +276,9 @@ impl Tree {
 
     fn announce(&mut self, now: Instant) {
         for (link, branch) in &mut self.branches {
-            if branch.announce_at.is_none_or(|at| now < at) {
-                continue;
+            if let Some(all) = branch.poll_announcement(now) {
+                self.said.push_back((vec![*link], PeerMessage::Have(all)));
             }
-            let mut all = Vec::new();
-            while let Some((source, (first, last, hops))) = branch.unannounced.pop_first() {
-                all.push(Announced { range: IdRange { source, first, last }, hops });
-                if all.len() == MAX_RANGES {
-                    break;
-                }
-            }
-            branch.announce_at = (!branch.unannounced.is_empty()).then_some(now);
-            branch.settled = branch.settled.saturating_add(1);
-            (branch.announced, branch.waiting) = (now, 0);
-            self.said.push_back((vec![*link], PeerMessage::Have(all)));
         }
     }
 }

@@ -45,20 +45,20 @@ impl Node {
     /// Begins a comparison of files, or plans one where the last was only just.
     pub(super) fn compare_with(&mut self, now: Instant, link: LinkId) {
         let pause = self.config.reconcile_pause;
-        let Some(compared) = self.links.get_mut(link).map(|link| &mut link.compared) else { return };
-        if let Some(again_at) = compared.0.map(|last| last + pause).filter(|again_at| now < *again_at) {
-            compared.1 = true;
+        let Some(compared) = self.links.get_mut(link) else { return };
+        if let Some(again_at) = compared.compared.map(|last| last + pause).filter(|again_at| now < *again_at) {
+            compared.compare_again = true;
             self.check_at = self.check_at.min(again_at);
             return;
         }
-        *compared = (Some(now), false);
+        (compared.compared, compared.compare_again) = (Some(now), false);
         let opening = reconcile::opening(&self.catalogue);
         self.send(now, vec![link], PeerMessage::Reconcile(Set::Catalogue, vec![opening]));
     }
 
     /// Begins the comparisons that are due.
     pub(super) fn compare_again(&mut self, now: Instant) {
-        let planned: Vec<LinkId> = self.links.iter().filter(|(_, link)| link.compared.1).map(|(id, _)| id).collect();
+        let planned: Vec<LinkId> = self.links.iter().filter(|(_, link)| link.compare_again).map(|(id, _)| id).collect();
         for link in planned {
             self.compare_with(now, link);
         }

@@ -3,8 +3,9 @@
 
 use std::net::SocketAddr;
 
+use crate::gossip::config::Shuffle;
 use crate::gossip::io::{LinkId, NodeEvent, Output};
-use crate::gossip::links::Role;
+use crate::gossip::links::{Dialled, Link, Role};
 use crate::gossip::node::{ALONE_AFTER, Ended, Node};
 use crate::gossip::whereabouts::meant;
 use crate::ids::PeerId;
@@ -24,7 +25,7 @@ impl Node {
         if let Some(addr) = dialled.filter(|addr| self.originals.is_dialling(addr)) {
             return self.expect_original(now, id, addr);
         }
-        let dialled = dialled.map(|addr| (addr, self.book.wish(&addr).unwrap_or(Wish::Neighbour)));
+        let dialled = dialled.map(|addr| Dialled { addr, wish: self.book.wish(&addr).unwrap_or(Wish::Neighbour) });
         let crowded = self.is_crowded(remote);
         self.links.open(id, remote, dialled, now, &self.config.limits);
         self.check_at = self.check_at.min(now + self.config.liveness.hello);
@@ -40,9 +41,9 @@ impl Node {
             cluster: self.config.cluster.to_string(),
             peer: self.me.peer,
             listen: Some(self.me.listen),
-            wish: dialled.map_or(Wish::Answer, |(_, wish)| wish),
+            wish: dialled.map_or(Wish::Answer, |dialled| dialled.wish),
             durable: self.me.durable,
-            presence: Some(Presence { life: self.life(), sees: dialled.map_or(remote, |(addr, _)| addr) }),
+            presence: Some(Presence { life: self.life(), sees: dialled.map_or(remote, |dialled| dialled.addr) }),
         };
         self.send(now, vec![id], PeerMessage::Hello(hello));
     }
@@ -121,7 +122,7 @@ impl Node {
         if keep_new {
             self.goodbye(now, rival, ANOTHER_LINK, Ended::Peacefully);
         } else {
-            let dialled = self.links.get(id).and_then(|link| link.dialled).map(|(dialled, _)| dialled);
+            let dialled = self.links.get(id).and_then(Link::dialled_addr);
             self.goodbye(now, id, ANOTHER_LINK, Ended::Peacefully);
             self.is_also_at(now, rival, [Some(addr), dialled]);
         }
@@ -140,7 +141,7 @@ impl Node {
         for addr in addrs.into_iter().flatten().filter(|addr| self.book.is_dialable(addr)).collect::<Vec<_>>() {
             let Some(link) = self.links.get_mut(id) else { return };
             let announced = link.role.peer().map(|(_, addr)| addr);
-            let dialled = link.dialled.map(|(addr, _)| addr);
+            let dialled = link.dialled_addr();
             let is_known = [announced, dialled].contains(&Some(addr)) || link.aliases.contains(&addr);
             if !is_known && link.aliases.len() >= MAX_ALIASES {
                 continue;
@@ -167,9 +168,10 @@ impl Node {
             self.learn(now, vec![addr]);
             return self.goodbye(now, id, FULL, Ended::Peacefully);
         }
-        let mut others: Vec<SocketAddr> = self.links.neighbours().map(|(_, _, addr)| addr).collect();
-        others.extend(self.book.sample(self.config.views.shuffle.1, &mut self.rng));
-        let others = self.rng.sample(others, self.config.views.shuffle.0 + self.config.views.shuffle.1);
+        let mut others: Vec<SocketAddr> = self.links.neighbours().map(|neighbour| neighbour.addr).collect();
+        let Shuffle { active, passive, .. } = self.config.views.shuffle;
+        others.extend(self.book.sample(passive, &mut self.rng));
+        let others = self.rng.sample(others, active + passive);
         self.send(now, vec![id], PeerMessage::Welcome { others });
         self.neighbour_up(now, id, peer, addr);
         self.make_room(now, id, wish);
@@ -186,7 +188,7 @@ impl Node {
         addr: SocketAddr,
         others: Vec<SocketAddr>,
     ) {
-        let wish = self.links.get(id).and_then(|link| link.dialled).map(|(_, wish)| wish);
+        let wish = self.links.get(id).and_then(Link::wish);
         self.neighbour_up(now, id, peer, addr);
         self.make_room(now, id, wish.unwrap_or(Wish::Neighbour));
         self.learn(now, others);
@@ -198,8 +200,8 @@ impl Node {
 
     fn neighbour_up(&mut self, now: Instant, id: LinkId, peer: PeerId, addr: SocketAddr) {
         self.links.identify(id, Role::Neighbour { peer, addr });
-        let dialled = self.links.get(id).and_then(|link| link.dialled);
-        if let Some((alias, _)) = dialled.filter(|(dialled, _)| *dialled != addr && !self.book.is_named(dialled)) {
+        let dialled = self.links.get(id).and_then(Link::dialled_addr);
+        if let Some(alias) = dialled.filter(|dialled| *dialled != addr && !self.book.is_named(dialled)) {
             self.book.forget(&alias);
         }
         self.alone = None;
@@ -208,7 +210,7 @@ impl Node {
         }
         self.book.linked(addr, now);
         self.names.settled(addr);
-        self.names.settled(dialled.map_or(addr, |(dialled, _)| dialled));
+        self.names.settled(dialled.unwrap_or(addr));
         self.event(NodeEvent::NeighbourUp { peer, addr });
         self.tree.linked(id);
         self.census.neighbours_changed(now, &mut self.rng);
@@ -267,7 +269,7 @@ impl Node {
         leaving: bool,
         others: Vec<SocketAddr>,
     ) {
-        let joined = self.links.get(id).filter(|link| link.dialled.is_some_and(|(_, wish)| wish == Wish::Join));
+        let joined = self.links.get(id).filter(|link| link.wish() == Some(Wish::Join));
         let joined = joined.filter(|link| matches!(link.role, Role::Neighbour { .. })).map(|link| link.opened);
         self.outputs.push_back(Output::Close { link: id });
         self.drop_link(now, id, reason, if leaving { Ended::Left } else { Ended::Peacefully });
@@ -293,7 +295,7 @@ impl Node {
     /// Closes a link after saying why.
     pub(super) fn goodbye(&mut self, now: Instant, id: LinkId, reason: &str, ended: Ended) {
         let others =
-            if self.leaving { Vec::new() } else { self.book.sample(self.config.views.shuffle.1, &mut self.rng) };
+            if self.leaving { Vec::new() } else { self.book.sample(self.config.views.shuffle.passive, &mut self.rng) };
         self.goodbye_with(now, id, reason, ended, others);
     }
 

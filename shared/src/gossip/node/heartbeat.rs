@@ -73,11 +73,11 @@ impl Node {
     /// Shapley, 1962). Who finds all others in pairs is watched by one of these, since it says whom it has chosen.
     fn partner(&self) -> Option<LinkId> {
         let distance = |peer: PeerId| peer.0.into_iter().zip(self.me.peer.0).map(|(a, b)| a ^ b);
-        let nearest = self.links.neighbours().min_by(|(one, a, _), (other, b, _)| {
-            let told = self.told_of_partner(*one).cmp(&self.told_of_partner(*other));
-            told.then_with(|| distance(*a).cmp(distance(*b)))
+        let nearest = self.links.neighbours().min_by(|one, other| {
+            let told = self.told_of_partner(one.link).cmp(&self.told_of_partner(other.link));
+            told.then_with(|| distance(one.peer).cmp(distance(other.peer)))
         });
-        nearest.map(|(id, _, _)| id)
+        nearest.map(|nearest| nearest.link)
     }
 
     fn told_of_partner(&self, id: LinkId) -> Partner {

@@ -13,7 +13,7 @@ use crate::wire::peer::{Key, MessageId, Payload, PeerMessage};
 use crate::wire::update::{FileUpdate, MAX_NAME_BYTES};
 
 /// Why a change isn't taken.
-pub(super) struct Refusal {
+struct Refusal {
     reason: &'static str,
     /// Whether it may be taken later.
     passes: bool,
@@ -58,23 +58,24 @@ impl Node {
         true
     }
 
-    /// A change of this node's own, or a client's.
-    ///
-    /// # Errors
-    /// Why it can't be taken.
-    pub(super) fn publish(&mut self, now: Instant, update: Arc<FileUpdate>) -> Result<(), Refusal> {
+    /// A change of this node's own. Where it can't be taken, an event says why.
+    pub(super) fn publish(&mut self, now: Instant, update: &Arc<FileUpdate>) {
+        if let Err(refusal) = self.take(now, update) {
+            self.reject(update, &refusal);
+        }
+    }
+
+    /// Takes a change that begins its way here, if it is news.
+    fn take(&mut self, now: Instant, update: &Arc<FileUpdate>) -> Result<(), Refusal> {
         let key = update.key();
         let known = self.catalogue.get(key);
         if known.is_some_and(|known| !update.replaces(known)) {
             return Ok(());
         }
-        if let Err(refusal) = self.check(now, &update, known) {
-            self.event(NodeEvent::Rejected { file: update.file.clone(), reason: refusal.reason });
-            return Err(refusal);
-        }
+        self.check(now, update, known)?;
         let was_there = known.is_some_and(|known| !known.deleted);
-        self.apply(key, &update, was_there);
-        self.tree.publish(Payload::Update(update), now, &mut self.rng);
+        self.apply(key, update, was_there);
+        self.tree.publish(Payload::Update(update.clone()), now, &mut self.rng);
         Ok(())
     }
 
@@ -83,8 +84,8 @@ impl Node {
         let key = update.key();
         let present = self.catalogue.get(key);
         let known = present.is_some_and(|present| !update.replaces(present));
-        if !known && let Err(Refusal { reason, .. }) = self.check(now, update, present) {
-            self.event(NodeEvent::Rejected { file: update.file.clone(), reason });
+        if !known && let Err(refusal) = self.check(now, update, present) {
+            self.reject(update, &refusal);
             return false;
         }
         let was_there = present.is_some_and(|present| !present.deleted);
@@ -97,6 +98,10 @@ impl Node {
             self.apply(key, update, was_there);
         }
         !known
+    }
+
+    fn reject(&mut self, update: &FileUpdate, refusal: &Refusal) {
+        self.event(NodeEvent::Rejected { file: update.file.clone(), reason: refusal.reason });
     }
 
     /// Whether a change is within the limits, given what is known of its file.
@@ -148,10 +153,17 @@ impl Node {
         self.outputs.push_back(Output::Store { ticket: self.issued, update: update.clone() });
     }
 
-    pub(super) fn submitted(&mut self, now: Instant, id: LinkId, request: u64, update: Arc<FileUpdate>) {
-        let answer = match self.publish(now, update) {
-            Err(Refusal { reason, passes: true }) => PeerMessage::Deferred { request, reason: reason.to_owned() },
-            Err(Refusal { reason, passes: false }) => PeerMessage::Refused { request, reason: reason.to_owned() },
+    pub(super) fn submitted(&mut self, now: Instant, id: LinkId, request: u64, update: &Arc<FileUpdate>) {
+        let answer = match self.take(now, update) {
+            Err(refusal) => {
+                self.reject(update, &refusal);
+                let reason = refusal.reason.to_owned();
+                if refusal.passes {
+                    PeerMessage::Deferred { request, reason }
+                } else {
+                    PeerMessage::Refused { request, reason }
+                }
+            }
             Ok(()) if self.stored >= self.issued => PeerMessage::Accepted { request },
             Ok(()) => return self.unanswered.entry((self.issued, id)).or_default().push(request),
         };

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use crate::gossip::io::{LinkId, NodeEvent, Output};
 use crate::gossip::ledger::EVERYTHING;
-use crate::gossip::links::Role;
+use crate::gossip::links::{Admission, Dialled, Role};
 use crate::gossip::node::Node;
 use crate::gossip::reconcile;
 use crate::gossip::whereabouts::meant;
@@ -108,7 +108,7 @@ impl Node {
                 return self.refuse(now, id, TURNED_OFF);
             }
             Role::Stranger => match dialled {
-                Some((addr, _)) => return self.is_an_original_after_all(now, id, addr),
+                Some(Dialled { addr, .. }) => return self.is_an_original_after_all(now, id, addr),
                 None => self.links.identify(id, Role::Original { dialled: None }),
             },
             Role::Expected { addr } => {
@@ -120,9 +120,9 @@ impl Node {
         }
         for line in lines {
             match self.links.heard(id, now, &self.config.limits) {
-                None => return,
-                Some(false) => return self.refuse(now, id, "too many lines"),
-                Some(true) => self.line(now, (remote, found.is_some() || is_dialled(role)), line),
+                Admission::Closed => return,
+                Admission::TooMany => return self.refuse(now, id, "too many lines"),
+                Admission::Admitted => self.line(now, (remote, found.is_some() || is_dialled(role)), line),
             }
         }
         if let Some(addr) = found {
@@ -168,7 +168,7 @@ impl Node {
         self.tell_changes(None);
         for (file, version) in files {
             if self.catalogue.of_file(&file).is_none_or(|known| known.version < version) {
-                let _told_as_an_event = self.publish(now, FileUpdate::injected(file, version, STAMP, ORIGIN).into());
+                self.publish(now, &FileUpdate::injected(file, version, STAMP, ORIGIN).into());
             }
         }
         self.tell_changes(teller);
@@ -218,7 +218,7 @@ impl Node {
 
     /// This node, the active view and the passive one, as far as an original can dial them.
     fn known_peers(&self) -> Vec<SocketAddr> {
-        let known = self.links.neighbours().map(|(_, _, addr)| addr).chain(self.book.passive_view());
+        let known = self.links.neighbours().map(|neighbour| neighbour.addr).chain(self.book.passive_view());
         std::iter::once(self.me.listen).chain(known).filter(can_be_told).collect()
     }
 

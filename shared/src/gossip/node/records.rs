@@ -33,7 +33,8 @@ impl Node {
 
     fn send_record(&mut self, now: Instant) {
         self.told_applied = Some(self.applied);
-        let active = self.links.neighbours().map(|(_, peer, _)| short_name(peer)).take(MAX_RECORD_NEIGHBOURS).collect();
+        let active =
+            self.links.neighbours().map(|neighbour| short_name(neighbour.peer)).take(MAX_RECORD_NEIGHBOURS).collect();
         let record = Arc::new(Record {
             peer: self.me.peer,
             source: self.source,

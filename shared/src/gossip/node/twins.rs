@@ -7,6 +7,7 @@
 use std::net::SocketAddr;
 
 use crate::gossip::io::{LinkId, NodeEvent};
+use crate::gossip::links::Link;
 use crate::gossip::node::{Ended, Node};
 use crate::ids::PeerId;
 use crate::time::Instant;
@@ -24,7 +25,7 @@ impl Node {
 
     /// Somebody with this node's own id says hello: this node itself, or a twin.
     pub(super) fn met_myself(&mut self, now: Instant, id: LinkId, life: Option<Life>, addr: SocketAddr) {
-        let dialled = self.links.get(id).and_then(|link| link.dialled).map(|(dialled, _)| dialled);
+        let dialled = self.links.get(id).and_then(Link::dialled_addr);
         let Some(other) = life.filter(|life| *life != self.life()) else {
             self.goodbye(now, id, "this is myself", Ended::Peacefully);
             if let Some(dialled) = dialled {

@@ -7,6 +7,7 @@
 use std::net::SocketAddr;
 
 use crate::gossip::book::Standing;
+use crate::gossip::config::Shuffle;
 use crate::gossip::io::{HostName, LinkId, NodeEvent, Output};
 use crate::gossip::links::Role;
 use crate::gossip::node::Node;
@@ -95,7 +96,7 @@ impl Node {
     /// How many that were dialled to become neighbours have still to answer.
     fn awaited(&self) -> usize {
         let asked = self.links.iter().filter(|(_, link)| matches!(link.role, Role::Stranger | Role::Asked { .. }));
-        asked.filter(|(_, link)| link.dialled.is_some_and(|(_, wish)| wish != Wish::Probe)).count()
+        asked.filter(|(_, link)| link.wish().is_some_and(|wish| wish != Wish::Probe)).count()
     }
 
     /// An attempt to find a neighbour failed.
@@ -157,7 +158,7 @@ impl Node {
 
     pub(super) fn forward_join(&mut self, now: Instant, from: LinkId, addr: SocketAddr, ttl: u8) {
         let views = &self.config.views;
-        let mine = addr == self.me.listen || self.links.neighbours().any(|(_, _, other)| other == addr);
+        let mine = addr == self.me.listen || self.links.neighbours().any(|neighbour| neighbour.addr == addr);
         let next = self.rng.pick(self.neighbours_but(from)).filter(|_| ttl > 0);
         // Some of those that are dialled are full: as many again may be on the way.
         let room = self.under_way() < 2 * views.active_max;
@@ -181,22 +182,23 @@ impl Node {
     // --- shuffles (section 4.4) ---------------------------------------------------------------------------------
 
     pub(super) fn shuffle(&mut self, now: Instant) {
-        let views = self.config.views.clone();
-        let doublings = if self.shuffles < views.soon_shuffles { self.shuffles } else { u32::MAX };
-        self.shuffle_at = now + views.shuffle_every.delay(doublings, &mut self.rng);
-        let Some(next) = self.rng.pick(self.neighbours_but(LinkId(0))) else { return };
+        let Shuffle { walk: ttl, active, passive, every, soon } = self.config.views.shuffle;
+        let doublings = if self.shuffles < soon { self.shuffles } else { u32::MAX };
+        self.shuffle_at = now + every.delay(doublings, &mut self.rng);
+        let neighbours: Vec<LinkId> = self.links.neighbours().map(|neighbour| neighbour.link).collect();
+        let Some(next) = self.rng.pick(neighbours) else { return };
         self.shuffles = self.shuffles.saturating_add(1);
         let walk = self.rng.below(1 << 32);
-        let active = self.links.neighbours().map(|(_, _, addr)| addr).collect();
-        let mut addrs = self.rng.sample(active, views.shuffle.0);
-        addrs.extend(self.book.sample(views.shuffle.1, &mut self.rng));
+        let neighbours = self.links.neighbours().map(|neighbour| neighbour.addr).collect();
+        let mut addrs = self.rng.sample(neighbours, active);
+        addrs.extend(self.book.sample(passive, &mut self.rng));
         addrs.push(self.me.listen);
         self.remember_walk(walk, None);
-        self.send(now, vec![next], PeerMessage::Shuffle { walk, ttl: views.shuffle_walk, addrs });
+        self.send(now, vec![next], PeerMessage::Shuffle { walk, ttl, addrs });
     }
 
     pub(super) fn shuffled(&mut self, now: Instant, from: LinkId, walk: u64, ttl: u8, addrs: Vec<SocketAddr>) {
-        let ttl = ttl.min(self.config.views.shuffle_walk);
+        let ttl = ttl.min(self.config.views.shuffle.walk);
         let next = self.rng.pick(self.neighbours_but(from)).filter(|_| ttl > 1);
         if let Some(next) = next {
             self.remember_walk(walk, Some(from));
@@ -276,6 +278,6 @@ impl Node {
     }
 
     pub(super) fn neighbours_but(&self, link: LinkId) -> Vec<LinkId> {
-        self.links.neighbours().map(|(id, _, _)| id).filter(|id| *id != link).collect()
+        self.links.neighbours().map(|neighbour| neighbour.link).filter(|id| *id != link).collect()
     }
 }

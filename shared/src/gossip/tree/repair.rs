@@ -1,9 +1,8 @@
 //! What neighbours ask for, and what is asked of them (Plumtree, section 3.5).
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use crate::gossip::branch::FIRST_WAIT;
+use crate::gossip::branch::{Branch, FIRST_WAIT};
 use crate::gossip::io::LinkId;
 use crate::gossip::missing::Ask;
 use crate::gossip::recent::Pushed;
@@ -17,13 +16,9 @@ impl Tree {
     /// here; the others must be reconciled.
     pub fn grafted(&mut self, link: LinkId, wanted: &[IdRange], now: Instant) -> bool {
         let Some(branch) = self.branches.get_mut(&link) else { return true };
-        branch.eager = true;
-        if wanted.is_empty() && !branch.feeds {
-            branch.feeds = true;
-            self.said.push_back((vec![link], PeerMessage::Graft(Vec::new())));
+        if branch.grafted(!wanted.is_empty(), now) {
+            self.ask_to_push(vec![link]);
         }
-        // What came before the graft is pushed to nobody there any more: the neighbour learns of it at once.
-        branch.announce_at = branch.announce_at.map(|at| at.min(now));
         let mut sent = 0;
         for (id, Pushed { hops, payload }) in self.recent.of_ranges(wanted) {
             let message = PeerMessage::Broadcast { id, hops: *hops, payload: payload.clone() };
@@ -31,9 +26,6 @@ impl Tree {
             sent += 1;
         }
         let came = wanted.iter().map(|range| self.streams.received(*range)).fold(0, u64::saturating_add);
-        if !wanted.is_empty() {
-            self.unsettle(link);
-        }
         sent == came
     }
 
@@ -52,25 +44,21 @@ impl Tree {
             }
         }
         if let Some(branch) = self.branches.get_mut(&link) {
-            branch.takes_over = false;
+            branch.has_announced();
         }
     }
 
     /// A neighbour has what this node hasn't: plans when to ask for it.
     pub(super) fn miss(&mut self, range: IdRange, holder: LinkId, now: Instant, rng: &mut Rng) {
-        let (wait, urgent) = match self.branches.get(&holder) {
-            None => (FIRST_WAIT, true),
-            // Nobody brings what passed the new parent before it heard of that, and would have passed the old one later.
-            Some(branch) if branch.takes_over => (Duration::ZERO, true),
-            // A parent announces only what it had before it became one: it doesn't come by itself.
-            Some(branch) if branch.feeds && branch.has_answered(now) => (branch.wait, true),
+        let branch = self.branches.get(&holder);
+        let wait = branch.map_or(Some(FIRST_WAIT), |branch| branch.wait_for_announced(now));
+        let urgent = wait.is_some();
+        let wait = wait.unwrap_or_else(|| {
             // All on this side of a cut miss it. Whom chance lets ask first gets it for all (Floyd, Jacobson, McCanne,
             // Liu, Zhang, "A Reliable Multicast Framework", SIGCOMM 1995, section 3.2: request timers).
-            Some(branch) => {
-                let patience = self.missing.patience(branch.wait, now);
-                (rng.duration(patience, patience * 2), false)
-            }
-        };
+            let patience = self.missing.patience(branch.map_or(FIRST_WAIT, Branch::wait), now);
+            rng.duration(patience, patience * 2)
+        });
         self.missing.add(range, holder, Ask { at: now + wait, urgent }, now);
     }
 
@@ -86,7 +74,7 @@ impl Tree {
             let Some(first) = wanted.first().map(|range| range.first) else { continue };
             if gap.may_wait(first, now) {
                 let holder = gap.holder().and_then(|link| self.branches.get(&link));
-                let patience = self.missing.patience(holder.map_or(FIRST_WAIT, |branch| branch.wait), now);
+                let patience = self.missing.patience(holder.map_or(FIRST_WAIT, Branch::wait), now);
                 self.missing.put_back(gap, now + patience);
                 continue;
             }
@@ -96,14 +84,14 @@ impl Tree {
                 continue;
             }
             // Each link that is pushed on makes another circle in the tree: one that is already is asked first.
-            let pushes = |link| self.branches.get(&link).is_some_and(|branch| branch.feeds);
+            let pushes = |link| self.branches.get(&link).is_some_and(Branch::feeds);
             let Some(holder) = gap.next_holder(|link| self.branches.contains_key(&link), pushes) else {
                 self.streams.give_up(gap.range);
                 continue;
             };
             let Some(branch) = self.branches.get_mut(&holder) else { continue };
-            (branch.feeds, branch.settled, branch.asked) = (true, 0, now);
-            let again_after = gap.backed_off(self.missing.patience(branch.wait * 2, now));
+            branch.ask(now);
+            let again_after = gap.backed_off(self.missing.patience(branch.wait() * 2, now));
             self.missing.put_back(gap, now + again_after);
             if let Some(end) = wanted.last_mut() {
                 self.streams.open(end);

@@ -125,7 +125,7 @@ fn walks_are_no_longer_than_this_nodes_own() {
     let mut walks = 0;
     for (_, message) in sent(&joined).chain(sent(&shuffled)) {
         if let PeerMessage::ForwardJoin { ttl, .. } | PeerMessage::Shuffle { ttl, .. } = message {
-            assert!(*ttl < views.join_walk.max(views.shuffle_walk));
+            assert!(*ttl < views.join_walk.max(views.shuffle.walk));
             walks += 1;
         }
     }

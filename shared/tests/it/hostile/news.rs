@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared::gossip::config::{Broadcast, Config, Limits};
+use shared::gossip::config::{Broadcast, Config, Limits, Retention};
 use shared::gossip::io::{NodeEvent, Output};
 use shared::ids::Version;
 use shared::stamp::Stamp;
@@ -122,7 +122,8 @@ fn bounded_memory_gaps() {
 
 #[test]
 fn bounded_memory_broadcasts_that_are_kept() {
-    let mut numbers = Numbers::new(Broadcast { kept: (8, Broadcast::default().kept.1), ..Broadcast::default() });
+    let kept = Retention { count: 8, ..Broadcast::default().kept };
+    let mut numbers = Numbers::new(Broadcast { kept, ..Broadcast::default() });
     for seq in 1..=50 {
         assert!(numbers.is_new(1, seq));
     }
@@ -139,14 +140,14 @@ fn bounded_memory_broadcasts_that_are_kept() {
 #[test]
 fn bounded_output_of_one_graft() {
     let mut numbers = Numbers::new(Broadcast::default());
-    let kept = u64::try_from(Broadcast::default().kept.0).unwrap();
+    let kept = u64::try_from(Broadcast::default().kept.count).unwrap();
     for seq in 1..=kept {
         assert!(numbers.is_new(1, seq));
     }
     let everything = IdRange { source: Source(1), first: 0, last: u64::MAX };
     let outputs = numbers.stage.say(numbers.link, PeerMessage::Graft(vec![everything; MAX_RANGES]));
     let pushed = sent(&outputs).count();
-    assert!(pushed <= Broadcast::default().kept.0 + 8, "{pushed} messages, {} bytes", bytes(&outputs));
+    assert!(pushed <= Broadcast::default().kept.count + 8, "{pushed} messages, {} bytes", bytes(&outputs));
     numbers.stage.check_it_still_works();
 }
 
