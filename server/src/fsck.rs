@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 use shared::ids::ContentHash;
 
+use crate::contents::error::ContentsError;
+use crate::contents::fault::Fault;
+use crate::contents::{Contents, LOST, TEMPORARY, hashes_in};
 use crate::db::DbError;
 use crate::db::access::open_to_read;
 use crate::peer::state;
-use crate::store::contents::{Contents, LOST, TEMPORARY, hashes_in};
-use crate::store::error::StoreError;
-use crate::store::faults::Fault;
 use crate::store::metadata;
 use crate::store::opening::{CATALOGUE, TABLES};
 
@@ -34,7 +34,7 @@ pub enum FsckError {
     Write(#[from] io::Error),
     /// A folder can't be read.
     #[error("can't go on checking")]
-    Store(#[from] StoreError),
+    Contents(#[from] ContentsError),
     /// The catalogue can't be read.
     #[error("can't read the catalogue")]
     Db(#[from] DbError),
@@ -280,17 +280,17 @@ fn wrong_in(catalogue: &Connection) -> Result<Vec<String>, DbError> {
 }
 
 /// What is wrong with the content at `path`. Reads all of it.
-fn fault_of(path: &Path, hash: ContentHash, size_bytes: Option<u64>) -> Result<Option<Fault>, StoreError> {
+fn fault_of(path: &Path, hash: ContentHash, size_bytes: Option<u64>) -> Result<Option<Fault>, ContentsError> {
     let file = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(Fault::Missing)),
-        opened => opened.map_err(StoreError::io("open a content"))?,
+        opened => opened.map_err(ContentsError::io("open a content"))?,
     };
-    let found = file.metadata().map_err(StoreError::io("read a content"))?.len();
+    let found = file.metadata().map_err(ContentsError::io("read a content"))?.len();
     if let Some(expected) = size_bytes.filter(|expected| *expected != found) {
         return Ok(Some(Fault::Length { found, expected }));
     }
     let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(file).map_err(StoreError::io("read a content"))?;
+    hasher.update_reader(file).map_err(ContentsError::io("read a content"))?;
     Ok((hasher.finalize().as_bytes() != &hash.0).then_some(Fault::Bytes))
 }
 
@@ -301,15 +301,15 @@ fn hash_of(path: &Path) -> Option<ContentHash> {
 }
 
 /// The paths in a folder, in order; none where there is no such folder.
-fn files_in(dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
+fn files_in(dir: &Path) -> Result<Vec<PathBuf>, ContentsError> {
     let entries = match fs::read_dir(dir) {
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             return Ok(vec![]);
         }
-        read => read.map_err(StoreError::io("read a folder"))?,
+        read => read.map_err(ContentsError::io("read a folder"))?,
     };
     let paths: Result<Vec<PathBuf>, io::Error> = entries.map(|entry| entry.map(|entry| entry.path())).collect();
-    let mut paths = paths.map_err(StoreError::io("read a folder"))?;
+    let mut paths = paths.map_err(ContentsError::io("read a folder"))?;
     paths.sort();
     Ok(paths)
 }

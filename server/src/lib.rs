@@ -9,6 +9,7 @@ pub mod client;
 pub mod concurrency;
 pub mod config;
 pub mod contact;
+pub mod contents;
 pub mod db;
 pub mod dial;
 pub mod front;

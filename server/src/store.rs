@@ -9,17 +9,14 @@
 //!
 //! Long because each call is one transaction that reads as a whole; the SQL itself is in [`metadata`].
 
-pub mod contents;
 pub mod error;
 pub mod faults;
 mod idempotency;
 pub mod metadata;
 pub mod opening;
 pub mod outbox;
-pub mod outgoing;
 pub mod precondition;
 pub mod queues;
-pub mod space;
 pub mod upkeep;
 
 use std::ops::Range;
@@ -36,17 +33,20 @@ use tokio::task;
 use tracing::warn;
 use uuid::Uuid;
 
+use crate::contents::Contents;
+use crate::contents::error::ContentsError;
+use crate::contents::fault::Fault;
+use crate::contents::incoming::{Incoming, Received};
+use crate::contents::outgoing::{Outgoing, Wanted};
+use crate::contents::space::{Claim, Space};
 use crate::db::Db;
 use crate::hub::Hub;
-use crate::store::contents::{Contents, Incoming, Received};
 use crate::store::error::StoreError;
-use crate::store::faults::{Fault, Faults};
+use crate::store::faults::Faults;
 use crate::store::metadata::{FileRecord, ShareRecord};
 use crate::store::opening::{Opened, Place};
 use crate::store::outbox::Change;
-use crate::store::outgoing::{Outgoing, Wanted};
 use crate::store::precondition::Precondition;
-use crate::store::space::{Claim, Space};
 use crate::wall;
 
 /// How a store is opened.
@@ -164,17 +164,17 @@ impl Store {
     /// Why not.
     pub async fn check(&self) -> Result<(), StoreError> {
         let keeper = Arc::clone(&self.keeper);
-        self.db.write(move |_connection| keeper.contents.check()).await
+        self.db.write(move |_connection| Ok(keeper.contents.check()?)).await
     }
 
     /// Sets room aside for an upload of `bytes` bytes, as far as they are known, before it is received.
     ///
     /// # Errors
-    /// [`StoreError::NoRoom`], or when the disk fails.
+    /// [`ContentsError::NoRoom`], or when the disk fails.
     pub async fn claim(&self, bytes: u64) -> Result<Arc<Claim>, StoreError> {
         let space = Arc::clone(&self.keeper.space);
         let claim = task::spawn_blocking(move || space.claim(bytes)).await;
-        claim.map_err(|_panicked| StoreError::Interrupted)?.map(Arc::new)
+        Ok(claim.map_err(|_panicked| StoreError::Interrupted)?.map(Arc::new)?)
     }
 
     /// Begins to take a content of at most `bytes_max` bytes, for which `claim` has the room.
@@ -182,34 +182,33 @@ impl Store {
     /// # Errors
     /// When the disk fails.
     pub async fn receive(&self, bytes_max: u64, claim: Arc<Claim>) -> Result<Incoming, StoreError> {
-        self.keeper.contents.receive(bytes_max, claim).await
+        Ok(self.keeper.contents.receive(bytes_max, claim).await?)
     }
 
     /// Opens a version's content, or a part of it, for reading. A small one is checked by then, a larger one while it is
-    /// read (see [`outgoing`]). One that was found to be missing or damaged isn't opened again.
+    /// read (see [`outgoing`](crate::contents::outgoing)). One that was found to be missing or damaged isn't opened again.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] when the file was deleted meanwhile, [`StoreError::BadContent`] when the content isn't
+    /// [`StoreError::NotFound`] when the file was deleted meanwhile, [`ContentsError::Bad`] when the content isn't
     /// what was stored, or that the disk failed.
     pub async fn open_content(&self, file: &FileRecord, part: Range<u64>) -> Result<Outgoing, StoreError> {
         let hash = file.content.ok_or(StoreError::NotFound)?;
         if let Some(fault) = self.keeper.faults.of(hash) {
-            return Err(StoreError::BadContent(fault));
+            return Err(ContentsError::Bad(fault).into());
         }
-        let path = self.keeper.contents.path(hash);
-        let opened = Outgoing::open(Wanted { path, hash, size_bytes: file.size_bytes, part }).await;
-        if let Err(StoreError::BadContent(fault)) = opened {
+        let opened = self.keeper.contents.read(Wanted { hash, size_bytes: file.size_bytes, part }).await;
+        if let Err(ContentsError::Bad(fault)) = opened {
             if fault == Fault::Missing && !self.db.read(move |connection| metadata::is_used(connection, hash)).await? {
                 return Err(StoreError::NotFound);
             }
             self.keeper.faults.found(&[(hash, fault)]);
         }
-        opened
+        Ok(opened?)
     }
 
     /// Tells of a content that turned out to be bad while it was read.
-    pub fn report_content(&self, file: &FileRecord, error: &StoreError) {
-        if let (Some(hash), StoreError::BadContent(fault)) = (file.content, error) {
+    pub fn report_content(&self, file: &FileRecord, error: &ContentsError) {
+        if let (Some(hash), ContentsError::Bad(fault)) = (file.content, error) {
             self.keeper.faults.found(&[(hash, *fault)]);
         } else {
             warn!(error = error as &dyn std::error::Error, file.id = %file.id, "a download broke off");

@@ -12,6 +12,7 @@ use shared::wire::rest::Problem;
 use tracing::error;
 
 use crate::concurrency::LabError;
+use crate::contents::error::ContentsError;
 use crate::http::etag;
 use crate::store::error::StoreError;
 use crate::swarm::SwarmError;
@@ -222,21 +223,32 @@ impl From<StoreError> for ApiError {
             return Self::DiskFull;
         }
         match error {
+            StoreError::Contents(error) => error.into(),
             StoreError::NotFound => Self::NotFound,
             StoreError::NotOwner => Self::NotOwner,
             StoreError::VersionMismatch { current } => Self::VersionMismatch(current),
-            StoreError::TooLarge { bytes_max } => Self::TooLarge(bytes_max),
             StoreError::KeyReused => Self::KeyReused,
             StoreError::SharedWithOwner => Self::Invalid(error.to_string()),
             StoreError::NoMoreVersions | StoreError::Republishing => Self::Conflict(error.to_string()),
-            StoreError::BadContent(_) => Self::BadContent(error.to_string()),
-            StoreError::NoRoom => Self::DiskFull,
             StoreError::Db(_)
-            | StoreError::Io { .. }
             | StoreError::NoCatalogue { .. }
             | StoreError::DamagedCatalogue { .. }
             | StoreError::Random(_)
             | StoreError::Interrupted => Self::Internal(error.into()),
+        }
+    }
+}
+
+impl From<ContentsError> for ApiError {
+    fn from(error: ContentsError) -> Self {
+        if error.is_disk_full() {
+            return Self::DiskFull;
+        }
+        match error {
+            ContentsError::Bad(_) => Self::BadContent(error.to_string()),
+            ContentsError::NoRoom => Self::DiskFull,
+            ContentsError::TooLarge { bytes_max } => Self::TooLarge(bytes_max),
+            ContentsError::Io { .. } | ContentsError::Interrupted => Self::Internal(error.into()),
         }
     }
 }

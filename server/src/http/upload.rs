@@ -15,12 +15,12 @@ use multer::{Field, Multipart};
 use shared::wire::update::MAX_NAME_BYTES;
 use tokio::time::{Instant, timeout};
 
+use crate::contents::space::Claim;
 use crate::http::AppState;
 use crate::http::disposition::FormField;
 use crate::http::error::ApiError;
 use crate::http::pace::Pace;
 use crate::store::NewContent;
-use crate::store::space::Claim;
 
 /// The fields that may hold the file: ours, and the one that many clients use.
 const FIELDS: [&str; 2] = ["uploaded", "file"];

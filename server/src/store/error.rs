@@ -1,12 +1,11 @@
 //! What a call of the store can fail with.
 
-use std::io;
 use std::path::PathBuf;
 
 use shared::ids::Version;
 
+use crate::contents::error::ContentsError;
 use crate::db::DbError;
-use crate::store::faults::Fault;
 
 /// Why the store did nothing.
 #[derive(Debug, thiserror::Error)]
@@ -14,15 +13,9 @@ pub enum StoreError {
     /// The database failed.
     #[error("the database failed")]
     Db(#[from] DbError),
-    /// The disk failed.
-    #[error("can't {doing}")]
-    Io {
-        /// What was being done.
-        doing: &'static str,
-        /// Why it failed.
-        #[source]
-        source: io::Error,
-    },
+    /// A content can't be kept or given.
+    #[error(transparent)]
+    Contents(#[from] ContentsError),
     /// There is no catalogue, but what only one can explain.
     #[error(
         "there is no catalogue {} beside {beside}: put it back, or say --new-catalogue to begin a new one (what is \
@@ -45,17 +38,11 @@ pub enum StoreError {
         /// What is wrong with it.
         why: String,
     },
-    /// The content can't be served.
-    #[error("the content is missing or damaged: {0}")]
-    BadContent(Fault),
-    /// There is only the room that is kept for other things.
-    #[error("there is no room on the disk")]
-    NoRoom,
     /// No random bytes for this host's id.
     #[error("no random bytes for this host's id")]
     Random(#[source] getrandom::Error),
-    /// A step in the middle of an upload didn't end.
-    #[error("the upload was interrupted")]
+    /// A step in the middle of it didn't end.
+    #[error("the work was interrupted")]
     Interrupted,
     /// There is no such file, or it isn't the user's to see.
     #[error("there is no such file")]
@@ -72,12 +59,6 @@ pub enum StoreError {
     /// The file has as many versions as can be counted.
     #[error("the file can have no more versions")]
     NoMoreVersions,
-    /// The content is larger than allowed.
-    #[error("the content is larger than {bytes_max} bytes")]
-    TooLarge {
-        /// The limit in bytes.
-        bytes_max: u64,
-    },
     /// Files are being published again already.
     #[error("files are being published again already, or too many events wait for the broker; try again later")]
     Republishing,
@@ -90,29 +71,19 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Says what was being done when the disk failed.
-    pub fn io(doing: &'static str) -> impl FnOnce(io::Error) -> Self + Copy {
-        move |source| Self::Io { doing, source }
-    }
-
     /// Whether there is no room on the disk.
     pub fn is_disk_full(&self) -> bool {
         match self {
             Self::Db(error) => error.is_disk_full(),
-            Self::Io { source, .. } => {
-                matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-            }
-            Self::NoRoom => true,
+            Self::Contents(error) => error.is_disk_full(),
             Self::NoCatalogue { .. }
             | Self::DamagedCatalogue { .. }
-            | Self::BadContent(_)
             | Self::Random(_)
             | Self::Interrupted
             | Self::NotFound
             | Self::NotOwner
             | Self::VersionMismatch { .. }
             | Self::NoMoreVersions
-            | Self::TooLarge { .. }
             | Self::Republishing
             | Self::KeyReused
             | Self::SharedWithOwner => false,

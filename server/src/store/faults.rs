@@ -1,13 +1,13 @@
 //! Contents that are known to be missing or damaged: told once, counted, a condition for as long as there are any.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use shared::ids::ContentHash;
 use shared::wire::condition::Condition;
 use tracing::{error, info};
 
+use crate::contents::fault::Fault;
 use crate::hub::Hub;
 
 /// How many are remembered. Beyond, each is found anew when it is asked for.
@@ -15,32 +15,6 @@ const REMEMBERED: usize = 10_000;
 
 /// How many of those that are found at once are logged each. A guess: enough to see what they have in common.
 const LOGGED: usize = 10;
-
-/// What is wrong with a content.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    /// It isn't there.
-    Missing,
-    /// It has another length than it had.
-    Length {
-        /// The length it has, in bytes.
-        found: u64,
-        /// The length it had, in bytes.
-        expected: u64,
-    },
-    /// Its bytes don't match its hash.
-    Bytes,
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Missing => f.write_str("it isn't on the disk"),
-            Self::Length { found, expected } => write!(f, "it has {found} bytes instead of {expected}"),
-            Self::Bytes => f.write_str("its bytes don't match its hash"),
-        }
-    }
-}
 
 /// The contents that can't be served.
 #[derive(Debug)]

@@ -9,12 +9,13 @@ use shared::ids::{ContentHash, PeerId};
 use shared::stamp::Stamp;
 use tracing::{info, warn};
 
+use crate::contents::error::ContentsError;
+use crate::contents::space::Space;
+use crate::contents::{Contents, free_name};
 use crate::db::access::quick_check;
 use crate::db::{Db, DbError};
-use crate::store::contents::{Contents, free_name};
 use crate::store::error::StoreError;
 use crate::store::metadata;
-use crate::store::space::Space;
 
 /// What the catalogue is called.
 pub const CATALOGUE: &str = "grapevine.db";
@@ -78,7 +79,7 @@ fn prepare(connection: &Connection, place: Place<'_>, path: &Path, fresh: PeerId
     }
     connection.execute_batch(include_str!("schema.sql")).map_err(DbError::from)?;
     let forgotten = finish_forgetting(connection, place.contents)?;
-    place.contents.tidy(|hash| Ok(metadata::is_used(connection, hash)?))?;
+    place.contents.tidy(|hash| Ok::<_, StoreError>(metadata::is_used(connection, hash)?))?;
     Ok(Opened { node: metadata::node(connection, fresh)?, last: metadata::last_stamp(connection)?, forgotten })
 }
 
@@ -118,7 +119,7 @@ fn set_log_aside(path: &Path) -> Result<(), StoreError> {
     }
     let aside = free_name(&log.with_extension("db-wal.lost"));
     warn!("the log of a catalogue that is gone is kept as {}", aside.display());
-    std::fs::rename(log, aside).map_err(StoreError::io("set the log of the former catalogue aside"))
+    Ok(std::fs::rename(log, aside).map_err(ContentsError::io("set the log of the former catalogue aside"))?)
 }
 
 fn log_of(path: &Path) -> PathBuf {

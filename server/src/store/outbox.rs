@@ -8,6 +8,7 @@ use shared::wire::queue::{ChangeKind, FileEvent};
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use crate::contents::error::ContentsError;
 use crate::db::DbError;
 use crate::store::error::StoreError;
 use crate::store::metadata::{self, FileRecord, Newest, column_error, count, to_column};
@@ -80,7 +81,7 @@ impl Store {
         let (mut after, mut events) = (String::new(), 0);
         loop {
             if self.keeper.space.is_low() {
-                return Err(StoreError::NoRoom);
+                return Err(ContentsError::NoRoom.into());
             }
             let (from, origin) = (after, self.keeper.node);
             let again = move |connection: &Connection| republish_some(connection, &from, since_ms, origin);

@@ -2,6 +2,7 @@
 
 use reqwest::{Method, Response};
 use serde_json::Value;
+use server::contents::error::ContentsError;
 use server::store::Store;
 use server::store::error::StoreError;
 use shared::wire::queue::ChangeKind;
@@ -284,5 +285,5 @@ async fn health_and_readiness_tell_the_state() {
     let ready = app.call(Method::GET, "/ready").send().await.unwrap();
     assert_eq!(ready.status(), 503);
     assert_eq!(ready.json::<Value>().await.unwrap()["store"]["state"], "down");
-    assert!(matches!(app.state.store.check().await, Err(StoreError::Io { .. })));
+    assert!(matches!(app.state.store.check().await, Err(StoreError::Contents(ContentsError::Io { .. }))));
 }

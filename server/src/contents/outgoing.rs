@@ -6,15 +6,15 @@
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use futures_util::{Stream, stream};
 use shared::ids::ContentHash;
 use tokio::task::{self, JoinHandle};
 
-use crate::store::error::StoreError;
-use crate::store::faults::Fault;
+use crate::contents::error::ContentsError;
+use crate::contents::fault::Fault;
 
 /// How much is read and hashed at once. Twice as much is held for each download: a guess between memory and the hops
 /// from thread to thread.
@@ -26,8 +26,6 @@ const CHECKED_PART_BYTES: u64 = 4 * 1024 * 1024;
 /// What to read.
 #[derive(Debug, Clone)]
 pub struct Wanted {
-    /// Where the content is.
-    pub path: PathBuf,
     /// What it hashes to.
     pub hash: ContentHash,
     /// How many bytes it has.
@@ -48,7 +46,7 @@ enum Ahead {
     /// Read, with what the rest is read from.
     Here(Reading),
     /// Being read.
-    Coming(JoinHandle<Result<Reading, StoreError>>),
+    Coming(JoinHandle<Result<Reading, ContentsError>>),
 }
 
 /// A block, and where the next ones come from.
@@ -68,30 +66,27 @@ struct Source {
 }
 
 impl Outgoing {
-    /// Opens a content and reads its first block; a small one is checked by then.
-    ///
-    /// # Errors
-    /// What is wrong with it, or that it can't be read.
-    pub async fn open(wanted: Wanted) -> Result<Self, StoreError> {
-        let first = task::spawn_blocking(move || Source::open(&wanted)?.read()).await;
-        Ok(Self { ahead: Some(Ahead::Here(first.map_err(|_panicked| StoreError::Interrupted)??)) })
+    /// Opens the content at `path` and reads its first block; a small one is checked by then.
+    pub(super) async fn open(path: PathBuf, wanted: Wanted) -> Result<Self, ContentsError> {
+        let first = task::spawn_blocking(move || Source::open(&path, &wanted)?.read()).await;
+        Ok(Self { ahead: Some(Ahead::Here(first.map_err(|_panicked| ContentsError::Interrupted)??)) })
     }
 
     /// Its blocks. After an error, of which `report` hears, nothing comes.
     pub fn into_blocks(
         self,
-        report: impl Fn(&StoreError) + Send + 'static,
-    ) -> impl Stream<Item = Result<Bytes, StoreError>> + Send {
+        report: impl Fn(&ContentsError) + Send + 'static,
+    ) -> impl Stream<Item = Result<Bytes, ContentsError>> + Send {
         stream::unfold((self, report), async |(mut outgoing, report)| {
             let block = outgoing.next().await?;
             Some((block.inspect_err(&report), (outgoing, report)))
         })
     }
 
-    async fn next(&mut self) -> Option<Result<Bytes, StoreError>> {
+    async fn next(&mut self) -> Option<Result<Bytes, ContentsError>> {
         let read = match self.ahead.take()? {
             Ahead::Here(first) => Ok(first),
-            Ahead::Coming(reading) => reading.await.unwrap_or(Err(StoreError::Interrupted)),
+            Ahead::Coming(reading) => reading.await.unwrap_or(Err(ContentsError::Interrupted)),
         };
         let Reading { block, source } = match read {
             Ok(reading) => reading,
@@ -105,22 +100,22 @@ impl Outgoing {
 }
 
 impl Source {
-    fn open(wanted: &Wanted) -> Result<Self, StoreError> {
-        let mut file = File::open(&wanted.path).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => StoreError::BadContent(Fault::Missing),
-            _ => StoreError::io("open a content")(error),
+    fn open(path: &Path, wanted: &Wanted) -> Result<Self, ContentsError> {
+        let mut file = File::open(path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => ContentsError::Bad(Fault::Missing),
+            _ => ContentsError::io("open a content")(error),
         })?;
-        let unreadable = StoreError::io("read a content");
+        let unreadable = ContentsError::io("read a content");
         let (found, expected) = (file.metadata().map_err(unreadable)?.len(), wanted.size_bytes);
         if found != expected {
-            return Err(StoreError::BadContent(Fault::Length { found, expected }));
+            return Err(ContentsError::Bad(Fault::Length { found, expected }));
         }
         let is_whole = wanted.part == (0..expected);
         if !is_whole && expected <= CHECKED_PART_BYTES {
             let mut hasher = blake3::Hasher::new();
             hasher.update_reader(&file).map_err(unreadable)?;
             if hasher.finalize().as_bytes() != &wanted.hash.0 {
-                return Err(StoreError::BadContent(Fault::Bytes));
+                return Err(ContentsError::Bad(Fault::Bytes));
             }
         }
         let check = is_whole.then(|| (Box::default(), wanted.hash));
@@ -129,19 +124,19 @@ impl Source {
         Ok(Self { file, size_bytes: expected, left_bytes, check })
     }
 
-    fn read(mut self) -> Result<Reading, StoreError> {
+    fn read(mut self) -> Result<Reading, ContentsError> {
         let wanted = self.left_bytes.min(BLOCK_BYTES);
         let mut block = Vec::with_capacity(usize::try_from(wanted).unwrap_or_default());
-        (&self.file).take(wanted).read_to_end(&mut block).map_err(StoreError::io("read a content"))?;
+        (&self.file).take(wanted).read_to_end(&mut block).map_err(ContentsError::io("read a content"))?;
         if u64::try_from(block.len()).unwrap_or(u64::MAX) < wanted {
             let found = self.file.metadata().map_or(0, |now| now.len());
-            return Err(StoreError::BadContent(Fault::Length { found, expected: self.size_bytes }));
+            return Err(ContentsError::Bad(Fault::Length { found, expected: self.size_bytes }));
         }
         self.left_bytes -= wanted;
         if let Some((hasher, hash)) = &mut self.check {
             hasher.update(&block);
             if self.left_bytes == 0 && hasher.finalize().as_bytes() != &hash.0 {
-                return Err(StoreError::BadContent(Fault::Bytes));
+                return Err(ContentsError::Bad(Fault::Bytes));
             }
         }
         Ok(Reading { block: block.into(), source: self })

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use tracing::{info, warn};
 
-use crate::store::error::StoreError;
+use crate::contents::error::ContentsError;
 
 /// What the ballast is called.
 pub const BALLAST: &str = "reserve";
@@ -55,7 +55,7 @@ impl Space {
     ///
     /// # Errors
     /// When the file system doesn't say how much there is.
-    pub fn tend(&self) -> Result<(), StoreError> {
+    pub fn tend(&self) -> Result<(), ContentsError> {
         let mut held = self.lock();
         let (free, margin) = (self.free()?, self.margin());
         if free < margin {
@@ -96,25 +96,25 @@ impl Space {
     /// Sets room aside for an upload of `bytes` bytes, as far as they are known. Blocks.
     ///
     /// # Errors
-    /// [`StoreError::NoRoom`], or when the file system doesn't say how much there is.
-    pub fn claim(self: &Arc<Self>, bytes: u64) -> Result<Claim, StoreError> {
+    /// [`ContentsError::NoRoom`], or when the file system doesn't say how much there is.
+    pub fn claim(self: &Arc<Self>, bytes: u64) -> Result<Claim, ContentsError> {
         let claim = Claim { space: Arc::clone(self), left_bytes: AtomicU64::new(bytes) };
         let claimed = self.claimed_bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
         if self.is_low() || self.total()? < self.reserve_bytes.saturating_add(claimed) {
-            return Err(StoreError::NoRoom);
+            return Err(ContentsError::NoRoom);
         }
         Ok(claim)
     }
 
     /// What the ballast keeps and what nobody has, in bytes.
-    fn total(&self) -> Result<u64, StoreError> {
+    fn total(&self) -> Result<u64, ContentsError> {
         let held = *self.lock();
         Ok(self.free()?.saturating_add(held))
     }
 
-    fn free(&self) -> Result<u64, StoreError> {
+    fn free(&self) -> Result<u64, ContentsError> {
         let disk =
-            statvfs(&self.dir).map_err(io::Error::from).map_err(StoreError::io("ask for the room on the disk"))?;
+            statvfs(&self.dir).map_err(io::Error::from).map_err(ContentsError::io("ask for the room on the disk"))?;
         // Some file systems don't count: they refuse what they can't take.
         Ok(if disk.f_blocks == 0 { u64::MAX } else { disk.f_bavail.saturating_mul(disk.f_frsize) })
     }
@@ -194,10 +194,10 @@ impl Claim {
     /// Before `bytes` of the upload are written. Blocks.
     ///
     /// # Errors
-    /// [`StoreError::NoRoom`] when only the reserve is left, or when the file system doesn't say.
-    pub(super) fn spend(&self, bytes: u64) -> Result<(), StoreError> {
+    /// [`ContentsError::NoRoom`] when only the reserve is left, or when the file system doesn't say.
+    pub(super) fn spend(&self, bytes: u64) -> Result<(), ContentsError> {
         if self.space.total()? < self.space.reserve_bytes.saturating_add(bytes) {
-            return Err(StoreError::NoRoom);
+            return Err(ContentsError::NoRoom);
         }
         self.give_back(bytes);
         Ok(())
@@ -250,7 +250,7 @@ mod tests {
         let claimed = || space.claimed_bytes.load(Ordering::Relaxed);
         let all = space.free().unwrap();
         let claim = space.claim(all / 2).unwrap();
-        assert!(matches!(space.claim(all), Err(StoreError::NoRoom)));
+        assert!(matches!(space.claim(all), Err(ContentsError::NoRoom)));
         assert_eq!(claimed(), all / 2);
         claim.spend(1000).unwrap();
         assert_eq!(claimed(), all / 2 - 1000);

@@ -1,31 +1,31 @@
 //! Contents on disk: one file each, named by its BLAKE3 hash. Written aside, synced, then renamed, so that under a
-//! hash there is the whole content or nothing. Who refers to a content is the catalogue's business.
+//! hash there is the whole content or nothing. What a content belongs to, and whether it is used, whoever keeps it knows.
 //!
-//! Nothing but temporary files is removed unless the catalogue says that it was forgotten. What nobody refers to is moved
-//! to the folder `lost`, and comes back when somebody does again.
+//! Nothing but temporary files is removed unless it is told to be forgotten. What nobody uses is moved to the folder
+//! `lost`, and comes back when somebody does again.
+
+pub mod error;
+pub mod fault;
+pub mod incoming;
+pub mod outgoing;
+pub mod space;
 
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bytes::Bytes;
-use sha2::{Digest as _, Sha256};
 use shared::ids::ContentHash;
-use tempfile::{NamedTempFile, TempPath};
-use tokio::task;
 use tracing::{info, warn};
 
-use crate::store::error::StoreError;
-use crate::store::faults::Fault;
-use crate::store::space::Claim;
+use crate::contents::error::ContentsError;
+use crate::contents::fault::Fault;
+use crate::contents::incoming::{Incoming, Received};
+use crate::contents::outgoing::{Outgoing, Wanted};
+use crate::contents::space::Claim;
 
-/// How much of an upload is gathered before it is hashed and written. From a measurement elsewhere: beyond a quarter of
-/// a mebibyte larger writes gain nothing.
-const WRITE_BYTES: usize = 256 * 1024;
-
-/// Where what nobody refers to is kept, below the folder of contents.
+/// Where what nobody uses is kept, below the folder of contents.
 pub const LOST: &str = "lost";
 /// Where temporary files are, below the folder of contents.
 pub const TEMPORARY: &str = "tmp";
@@ -37,7 +37,7 @@ pub struct Contents {
     temporary: PathBuf,
 }
 
-/// Contents that nobody refers to.
+/// Contents that nobody uses.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Lost {
     /// How many.
@@ -51,9 +51,9 @@ impl Contents {
     ///
     /// # Errors
     /// When the folder can't be made.
-    pub fn open(dir: PathBuf) -> Result<Self, StoreError> {
+    pub fn open(dir: PathBuf) -> Result<Self, ContentsError> {
         let contents = Self::at(dir);
-        fs::create_dir_all(&contents.temporary).map_err(StoreError::io("make the folder of contents"))?;
+        fs::create_dir_all(&contents.temporary).map_err(ContentsError::io("make the folder of contents"))?;
         sync_dir(&contents.dir)?;
         Ok(contents)
     }
@@ -73,12 +73,17 @@ impl Contents {
     ///
     /// # Errors
     /// When no temporary file can be made.
-    pub async fn receive(&self, bytes_max: u64, claim: Arc<Claim>) -> Result<Incoming, StoreError> {
-        let temporary = self.temporary.clone();
-        let file =
-            blocking(move || NamedTempFile::new_in(temporary).map_err(StoreError::io("make a temporary file"))).await?;
-        let written = Written { file, claim, blake3: blake3::Hasher::new(), sha256: Sha256::new(), size_bytes: 0 };
-        Ok(Incoming { written: Some(written), gathered: Vec::new(), gathered_bytes: 0, taken_bytes: 0, bytes_max })
+    pub async fn receive(&self, bytes_max: u64, claim: Arc<Claim>) -> Result<Incoming, ContentsError> {
+        Incoming::begin(self.temporary.clone(), bytes_max, claim).await
+    }
+
+    /// Opens a content, or a part of it, for reading. A small one is checked by then, a larger one while it is read (see
+    /// [`outgoing`]).
+    ///
+    /// # Errors
+    /// [`ContentsError::Bad`] when it isn't what it was when it came, or that the disk failed.
+    pub async fn read(&self, wanted: Wanted) -> Result<Outgoing, ContentsError> {
+        Outgoing::open(self.path(wanted.hash), wanted).await
     }
 
     /// Gives a received content its final name. It takes the place of one that is there already: of what has just come
@@ -86,13 +91,13 @@ impl Contents {
     ///
     /// # Errors
     /// When the disk fails; then the content is gone.
-    pub fn keep(&self, received: Received) -> Result<(), StoreError> {
+    pub fn keep(&self, received: Received) -> Result<(), ContentsError> {
         let path = self.path(received.hash);
         if let Some(found) = fs::metadata(&path).ok().filter(|found| found.len() != received.size_bytes) {
             let (found, expected) = (found.len(), received.size_bytes);
             warn!(content = %received.hash, "a content had {found} bytes instead of {expected}; it has come anew");
         }
-        received.temporary.persist(path).map_err(|error| StoreError::io("name a content")(error.error))?;
+        received.temporary.persist(path).map_err(|error| ContentsError::io("name a content")(error.error))?;
         sync_dir(&self.dir)
     }
 
@@ -100,9 +105,9 @@ impl Contents {
     ///
     /// # Errors
     /// When the disk fails.
-    pub fn forget(&self, hash: ContentHash) -> Result<(), StoreError> {
+    pub fn forget(&self, hash: ContentHash) -> Result<(), ContentsError> {
         match fs::remove_file(self.path(hash)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io("remove a content")(error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(ContentsError::io("remove a content")(error)),
             Ok(()) | Err(_) => Ok(()),
         }
     }
@@ -111,7 +116,7 @@ impl Contents {
     ///
     /// # Errors
     /// When the folder can't be read.
-    pub fn has_any(&self) -> Result<bool, StoreError> {
+    pub fn has_any(&self) -> Result<bool, ContentsError> {
         Ok(hashes_in(&self.dir)?.next().is_some() || entries(&self.dir.join(LOST))?.next().is_some())
     }
 
@@ -135,9 +140,9 @@ impl Contents {
     ///
     /// # Errors
     /// When the folders can't be read, or `is_used` fails.
-    pub fn tidy(&self, is_used: impl Fn(ContentHash) -> Result<bool, StoreError>) -> Result<(), StoreError> {
+    pub fn tidy<E: From<ContentsError>>(&self, is_used: impl Fn(ContentHash) -> Result<bool, E>) -> Result<(), E> {
         for entry in fs::read_dir(&self.temporary).map_err(UNREADABLE)? {
-            fs::remove_file(entry.map_err(UNREADABLE)?.path()).map_err(StoreError::io("remove a temporary file"))?;
+            fs::remove_file(entry.map_err(UNREADABLE)?.path()).map_err(ContentsError::io("remove a temporary file"))?;
         }
         let lost = self.dir.join(LOST);
         let (mut found, mut missed) = (0, 0);
@@ -159,7 +164,10 @@ impl Contents {
         if missed > 0 {
             warn!(contents = missed, "contents that no file has were moved to {}", lost.display());
         }
-        if found + missed > 0 { sync_dir(&self.dir) } else { Ok(()) }
+        if found + missed > 0 {
+            sync_dir(&self.dir)?;
+        }
+        Ok(())
     }
 
     /// Moves a content to the folder `below`, under its own name, or one with a number where that is taken. Whether it
@@ -177,7 +185,7 @@ impl Contents {
     ///
     /// # Errors
     /// When it can't be read.
-    pub fn lost(&self) -> Result<Lost, StoreError> {
+    pub fn lost(&self) -> Result<Lost, ContentsError> {
         let mut lost = Lost::default();
         for entry in entries(&self.dir.join(LOST))? {
             lost.count += 1;
@@ -190,16 +198,16 @@ impl Contents {
     ///
     /// # Errors
     /// When it can't.
-    pub fn check(&self) -> Result<(), StoreError> {
-        tempfile::tempfile_in(&self.temporary).map(drop).map_err(StoreError::io("make a temporary file"))
+    pub fn check(&self) -> Result<(), ContentsError> {
+        tempfile::tempfile_in(&self.temporary).map(drop).map_err(ContentsError::io("make a temporary file"))
     }
 }
 
-const UNREADABLE: fn(io::Error) -> StoreError =
-    |source| StoreError::Io { doing: "read the folder of contents", source };
+const UNREADABLE: fn(io::Error) -> ContentsError =
+    |source| ContentsError::Io { doing: "read the folder of contents", source };
 
 /// What is in a folder; nothing where there is none.
-fn entries(dir: &Path) -> Result<impl Iterator<Item = Result<fs::DirEntry, StoreError>>, StoreError> {
+fn entries(dir: &Path) -> Result<impl Iterator<Item = Result<fs::DirEntry, ContentsError>>, ContentsError> {
     let entries = match fs::read_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         read => Some(read.map_err(UNREADABLE)?),
@@ -211,8 +219,8 @@ fn entries(dir: &Path) -> Result<impl Iterator<Item = Result<fs::DirEntry, Store
 ///
 /// # Errors
 /// When the folder can't be read.
-pub fn hashes_in(dir: &Path) -> Result<impl Iterator<Item = Result<ContentHash, StoreError>>, StoreError> {
-    let hash = |entry: Result<fs::DirEntry, StoreError>| match entry {
+pub fn hashes_in(dir: &Path) -> Result<impl Iterator<Item = Result<ContentHash, ContentsError>>, ContentsError> {
+    let hash = |entry: Result<fs::DirEntry, ContentsError>| match entry {
         Ok(entry) => entry.file_name().to_str().and_then(|name| name.parse().ok()).map(Ok),
         Err(error) => Some(Err(error)),
     };
@@ -234,107 +242,51 @@ fn moved(from: &Path, to: &Path) -> bool {
     done.is_ok()
 }
 
-fn sync_dir(dir: &Path) -> Result<(), StoreError> {
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(StoreError::io("sync the folder of contents"))
+fn sync_dir(dir: &Path) -> Result<(), ContentsError> {
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(ContentsError::io("sync the folder of contents"))
 }
 
-/// A content on its way in. Dropping it removes what has come so far.
-#[derive(Debug)]
-pub struct Incoming {
-    /// Away while a piece is being written; lost when that was interrupted.
-    written: Option<Written>,
-    gathered: Vec<Bytes>,
-    gathered_bytes: usize,
-    taken_bytes: u64,
-    bytes_max: u64,
-}
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use futures_util::StreamExt as _;
 
-#[derive(Debug)]
-struct Written {
-    file: NamedTempFile,
-    claim: Arc<Claim>,
-    blake3: blake3::Hasher,
-    sha256: Sha256,
-    size_bytes: u64,
-}
+    use super::*;
+    use crate::contents::space::Space;
 
-/// A whole content on stable storage, still under a temporary name. Dropping it removes it.
-#[derive(Debug)]
-pub struct Received {
-    temporary: TempPath,
-    /// BLAKE3 hash of its bytes.
-    pub hash: ContentHash,
-    /// SHA-256 hash of its bytes.
-    pub sha256: [u8; 32],
-    /// Its size in bytes.
-    pub size_bytes: u64,
-}
-
-impl Incoming {
-    /// Takes the next piece; waits while a full buffer is written. Not to be used again when the future was dropped.
-    ///
-    /// # Errors
-    /// When the content is larger than allowed or the disk fails.
-    pub async fn write(&mut self, piece: Bytes) -> Result<(), StoreError> {
-        self.taken_bytes = self.taken_bytes.saturating_add(u64::try_from(piece.len()).unwrap_or(u64::MAX));
-        if self.taken_bytes > self.bytes_max {
-            return Err(StoreError::TooLarge { bytes_max: self.bytes_max });
-        }
-        self.gathered_bytes += piece.len();
-        self.gathered.push(piece);
-        if self.gathered_bytes < WRITE_BYTES {
-            return Ok(());
-        }
-        self.flush().await
+    async fn receive(contents: &Contents, bytes: &'static [u8]) -> Received {
+        let space = Arc::new(Space::open(&contents.dir, 0));
+        let claim = Arc::new(space.claim(0).unwrap());
+        let mut incoming = contents.receive(1000, claim).await.unwrap();
+        incoming.write(Bytes::from_static(bytes)).await.unwrap();
+        incoming.finish().await.unwrap()
     }
 
-    /// Syncs the content, whose last piece has come.
-    ///
-    /// # Errors
-    /// When the disk fails.
-    pub async fn finish(mut self) -> Result<Received, StoreError> {
-        self.flush().await?;
-        let written = self.written.take().ok_or(StoreError::Interrupted)?;
-        blocking(move || written.finish()).await
+    async fn read(contents: &Contents, hash: ContentHash) -> Result<Vec<u8>, ContentsError> {
+        let outgoing = contents.read(Wanted { hash, size_bytes: 3, part: 0..3 }).await?;
+        let blocks: Vec<_> = outgoing.into_blocks(|_error| ()).collect().await;
+        Ok(blocks.into_iter().collect::<Result<Vec<_>, _>>()?.concat())
     }
 
-    async fn flush(&mut self) -> Result<(), StoreError> {
-        let mut written = self.written.take().ok_or(StoreError::Interrupted)?;
-        let pieces = std::mem::take(&mut self.gathered);
-        self.gathered_bytes = 0;
-        let written = blocking(move || written.add_all(&pieces).map(|()| written)).await?;
-        self.written = Some(written);
-        Ok(())
+    #[tokio::test]
+    async fn contents_come_stay_and_go_without_a_catalogue() {
+        let dir = tempfile::tempdir().unwrap();
+        let contents = Contents::open(dir.path().join("contents")).unwrap();
+        let (kept, dropped) = (receive(&contents, b"one").await, receive(&contents, b"two").await);
+        let (hash, other) = (kept.hash, dropped.hash);
+        contents.keep(kept).unwrap();
+        drop(dropped);
+        assert_eq!(read(&contents, hash).await.unwrap(), b"one");
+        assert!(matches!(read(&contents, other).await, Err(ContentsError::Bad(Fault::Missing))));
+        // Who doesn't know it any more finds it again, and who forgets it doesn't.
+        contents.tidy(|_| Ok::<_, ContentsError>(false)).unwrap();
+        assert_eq!(
+            (contents.fault(hash, 3), contents.lost().unwrap()),
+            (Some(Fault::Missing), Lost { count: 1, bytes: 3 })
+        );
+        contents.tidy(|_| Ok::<_, ContentsError>(true)).unwrap();
+        assert_eq!((contents.fault(hash, 3), contents.lost().unwrap()), (None, Lost::default()));
+        contents.forget(hash).unwrap();
+        assert!(!contents.has_any().unwrap());
     }
-}
-
-impl Written {
-    fn add_all(&mut self, pieces: &[Bytes]) -> Result<(), StoreError> {
-        self.claim.spend(pieces.iter().map(|piece| u64::try_from(piece.len()).unwrap_or(u64::MAX)).sum())?;
-        pieces.iter().try_for_each(|piece| self.add(piece))
-    }
-
-    fn add(&mut self, piece: &[u8]) -> Result<(), StoreError> {
-        self.blake3.update(piece);
-        self.sha256.update(piece);
-        self.size_bytes = self.size_bytes.saturating_add(u64::try_from(piece.len()).unwrap_or(u64::MAX));
-        self.file.as_file_mut().write_all(piece).map_err(StoreError::io("write a content"))
-    }
-
-    fn finish(self) -> Result<Received, StoreError> {
-        self.file.as_file().sync_all().map_err(StoreError::io("sync a content"))?;
-        Ok(Received {
-            temporary: self.file.into_temp_path(),
-            hash: ContentHash(*self.blake3.finalize().as_bytes()),
-            sha256: self.sha256.finalize().into(),
-            size_bytes: self.size_bytes,
-        })
-    }
-}
-
-/// Does blocking work off the runtime's threads.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-) -> Result<T, StoreError> {
-    task::spawn_blocking(work).await.map_err(|_panicked| StoreError::Interrupted)?
 }
