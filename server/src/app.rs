@@ -27,7 +27,7 @@ use crate::cli::watch::Watch;
 use crate::cli::{Authorities, Command, Overlay};
 use crate::concurrency;
 use crate::front::BasePath;
-use crate::fsck;
+use crate::fsck::{self, FsckError};
 use crate::hub::Hub;
 use crate::open_files;
 use crate::output::Output;
@@ -68,9 +68,9 @@ pub enum BadInput {
     /// There is no such directory.
     #[error("there is no data directory {0}")]
     NoDirectory(String),
-    /// The catalogue is gone.
+    /// The catalogue is gone, or of a version that isn't known yet.
     #[error("{0}")]
-    NoCatalogue(StoreError),
+    Catalogue(StoreError),
     /// The broker can't be used as it was named.
     #[error(transparent)]
     Broker(#[from] BrokerError),
@@ -178,7 +178,10 @@ fn run_fsck(flags: &Fsck) -> anyhow::Result<()> {
         return Err(BadInput::NoDirectory(flags.data_dir.display().to_string()).into());
     }
     let _lock = lock(&flags.data_dir)?;
-    Ok(fsck::run(&flags.data_dir, flags.repair, &mut Output::default())?)
+    match fsck::run(&flags.data_dir, flags.repair, &mut Output::default()) {
+        Err(FsckError::Newer(error)) => Err(BadInput::Catalogue(error).into()),
+        checked => Ok(checked?),
+    }
 }
 
 async fn run_republish(flags: Republish) -> anyhow::Result<()> {

@@ -15,8 +15,9 @@ use crate::contents::{Contents, LOST, TEMPORARY, hashes_in};
 use crate::db::DbError;
 use crate::db::access::open_to_read;
 use crate::peer::state;
-use crate::store::metadata;
+use crate::store::error::StoreError;
 use crate::store::opening::{CATALOGUE, TABLES};
+use crate::store::{metadata, schema};
 
 /// Where contents are kept whose bytes aren't right, below the folder of contents.
 const DAMAGED: &str = "damaged";
@@ -35,6 +36,9 @@ pub enum FsckError {
     /// A folder can't be read.
     #[error("can't go on checking")]
     Contents(#[from] ContentsError),
+    /// The catalogue is of a version that isn't known yet.
+    #[error(transparent)]
+    Newer(StoreError),
     /// The catalogue can't be read.
     #[error("can't read the catalogue")]
     Db(#[from] DbError),
@@ -106,9 +110,14 @@ impl<W: Write> Check<'_, W> {
             return Ok(None);
         }
         let name = path.display();
-        let wrong = match open_to_read(&path).and_then(|catalogue| Ok((wrong_in(&catalogue)?, catalogue))) {
-            Ok((wrong, catalogue)) if wrong.is_empty() => return Ok(Some(catalogue)),
-            Ok((wrong, _)) => wrong,
+        let opened = open_to_read(&path);
+        let read = opened.and_then(|catalogue| Ok((schema::version(&catalogue)?, wrong_in(&catalogue)?, catalogue)));
+        let wrong = match read {
+            Ok((found, ..)) if found > schema::VERSION => {
+                return Err(FsckError::Newer(StoreError::NewerCatalogue { path, found }));
+            }
+            Ok((_, wrong, catalogue)) if wrong.is_empty() => return Ok(Some(catalogue)),
+            Ok((_, wrong, _)) => wrong,
             Err(error) => vec![innermost(&error)],
         };
         for what in wrong {
@@ -157,14 +166,14 @@ impl<W: Write> Check<'_, W> {
 
     /// Contents that no version of a file has.
     fn unused(&mut self, catalogue: &Connection) -> Result<(), FsckError> {
-        let forgotten = metadata::forgotten(catalogue)?;
+        let forgotten = forgotten(catalogue)?;
         for hash in hashes_in(&self.dir.join("contents"))? {
             let hash = hash?;
             if metadata::is_used(catalogue, hash)? {
                 continue;
             }
             let path = self.contents.path(hash);
-            if forgotten.iter().any(|(of, _)| *of == hash) {
+            if forgotten.contains(&hash) {
                 self.note(&format!("{}: its file was deleted; the next start removes it", path.display()))?;
                 continue;
             }
@@ -258,6 +267,14 @@ impl<W: Write> Check<'_, W> {
             self.fault(&what)
         }
     }
+}
+
+/// The contents that the next start removes; the first catalogues had no table of them.
+fn forgotten(catalogue: &Connection) -> Result<Vec<ContentHash>, DbError> {
+    if !metadata::tables(catalogue)?.iter().any(|table| table == "forgotten") {
+        return Ok(Vec::new());
+    }
+    Ok(metadata::forgotten(catalogue)?.into_iter().map(|(content, _)| content).collect())
 }
 
 /// What is wrong with a catalogue, in a few sentences.

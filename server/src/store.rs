@@ -17,6 +17,7 @@ pub mod opening;
 pub mod outbox;
 pub mod precondition;
 pub mod queues;
+pub mod schema;
 pub mod upkeep;
 
 use std::ops::Range;

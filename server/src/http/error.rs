@@ -233,6 +233,7 @@ impl From<StoreError> for ApiError {
             StoreError::Db(_)
             | StoreError::NoCatalogue { .. }
             | StoreError::DamagedCatalogue { .. }
+            | StoreError::NewerCatalogue { .. }
             | StoreError::Random(_)
             | StoreError::Interrupted => Self::Internal(error.into()),
         }

@@ -6,6 +6,7 @@ use shared::ids::Version;
 
 use crate::contents::error::ContentsError;
 use crate::db::DbError;
+use crate::store::schema::VERSION;
 
 /// Why the store did nothing.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +38,17 @@ pub enum StoreError {
         path: PathBuf,
         /// What is wrong with it.
         why: String,
+    },
+    /// The catalogue is of a version that isn't known yet.
+    #[error(
+        "the catalogue {} was written by a newer grapevine (its schema is of version {found}, this one knows {VERSION}); \
+         nothing was changed: start the newer one, or put back a copy from before", path.display()
+    )]
+    NewerCatalogue {
+        /// Where it is.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
     },
     /// No random bytes for this host's id.
     #[error("no random bytes for this host's id")]
@@ -78,6 +90,7 @@ impl StoreError {
             Self::Contents(error) => error.is_disk_full(),
             Self::NoCatalogue { .. }
             | Self::DamagedCatalogue { .. }
+            | Self::NewerCatalogue { .. }
             | Self::Random(_)
             | Self::Interrupted
             | Self::NotFound

@@ -77,20 +77,6 @@ pub fn tables(connection: &Connection) -> Result<Vec<String>, DbError> {
     Ok(select.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
 }
 
-/// Makes of a catalogue of an earlier version one of this: rows of the outbox that were sent used to stay.
-pub(super) fn migrate(connection: &Connection) -> Result<(), DbError> {
-    let exists = "SELECT EXISTS (SELECT 1 FROM pragma_table_info('outbox') WHERE name = 'sent_ms')";
-    if connection.query_row(exists, [], |row| row.get(0))? {
-        connection.execute_batch(
-            "DELETE FROM outbox WHERE sent_ms IS NOT NULL;
-             DROP INDEX IF EXISTS outbox_sent;
-             DROP INDEX IF EXISTS outbox_pending;
-             ALTER TABLE outbox DROP COLUMN sent_ms;",
-        )?;
-    }
-    Ok(())
-}
-
 /// The id of this host, which is `fresh` the first time.
 pub(super) fn node(connection: &Connection, fresh: PeerId) -> Result<PeerId, DbError> {
     let insert = "INSERT OR IGNORE INTO meta (key, value) VALUES ('node', ?1)";

@@ -15,11 +15,11 @@ use crate::contents::{Contents, free_name};
 use crate::db::access::quick_check;
 use crate::db::{Db, DbError};
 use crate::store::error::StoreError;
-use crate::store::metadata;
+use crate::store::{metadata, schema};
 
 /// What the catalogue is called.
 pub const CATALOGUE: &str = "grapevine.db";
-/// The tables that every catalogue has had from the beginning; later ones are made where they aren't.
+/// The tables that every catalogue has had from the beginning.
 pub const TABLES: [&str; 5] = ["meta", "files", "versions", "shares", "outbox"];
 /// A check of the catalogue that takes longer than this is told.
 const LONG_CHECK: Duration = Duration::from_secs(1);
@@ -69,15 +69,16 @@ fn prepare(connection: &Connection, place: Place<'_>, path: &Path, fresh: PeerId
     if tables.is_empty() {
         // Of a catalogue whose log is missing the file may be there, with nothing in it.
         refuse_new(place, path)?;
+        schema::make(connection)?;
     } else {
+        schema::refuse_newer(connection, path)?;
         if let Some(table) = TABLES.iter().find(|table| !tables.iter().any(|name| name == *table)) {
             let why = format!("it has no table {table}");
             return Err(StoreError::DamagedCatalogue { path: path.to_owned(), why });
         }
         check(connection)?;
-        metadata::migrate(connection)?;
+        schema::bring_up(connection)?;
     }
-    connection.execute_batch(include_str!("schema.sql")).map_err(DbError::from)?;
     let forgotten = finish_forgetting(connection, place.contents)?;
     place.contents.tidy(|hash| Ok::<_, StoreError>(metadata::is_used(connection, hash)?))?;
     Ok(Opened { node: metadata::node(connection, fresh)?, last: metadata::last_stamp(connection)?, forgotten })

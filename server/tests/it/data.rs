@@ -181,26 +181,6 @@ async fn a_damaged_catalogue_is_refused() {
 }
 
 #[tokio::test]
-async fn a_catalogue_of_an_earlier_version_is_taken_over() {
-    let dir = data_with(&["kept"]).await;
-    Connection::open(dir.path().join("grapevine.db"))
-        .unwrap()
-        .execute_batch(
-            "DROP TABLE forgotten; DROP INDEX outbox_pending;
-             ALTER TABLE outbox ADD COLUMN sent_ms INTEGER;
-             CREATE INDEX outbox_pending ON outbox (seq) WHERE sent_ms IS NULL AND dead_reason IS NULL;
-             CREATE INDEX outbox_sent ON outbox (sent_ms) WHERE sent_ms IS NOT NULL;
-             INSERT INTO outbox (message_id, event, created_ms, sent_ms) VALUES ('x', '{}', 1, 2);",
-        )
-        .unwrap();
-    let store = open(dir.path(), StoreConfig::default()).await.unwrap();
-    assert_eq!(store.outbox_counts().await.unwrap(), (1, 0));
-    let row = store.outbox_pending(0, 10).await.unwrap().remove(0);
-    store.outbox_sent(vec![row.message_id]).await.unwrap();
-    assert_eq!(store.outbox_counts().await.unwrap(), (0, 0));
-}
-
-#[tokio::test]
 async fn what_the_broker_has_leaves_the_outbox_at_once() {
     let dir = data_with(&["one", "two"]).await;
     let store = open(dir.path(), StoreConfig::default()).await.unwrap();

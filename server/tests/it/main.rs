@@ -26,6 +26,7 @@ mod pipes;
 mod processes;
 mod proxy;
 mod readme;
+mod schema;
 mod scripts;
 mod shares;
 mod stream;
