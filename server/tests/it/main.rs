@@ -29,6 +29,7 @@ mod readme;
 mod schema;
 mod scripts;
 mod shares;
+mod store;
 mod stream;
 mod support;
 mod ui;
