@@ -1,24 +1,18 @@
 //! A client's connection to a peer: frames in both directions, each wait with a limit. The bridge submits over it, and a
 //! server without peers of its own asks for the overlay.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use shared::ids::PeerId;
-use shared::wire::frame::{self, Decoder, FrameError};
-use shared::wire::lines;
+use shared::wire::frame::{self, FrameError};
 use shared::wire::peer::{Hello, MAJOR, MINOR, PeerMessage, Wish};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::dial::{self, HostPort, Resolver};
-
-/// How long a peer may take to accept the connection, to say hello, to take a frame or to answer a submission.
-pub const LIMIT: Duration = Duration::from_secs(5);
-/// Bytes that are read at once. A guess: some hundred answers.
-const READ_BYTES: usize = 16 * 1024;
+use crate::connection::speech::{Said, Speech};
+use crate::connection::{Connection, HELLO_LIMIT, WRITE_LIMIT};
+use crate::dial::{HostPort, Resolver};
 
 /// Why a peer is of no use now.
 #[derive(Debug, thiserror::Error)]
@@ -38,18 +32,21 @@ pub enum LinkError {
     /// The peer said goodbye, and why.
     #[error("the peer said goodbye: {0}")]
     Goodbye(String),
-    /// What was said breaks the format.
-    #[error("the peer sent nonsense")]
+    /// What is to be said breaks the format.
+    #[error("it can't be said")]
     Frame(#[from] FrameError),
+    /// What was said breaks it.
+    #[error("the peer sent nonsense: {0}")]
+    Unreadable(String),
     /// The peer began with something else.
     #[error("the peer didn't begin with a hello")]
     NoHello,
     /// A peer of the original system.
     #[error("it speaks JSON lines: a peer of the original system can't be the bridge's entry")]
     Original,
-    /// An HTTP server.
-    #[error("it speaks HTTP: is this the API's address? The bridge's entry is a peer")]
-    Http,
+    /// Something that speaks otherwise, such as an HTTP server.
+    #[error("it is no peer: {0}")]
+    NoPeer(String),
     /// Another major version of the protocol.
     #[error("the peer speaks version {0} of the protocol, not {MAJOR}")]
     Major(u16),
@@ -67,10 +64,12 @@ pub struct Link {
     pub addr: SocketAddr,
     /// Whether what the peer accepts is on its disk.
     pub durable: bool,
-    stream: TcpStream,
-    decoder: Decoder,
-    /// Where bytes are read into.
-    chunk: Vec<u8>,
+    connection: Connection,
+    speech: Speech,
+    /// What was heard and not received yet.
+    heard: VecDeque<PeerMessage>,
+    /// Why nothing can be heard behind that.
+    failure: Option<LinkError>,
 }
 
 impl Link {
@@ -79,11 +78,16 @@ impl Link {
     /// # Errors
     /// When nobody accepts the connection, or who does is no peer of this overlay.
     pub async fn open(entry: HostPort, me: PeerId, cluster: &str) -> Result<Self, LinkError> {
-        let connected = dial::connect(&entry, &Resolver::System, LIMIT).await;
-        let (stream, addr) = connected.map_err(LinkError::Unreachable)?;
-        stream.set_nodelay(true).map_err(LinkError::Broken)?;
-        let (decoder, chunk) = (Decoder::default(), vec![0; READ_BYTES]);
-        let mut link = Self { entry, addr, durable: false, stream, decoder, chunk };
+        let connection = Connection::dial(&entry, &Resolver::System).await.map_err(LinkError::Unreachable)?;
+        let mut link = Self {
+            entry,
+            addr: connection.remote(),
+            durable: false,
+            connection,
+            speech: Speech::Unknown { original: true },
+            heard: VecDeque::new(),
+            failure: None,
+        };
         let hello = Hello {
             major: MAJOR,
             minor: MINOR,
@@ -95,23 +99,9 @@ impl Link {
             presence: None,
         };
         link.send(&PeerMessage::Hello(hello)).await?;
-        let first = timeout(LIMIT, link.greeting()).await.map_err(|_elapsed| LinkError::Silent("say hello"))??;
+        let first = timeout(HELLO_LIMIT, link.receive()).await.map_err(|_elapsed| LinkError::Silent("say hello"))??;
         link.durable = check_hello(first, cluster)?;
         Ok(link)
-    }
-
-    /// The first message, or what speaks there if it isn't a peer of ours.
-    async fn greeting(&mut self) -> Result<PeerMessage, LinkError> {
-        let read = self.stream.read(&mut self.chunk).await.map_err(LinkError::Broken)?;
-        match self.chunk.get(..read).unwrap_or_default() {
-            [] => Err(LinkError::Closed),
-            [lines::OPENING, ..] => Err(LinkError::Original),
-            [b'H', b'T', b'T', b'P', ..] => Err(LinkError::Http),
-            bytes => {
-                self.decoder.push(bytes);
-                self.receive().await
-            }
-        }
     }
 
     /// Sends one message.
@@ -120,7 +110,7 @@ impl Link {
     /// When it can't be written; the link is of no use any more, unless it is [`LinkError::Frame`].
     pub async fn send(&mut self, message: &PeerMessage) -> Result<(), LinkError> {
         let frame = frame::encode(message)?;
-        let written = timeout(LIMIT, self.stream.write_all(&frame)).await;
+        let written = timeout(WRITE_LIMIT, self.connection.write_all(&frame)).await;
         written.map_err(|_elapsed| LinkError::Silent("take a frame"))?.map_err(LinkError::Broken)
     }
 
@@ -130,14 +120,24 @@ impl Link {
     /// When there will be none.
     pub async fn receive(&mut self) -> Result<PeerMessage, LinkError> {
         loop {
-            if let Some(message) = self.decoder.next_message()? {
+            if let Some(message) = self.heard.pop_front() {
                 return Ok(message);
             }
-            let read = self.stream.read(&mut self.chunk).await.map_err(LinkError::Broken)?;
-            if read == 0 {
+            if let Some(failure) = self.failure.take() {
+                return Err(failure);
+            }
+            if self.connection.hear(&mut self.speech).await.map_err(LinkError::Broken)? == 0 {
                 return Err(LinkError::Closed);
             }
-            self.decoder.push(self.chunk.get(..read).unwrap_or_default());
+            let (said, failure) = self.speech.take();
+            match said {
+                Said::Messages(messages) => self.heard.extend(messages),
+                Said::Lines(_) => return Err(LinkError::Original),
+            }
+            self.failure = failure.map(|reason| match &self.speech {
+                Speech::Neither(_) => LinkError::NoPeer(reason),
+                Speech::Unknown { .. } | Speech::Frames(_) | Speech::Lines(_) => LinkError::Unreadable(reason),
+            });
         }
     }
 }

@@ -8,6 +8,7 @@ pub mod cli;
 pub mod client;
 pub mod concurrency;
 pub mod config;
+pub mod connection;
 pub mod contact;
 pub mod contents;
 pub mod db;

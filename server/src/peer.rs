@@ -30,7 +30,6 @@ pub mod observer;
 pub mod outlets;
 pub mod pool;
 pub mod report;
-pub mod speech;
 pub mod state;
 
 /// How long a peer that leaves may take to say its goodbyes and write what it knows.

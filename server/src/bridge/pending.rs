@@ -11,8 +11,9 @@ use uuid::Uuid;
 
 use crate::bridge::links::LinkId;
 use crate::bridge::source::BACKOFF;
-use crate::client::LIMIT;
 
+/// How long an entry peer may take to answer a submission.
+const LIMIT: Duration = Duration::from_secs(5);
 /// How long entry peers may put a change off before it is set aside. Below the half hour after which RabbitMQ takes an
 /// unacknowledged message away.
 const DEFERRED_LIMIT: Duration = Duration::from_mins(25);

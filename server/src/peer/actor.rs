@@ -19,17 +19,18 @@ use shared::wire::lines::Line;
 use shared::wire::peer::PeerMessage;
 use shared::wire::stream::PeerState;
 use shared::wire::update::FileUpdate;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tracing::{error, warn};
 
+use crate::connection::Connection;
+use crate::connection::speech::Speech;
 use crate::dial::{HostPort, seen_from_here};
 use crate::peer::conn::{Conn, ConnEvent, Wires};
 use crate::peer::dialling;
 use crate::peer::door::{Door, Guest};
 use crate::peer::observer::{Observer, Place};
 use crate::peer::outlets::Outlets;
-use crate::peer::speech::Speech;
 use crate::peer::state::{Change, Journal, Kept};
 use crate::peer::{PeerConfig, PeerError};
 use crate::shutdown::Tasks;
@@ -263,23 +264,24 @@ impl Actor {
     /// Says how much there was to do.
     fn conn_event(&mut self, event: ConnEvent) -> usize {
         match event {
-            ConnEvent::Dialled { addr, stream: Ok(stream) } => {
-                let link = self.open(stream, self.unheard());
+            ConnEvent::Dialled { addr, connection: Ok(connection) } => {
+                let link = self.open(connection, self.unheard());
                 self.feed(Input::LinkUp { link, remote: addr, dialled: Some(addr) });
             }
-            ConnEvent::Dialled { addr, stream: Err(error) } => {
+            ConnEvent::Dialled { addr, connection: Err(error) } => {
                 self.feed(Input::DialFailed { addr, reason: error.to_string() });
             }
-            ConnEvent::Named { name, stream: Ok((stream, addr)) } => {
-                let link = self.open(stream, self.unheard());
+            ConnEvent::Named { name, connection: Ok(connection) } => {
+                let addr = connection.remote();
+                let link = self.open(connection, self.unheard());
                 self.feed(Input::NameReached { name, link, addr });
             }
-            ConnEvent::Named { name, stream: Err(error) } => {
+            ConnEvent::Named { name, connection: Err(error) } => {
                 self.feed(Input::NameFailed { name, reason: error.to_string() });
             }
-            ConnEvent::Came { stream, remote, speech } => {
-                let speaks_lines = matches!(speech, Speech::Lines(_));
-                let link = self.open(stream, speech);
+            ConnEvent::Came { connection, speech } => {
+                let (remote, speaks_lines) = (connection.remote(), matches!(speech, Speech::Lines(_)));
+                let link = self.open(connection, speech);
                 self.feed(if speaks_lines {
                     Input::OriginalUp { link, remote }
                 } else {
@@ -310,10 +312,10 @@ impl Actor {
         1
     }
 
-    fn open(&mut self, stream: TcpStream, speech: Speech) -> LinkId {
+    fn open(&mut self, connection: Connection, speech: Speech) -> LinkId {
         self.opened += 1;
         let link = LinkId(self.opened);
-        self.links.open(link, Conn::open(link, stream, speech, &self.wires));
+        self.links.open(link, Conn::open(link, connection, speech, &self.wires));
         link
     }
 

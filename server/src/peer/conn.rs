@@ -10,28 +10,22 @@
 //!
 //! Long because reading, queueing and writing of one socket are told together.
 
-use std::cell::RefCell;
 use std::convert::Infallible;
-use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use shared::gossip::io::{HostName, LinkId};
 use shared::wire::lines::Line;
-use tokio::io::{AsyncRead, ReadBuf};
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::connection::speech::{Said, Speech};
+use crate::connection::{Connection, Input, Output};
 use crate::peer::pool::Pool;
-use crate::peer::speech::{Said, Speech};
 use crate::shutdown::Tasks;
 
 /// Bytes that wait for one neighbour before its link counts as busy.
@@ -41,11 +35,6 @@ const BUSY_BYTES: usize = 128 * 1024;
 const CONGESTED_BYTES: usize = 4 << 20;
 /// Bytes that may wait for one neighbour at most: what was congested, and the largest answers to what it asked for.
 const FULL_BYTES: usize = 8 << 20;
-/// Bytes that are read at once.
-const READ_BYTES: usize = 16 * 1024;
-/// How long the other end may take to accept a write before the link counts as broken: a little
-/// more than what a silent link has.
-const WRITE_LIMIT: Duration = Duration::from_secs(5);
 /// How long what still comes is taken off a link that this side closed. Closing a socket with unread bytes resets the
 /// connection, and the reset may overtake the goodbye.
 const LINGER: Duration = Duration::from_millis(500);
@@ -77,21 +66,19 @@ pub enum ConnEvent {
         /// The address.
         addr: SocketAddr,
         /// The connection.
-        stream: io::Result<TcpStream>,
+        connection: io::Result<Connection>,
     },
     /// A dial of a name ended.
     Named {
         /// The name.
         name: HostName,
-        /// The connection, and the address that answered.
-        stream: io::Result<(TcpStream, SocketAddr)>,
+        /// The connection.
+        connection: io::Result<Connection>,
     },
     /// Somebody dialled this peer, and speaks frames, or lines for longer than for some news.
     Came {
         /// The connection.
-        stream: TcpStream,
-        /// Where it comes from.
-        remote: SocketAddr,
+        connection: Connection,
         /// What was read of it and not told yet.
         speech: Speech,
     },
@@ -175,7 +162,7 @@ pub enum Backlog {
 #[derive(Debug)]
 struct Sink {
     link: LinkId,
-    output: OwnedWriteHalf,
+    output: Output,
     queue: Mutex<Queue>,
     events: mpsc::Sender<ConnEvent>,
     /// Ends everything at once.
@@ -210,10 +197,8 @@ impl Drop for Sink {
 
 impl Conn {
     /// Starts the reading task of a connection, of which `speech` was read already.
-    pub fn open(link: LinkId, stream: TcpStream, speech: Speech, wires: &Wires) -> Self {
-        // Only latency suffers without it.
-        drop(stream.set_nodelay(true));
-        let (input, output) = stream.into_split();
+    pub fn open(link: LinkId, connection: Connection, speech: Speech, wires: &Wires) -> Self {
+        let (input, output) = connection.split();
         let sink = Sink {
             link,
             output,
@@ -320,26 +305,19 @@ async fn drain(sink: Arc<Sink>) {
     }
 }
 
-/// Each piece must be taken within [`WRITE_LIMIT`].
 async fn write_all(sink: &Sink, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
-        timeout(WRITE_LIMIT, sink.output.writable()).await??;
-        match sink.output.try_write(bytes) {
-            Ok(written) => {
-                sink.traffic.wrote(written);
-                bytes = bytes.get(written..).unwrap_or_default();
-                sink.lock().writing = bytes.len();
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
-        }
+        let written = sink.output.write(bytes).await?;
+        sink.traffic.wrote(written);
+        bytes = bytes.get(written..).unwrap_or_default();
+        sink.lock().writing = bytes.len();
     }
     Ok(())
 }
 
 struct Reader {
     link: LinkId,
-    input: OwnedReadHalf,
+    input: Input,
     speech: Speech,
     events: mpsc::Sender<ConnEvent>,
     pool: Option<Pool>,
@@ -362,9 +340,8 @@ impl Reader {
     }
 
     async fn linger(&mut self, cut: CancellationToken) {
-        let mut ignored = tokio::io::sink();
         // Both ways the socket is closed next.
-        drop(timeout(LINGER, cut.run_until_cancelled(tokio::io::copy(&mut self.input, &mut ignored))).await);
+        drop(timeout(LINGER, cut.run_until_cancelled(self.input.ignore())).await);
     }
 
     /// Says how it ended.
@@ -385,30 +362,11 @@ impl Reader {
             if let Some(ended) = ended {
                 return ended;
             }
-            match poll_fn(|context| take(&mut self.input, &mut self.speech, context)).await {
+            match self.input.hear(&mut self.speech).await {
                 Ok(0) => ended = Some(self.closed(&"closed by the other side")),
                 Ok(_) => {}
                 Err(error) => ended = Some(self.closed(&error)),
             }
         }
     }
-}
-
-thread_local! {
-    /// Where bytes are read into: one buffer for all links, since none needs it for longer than a read.
-    static CHUNK: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
-}
-
-/// Moves what a socket has to its decoder. Says how much that was.
-pub fn take(
-    input: &mut (impl AsyncRead + Unpin),
-    speech: &mut Speech,
-    context: &mut Context<'_>,
-) -> Poll<io::Result<usize>> {
-    CHUNK.with_borrow_mut(|chunk| {
-        let mut buffer = ReadBuf::new(chunk);
-        ready!(Pin::new(input).poll_read(context, &mut buffer))?;
-        speech.push(buffer.filled());
-        Poll::Ready(Ok(buffer.filled().len()))
-    })
 }

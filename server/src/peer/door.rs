@@ -10,24 +10,22 @@
 //! Only so many connections are looked at at once, for so long. The others aren't accepted meanwhile: they wait in the
 //! listener's backlog with what they have sent, and nothing of it is lost.
 
-use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::peer::conn::{self, ConnEvent, Wires};
-use crate::peer::speech::{Said, Speech};
+use crate::connection::speech::{Said, Speech};
+use crate::connection::{Connection, HELLO_LIMIT};
+use crate::peer::conn::{ConnEvent, Wires};
 
 /// Connections that are looked at at once. As many as a node has links.
 const MOST: usize = 64;
-/// How long a connection may take to show what it is. As long as a hello may take.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// The same while others wait at the door. A guess: a few round trips of the longest ways.
+/// How long a connection may take to show what it is, instead of [`HELLO_LIMIT`], while others wait at the door. A guess: a few round trips of the longest ways.
 const LEAST_PATIENCE: Duration = Duration::from_secs(1);
 /// Bytes of lines after which a connection becomes a link, so that what it says counts against a link's rate.
 const MOST_LINE_BYTES: usize = 64 * 1024;
@@ -59,8 +57,7 @@ pub struct Door {
 /// A connection that was let in.
 #[derive(Debug)]
 pub struct Guest {
-    stream: TcpStream,
-    remote: SocketAddr,
+    connection: Connection,
     _place: OwnedSemaphorePermit,
 }
 
@@ -88,10 +85,7 @@ impl Door {
         // It is never closed.
         let place = self.room.clone().acquire_owned().await.map_err(io::Error::other)?;
         self.crowded.send_if_modified(std::mem::take);
-        let (stream, mut remote) = listener.accept().await?;
-        // One that listens on both families sees IPv4 addresses as IPv6 ones.
-        remote.set_ip(remote.ip().to_canonical());
-        Ok(Guest { stream, remote, _place: place })
+        Ok(Guest { connection: Connection::accept(listener).await?, _place: place })
     }
 
     /// Looks at a guest, and tells the peer what it turns out to be.
@@ -104,18 +98,19 @@ impl Door {
 }
 
 async fn look_at(guest: Guest, original: bool, events: mpsc::Sender<ConnEvent>, crowded: watch::Receiver<bool>) {
-    let Guest { mut stream, remote, _place } = guest;
+    let Guest { mut connection, _place } = guest;
+    let remote = connection.remote();
     let mut speech = Speech::Unknown { original };
     let end = patience(crowded);
     let fate = tokio::select! {
-        fate = listen(&mut stream, remote, &mut speech, &events) => fate,
+        fate = listen(&mut connection, &mut speech, &events) => fate,
         () = end => match &speech {
             Speech::Lines(_) => Fate::Link,
             Speech::Unknown { .. } | Speech::Frames(_) | Speech::Neither(_) => Fate::TurnedAway("no hello".to_owned()),
         },
     };
     let event = match fate {
-        Fate::Link => ConnEvent::Came { stream, remote, speech },
+        Fate::Link => ConnEvent::Came { connection, speech },
         Fate::TurnedAway(reason) => ConnEvent::TurnedAway { remote, reason },
         Fate::Gone => return,
     };
@@ -124,15 +119,11 @@ async fn look_at(guest: Guest, original: bool, events: mpsc::Sender<ConnEvent>, 
 }
 
 /// Until a guest shows what it is.
-async fn listen(
-    stream: &mut TcpStream,
-    remote: SocketAddr,
-    speech: &mut Speech,
-    events: &mpsc::Sender<ConnEvent>,
-) -> Fate {
+async fn listen(connection: &mut Connection, speech: &mut Speech, events: &mpsc::Sender<ConnEvent>) -> Fate {
+    let remote = connection.remote();
     let mut bytes = 0;
     loop {
-        let read = poll_fn(|context| conn::take(stream, speech, context)).await.unwrap_or(0);
+        let read = connection.hear(speech).await.unwrap_or(0);
         bytes += read;
         if matches!(speech, Speech::Frames(_)) {
             return Fate::Link;
@@ -160,5 +151,5 @@ async fn patience(mut crowded: watch::Receiver<bool>) {
         drop(crowded.wait_for(|crowded| *crowded).await);
         sleep_until(came + LEAST_PATIENCE).await;
     };
-    drop(timeout_at(came + PATIENCE, others_wait).await);
+    drop(timeout_at(came + HELLO_LIMIT, others_wait).await);
 }

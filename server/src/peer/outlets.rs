@@ -135,12 +135,14 @@ mod tests {
     use shared::stamp::Stamp;
     use shared::wire::peer::{Fingerprint, MessageId, Partner, Source};
     use shared::wire::update::{FileUpdate, MAX_NAME_BYTES};
-    use tokio::net::{TcpListener, TcpStream};
+    use tokio::net::TcpListener;
     use tokio::sync::mpsc;
 
     use super::*;
+    use crate::connection::Connection;
+    use crate::connection::speech::Speech;
+    use crate::dial::Resolver;
     use crate::peer::conn::Wires;
-    use crate::peer::speech::Speech;
     use crate::shutdown::Tasks;
 
     /// More than a link takes before it is busy, at once.
@@ -165,8 +167,8 @@ mod tests {
         let [pushed, idle, other] = [1, 2, 3].map(LinkId);
         let mut far_ends = Vec::new();
         for link in [pushed, idle, other] {
-            let stream = TcpStream::connect(addr).await.unwrap();
-            outlets.open(link, Conn::open(link, stream, Speech::Unknown { original: true }, &wires));
+            let connection = Connection::dial(&addr.into(), &Resolver::System).await.unwrap();
+            outlets.open(link, Conn::open(link, connection, Speech::Unknown { original: true }, &wires));
             far_ends.push(listener.accept().await.unwrap());
         }
         assert!(!outlets.are_busy(), "nothing was pushed");

@@ -8,7 +8,7 @@ use shared::wire::census::Record;
 use shared::wire::peer::{Payload, PeerMessage};
 use shared::wire::update::FileUpdate;
 
-use crate::peer::speech::Said;
+use crate::connection::speech::Said;
 
 /// Bits of a place's number: for 16,384 of the last things of each kind. Where two fall into one place the newer stays,
 /// and whoever hears the other again keeps a copy of its own.

@@ -90,6 +90,25 @@ fn imports_point_one_way() {
 }
 
 #[test]
+fn who_speaks_to_peers_has_one_way_to_them() {
+    let speaks = |path: &Path| {
+        let inside = path.strip_prefix(root().join("server/src")).unwrap();
+        let part = inside.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs").to_owned();
+        ["peer", "bridge", "client", "contact", "swarm"].contains(&part.as_str())
+    };
+    let others: Vec<_> = rust_files(&root().join("server/src"))
+        .into_iter()
+        .filter(|path| speaks(path))
+        .filter(|path| {
+            let text = fs::read_to_string(path).unwrap();
+            let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+            ["TcpStream", "dial::connect", "listener.accept()"].iter().any(|way| code.contains(way))
+        })
+        .collect();
+    assert!(others.is_empty(), "connections that server/src/connection.rs doesn't know of, in {others:#?}");
+}
+
+#[test]
 fn every_file_says_what_it_holds() {
     let silent: Vec<_> =
         all_files().into_iter().filter(|path| !fs::read_to_string(path).unwrap().starts_with("//! ")).collect();
