@@ -15,6 +15,8 @@ mod family;
 pub mod flow;
 mod kernel;
 pub mod kill;
+pub mod latency;
+mod limits;
 mod marks;
 mod naming;
 mod orders;

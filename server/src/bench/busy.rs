@@ -15,9 +15,9 @@ use tokio::time::{Instant, sleep};
 use crate::bench::BenchError;
 use crate::bench::family::Family;
 use crate::bench::kernel::now_ns;
+use crate::bench::latency::{Latency, ns};
+use crate::bench::limits::{LOST_AFTER, SETTLE, whole_seconds};
 use crate::bench::orders::Stream;
-use crate::bench::phases::{LOST_AFTER, SETTLE, whole};
-use crate::bench::report::{Latency, ns};
 
 /// Threads that do nothing but count, for each core.
 const SPINNERS_PER_CORE: usize = 2;
@@ -67,7 +67,7 @@ impl Busy {
 
 /// How many updates that takes.
 pub(super) fn updates(busy: Duration) -> usize {
-    RATE * whole(busy)
+    RATE * whole_seconds(busy)
 }
 
 pub(super) async fn run(family: &mut Family) -> Result<Busy, BenchError> {

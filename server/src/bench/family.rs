@@ -14,9 +14,11 @@ use crate::bench::marks::Progress;
 use crate::bench::naming::Files;
 use crate::bench::orders::{Answer, Order, Publication, Status, Stream, Written};
 use crate::bench::times::Times;
-use crate::bench::{BenchError, split, tree};
+use crate::bench::{BenchError, tree};
 use crate::cli::bench::{BenchGossip, Phase, System};
 
+/// The group of the upper half's processes, which can be cut off: `nogroup`.
+pub(super) const UPPER_GROUP: u32 = 65_534;
 /// How long any answer may take that isn't the end of a publication.
 const ANSWER_LIMIT: Duration = Duration::from_mins(1);
 /// How long the nodes may take to find neighbours.
@@ -119,7 +121,7 @@ impl Family {
             command.arg("--ports").arg(addr.port().to_string());
         }
         if self.order.phases.contains(&Phase::Split) && number >= processes / 2 {
-            command.gid(split::UPPER_GROUP);
+            command.gid(UPPER_GROUP);
         }
         let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
         let (Some(orders), Some(answers), Some(pid)) = (process.stdin.take(), process.stdout.take(), process.id())

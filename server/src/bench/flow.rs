@@ -8,9 +8,9 @@ use tokio::time::sleep;
 
 use crate::bench::BenchError;
 use crate::bench::family::{Family, Usage};
+use crate::bench::latency::{Latency, between, float, ns};
+use crate::bench::limits::LOST_AFTER;
 use crate::bench::orders::Stream;
-use crate::bench::phases::LOST_AFTER;
-use crate::bench::report::{Latency, between, float, ns};
 
 /// The pause between two updates that go alone, and what chance adds, so that no beat of a protocol is met.
 const GAP: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(200));

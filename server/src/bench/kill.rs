@@ -9,9 +9,9 @@ use tokio::time::{Instant, sleep};
 
 use crate::bench::family::Family;
 use crate::bench::kernel::now_ns;
+use crate::bench::latency::{Latency, ns};
+use crate::bench::limits::{LOST_AFTER, SETTLE, whole_seconds};
 use crate::bench::orders::Stream;
-use crate::bench::phases::{LOST_AFTER, SETTLE, whole};
-use crate::bench::report::{Latency, ns};
 use crate::bench::{BenchError, Say};
 
 /// Updates a second.
@@ -86,7 +86,7 @@ impl Kill {
 
 /// How many updates one run takes.
 pub(super) fn updates() -> usize {
-    RATE * whole(AROUND.0 + AROUND.1)
+    RATE * whole_seconds(AROUND.0 + AROUND.1)
 }
 
 pub(super) async fn run(family: &mut Family, say: &mut Say<'_>) -> Result<Kill, BenchError> {

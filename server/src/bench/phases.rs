@@ -17,10 +17,6 @@ const WARM_UP: usize = 10;
 const PACED: (usize, usize) = (1000, 5);
 /// A fault needs the first process, which publishes, another that it happens to, and one that sees it.
 const FAULT_PROCESSES: usize = 3;
-/// How long nothing may move before what is missing counts as lost.
-pub(super) const LOST_AFTER: Duration = Duration::from_secs(10);
-/// The pause before and after a fault, so that no phase sees what the last one left.
-pub(super) const SETTLE: Duration = Duration::from_secs(5);
 
 /// How many updates all phases publish.
 pub(super) fn updates(order: &BenchGossip) -> usize {
@@ -35,11 +31,6 @@ pub(super) fn updates(order: &BenchGossip) -> usize {
         Phase::Busy => busy::updates(order.busy),
     };
     WARM_UP + order.phases.iter().map(of_phase).sum::<usize>()
-}
-
-/// The seconds of a duration, begun ones counted.
-pub(super) fn whole(duration: Duration) -> usize {
-    usize::try_from(duration.as_millis().div_ceil(1000)).unwrap_or(usize::MAX)
 }
 
 /// Runs the phases with one system.

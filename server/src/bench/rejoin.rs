@@ -9,9 +9,9 @@ use tokio::time::sleep;
 
 use crate::bench::family::Family;
 use crate::bench::kernel::now_ns;
+use crate::bench::latency::{between, float, ns};
+use crate::bench::limits::{LOST_AFTER, SETTLE};
 use crate::bench::orders::Stream;
-use crate::bench::phases::{LOST_AFTER, SETTLE};
-use crate::bench::report::{between, float, ns};
 use crate::bench::{BenchError, overlay};
 
 /// How often it is asked how much it has. To answer takes it some microseconds.

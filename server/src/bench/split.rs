@@ -16,14 +16,12 @@ use serde::Serialize;
 use tokio::time::sleep;
 
 use crate::bench::BenchError;
-use crate::bench::family::Family;
+use crate::bench::family::{Family, UPPER_GROUP};
 use crate::bench::kernel::now_ns;
+use crate::bench::latency::{Latency, ns};
+use crate::bench::limits::{LOST_AFTER, SETTLE, whole_seconds};
 use crate::bench::orders::Stream;
-use crate::bench::phases::{LOST_AFTER, SETTLE, whole};
-use crate::bench::report::{Latency, ns};
 
-/// The group of the upper half's processes: `nogroup`.
-pub(super) const UPPER_GROUP: u32 = 65_534;
 /// The table's name.
 const TABLE: &str = "inet grapevine_bench";
 /// Updates a second by each half.
@@ -69,7 +67,7 @@ pub(super) fn updates(split: Duration) -> usize {
 }
 
 fn half(split: Duration) -> usize {
-    RATE * whole(AROUND.0 + split + AROUND.1)
+    RATE * whole_seconds(AROUND.0 + split + AROUND.1)
 }
 
 /// Whether the network can be cut here.

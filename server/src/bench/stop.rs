@@ -10,10 +10,10 @@ use tokio::time::{Instant, sleep};
 use crate::bench::BenchError;
 use crate::bench::family::Family;
 use crate::bench::kernel::now_ns;
+use crate::bench::latency::{Latency, ns};
+use crate::bench::limits::{LOST_AFTER, SETTLE, whole_seconds};
 use crate::bench::naming::Files;
 use crate::bench::orders::Stream;
-use crate::bench::phases::{LOST_AFTER, SETTLE, whole};
-use crate::bench::report::{Latency, ns};
 
 /// How long updates go on before, and after: the target is that 2 s are enough.
 const AROUND: Duration = Duration::from_secs(5);
@@ -62,7 +62,7 @@ impl Stop {
 
 /// How many updates that takes.
 pub(super) fn updates(rate: usize, stop: Duration) -> usize {
-    rate * whole(WARM_UP + stop + 2 * AROUND)
+    rate * whole_seconds(WARM_UP + stop + 2 * AROUND)
 }
 
 pub(super) async fn run(family: &mut Family) -> Result<Stop, BenchError> {

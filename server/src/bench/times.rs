@@ -1,6 +1,6 @@
 //! When nodes got updates, by one clock, and what follows from that.
 
-use crate::bench::report::ns;
+use crate::bench::latency::ns;
 
 /// An update that takes longer than this after a fault counts as slow.
 const SLOW_MS: f64 = 100.0;

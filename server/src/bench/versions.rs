@@ -6,10 +6,10 @@ use crate::bench::BenchError;
 use crate::bench::family::Family;
 use crate::bench::flow::PUBLISH_LIMIT;
 use crate::bench::kernel::{Memory, now_ns};
+use crate::bench::latency::{float, ns};
+use crate::bench::limits::LOST_AFTER;
 use crate::bench::naming::{Files, VERSION_FILES};
 use crate::bench::orders::Stream;
-use crate::bench::phases::LOST_AFTER;
-use crate::bench::report::{float, ns};
 
 /// Versions were published.
 #[derive(Debug, Clone, Serialize)]
