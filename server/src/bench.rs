@@ -5,29 +5,29 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use crate::bench::family::Family;
+use crate::bench::cluster::Cluster;
 use crate::bench::report::Figures;
 use crate::cli::bench::{BenchGossip, Phase, System};
 
+mod arrivals;
+mod baseline_tree;
 pub mod busy;
 pub mod child;
-mod family;
+mod cluster;
+mod control;
+mod file_names;
 pub mod flow;
-mod kernel;
 pub mod kill;
 pub mod latency;
 mod limits;
-mod marks;
-mod naming;
-mod orders;
 mod overlay;
 mod phases;
+mod procfs;
 pub mod rejoin;
 pub mod report;
 pub mod split;
 pub mod stop;
 mod times;
-mod tree;
 pub mod versions;
 
 /// Why nothing could be measured.
@@ -77,14 +77,14 @@ pub struct Comparison {
     /// Bytes of an update.
     pub payload: usize,
     /// The bare tree, if a phase that it has was asked for.
-    pub floor: Option<Figures>,
+    pub baseline: Option<Figures>,
     /// Ours.
     pub grapevine: Figures,
-    /// Ours by the floor's.
+    /// Ours by the baseline's.
     pub ratio: Ratio,
 }
 
-/// Ours by the floor's, where that was measured.
+/// Ours by the baseline's, where that was measured.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub struct Ratio {
     /// Of the median time to the last delivery, one sender: small is good.
@@ -96,13 +96,13 @@ pub struct Ratio {
 }
 
 impl Ratio {
-    fn of(ours: &Figures, floor: &Figures) -> Self {
-        let alone = ours.one_sender.as_ref().zip(floor.one_sender.as_ref());
-        let burst = ours.burst.as_ref().zip(floor.burst.as_ref());
+    fn of(ours: &Figures, baseline: &Figures) -> Self {
+        let alone = ours.one_sender.as_ref().zip(baseline.one_sender.as_ref());
+        let burst = ours.burst.as_ref().zip(baseline.burst.as_ref());
         Self {
-            last_delivery_p50: alone.map(|(ours, floor)| ours.last_delivery_ms.p50 / floor.last_delivery_ms.p50),
-            saturation: burst.map(|(ours, floor)| ours.updates_per_second / floor.updates_per_second),
-            cpu_per_delivery: burst.map(|(ours, floor)| ours.cost.cpu_us / floor.cost.cpu_us),
+            last_delivery_p50: alone.map(|(ours, baseline)| ours.last_delivery_ms.p50 / baseline.last_delivery_ms.p50),
+            saturation: burst.map(|(ours, baseline)| ours.updates_per_second / baseline.updates_per_second),
+            cpu_per_delivery: burst.map(|(ours, baseline)| ours.cost.cpu_us / baseline.cost.cpu_us),
         }
     }
 
@@ -115,7 +115,7 @@ impl Ratio {
     }
 }
 
-/// Measures ours, and the floor where a phase has one, and prints line by line, or one JSON object.
+/// Measures ours, and the baseline where a phase has one, and prints line by line, or one JSON object.
 ///
 /// # Errors
 /// When something can't be measured.
@@ -129,8 +129,8 @@ pub async fn run(order: &BenchGossip, out: &mut impl Write) -> Result<(), BenchE
     let (nodes, procs, payload) = (order.nodes, order.processes(), order.payload);
     lines(format!("{nodes} nodes in {procs} processes, updates of {payload} bytes"))?;
     lines(phases::load())?;
-    let floor = if order.phases.iter().any(|phase| phase.has_floor()) {
-        lines("--- floor: a bare TCP tree of fan-out 4, no protocol ---".to_owned())?;
+    let baseline = if order.phases.iter().any(|phase| phase.has_baseline()) {
+        lines("--- baseline: a bare TCP tree of fan-out 4, no protocol ---".to_owned())?;
         Some(measure(System::Tree, order, &mut lines).await?)
     } else {
         None
@@ -138,12 +138,12 @@ pub async fn run(order: &BenchGossip, out: &mut impl Write) -> Result<(), BenchE
     lines("--- grapevine ---".to_owned())?;
     let grapevine = measure(System::Grapevine, order, &mut lines).await?;
     lines(phases::load())?;
-    let ratio = floor.as_ref().map(|floor| Ratio::of(&grapevine, floor)).unwrap_or_default();
-    if floor.is_some() {
+    let ratio = baseline.as_ref().map(|baseline| Ratio::of(&grapevine, baseline)).unwrap_or_default();
+    if baseline.is_some() {
         lines(ratio.line())?;
     }
     if order.json {
-        let comparison = Comparison { nodes, procs, payload, floor, grapevine, ratio };
+        let comparison = Comparison { nodes, procs, payload, baseline, grapevine, ratio };
         writeln!(out, "{}", serde_json::to_string(&comparison)?)?;
     }
     Ok(())
@@ -153,6 +153,6 @@ pub async fn run(order: &BenchGossip, out: &mut impl Write) -> Result<(), BenchE
 type Say<'a> = dyn FnMut(String) -> io::Result<()> + 'a;
 
 async fn measure(system: System, order: &BenchGossip, say: &mut Say<'_>) -> Result<Figures, BenchError> {
-    let mut family = Family::start(system, order, phases::updates(order)).await?;
-    phases::run(&mut family, system, say).await
+    let mut cluster = Cluster::start(system, order, phases::updates(order)).await?;
+    phases::run(&mut cluster, system, say).await
 }

@@ -13,11 +13,11 @@ use shared::rng::Rng;
 use tokio::time::{Instant, sleep};
 
 use crate::bench::BenchError;
-use crate::bench::family::Family;
-use crate::bench::kernel::now_ns;
+use crate::bench::cluster::Cluster;
+use crate::bench::control::Stream;
 use crate::bench::latency::{Latency, ns};
 use crate::bench::limits::{LOST_AFTER, SETTLE, whole_seconds};
-use crate::bench::orders::Stream;
+use crate::bench::procfs::now_ns;
 
 /// Threads that do nothing but count, for each core.
 const SPINNERS_PER_CORE: usize = 2;
@@ -70,17 +70,17 @@ pub(super) fn updates(busy: Duration) -> usize {
     RATE * whole_seconds(busy)
 }
 
-pub(super) async fn run(family: &mut Family) -> Result<Busy, BenchError> {
-    let busy = family.order.busy;
+pub(super) async fn run(cluster: &mut Cluster) -> Result<Busy, BenchError> {
+    let busy = cluster.order.busy;
     let count = updates(busy);
-    let before = family.status(None).await?;
+    let before = cluster.status(None).await?;
     let spinners = Spinners::start();
-    let first = family.publish(0, Stream::paced(count, RATE)).await?;
+    let first = cluster.publish(0, Stream::paced(count, RATE)).await?;
     sleep(busy).await;
-    family.published(0, 2 * LOST_AFTER).await?;
-    let times = family.settle(first, count, LOST_AFTER).await?;
+    cluster.published(0, 2 * LOST_AFTER).await?;
+    let times = cluster.settle(first, count, LOST_AFTER).await?;
     drop(spinners);
-    let after = family.status(None).await?;
+    let after = cluster.status(None).await?;
     let newly = |reason: &String, count: u64| count - before.lost.get(reason).copied().unwrap_or(0);
     let lost = after.lost.into_iter().map(|(reason, count)| (newly(&reason, count), reason));
     Ok(Busy {
@@ -89,27 +89,27 @@ pub(super) async fn run(family: &mut Family) -> Result<Busy, BenchError> {
         neighbours_lost: lost.filter(|(count, _)| *count > 0).map(|(count, reason)| (reason, count)).collect(),
         lost: times.missing(),
         last_delivery_ms: Latency::of(times.last_deliveries(count).map(|(_, ms)| ms).collect()),
-        stopped_suspected_after_ms: stops(family).await?,
+        stopped_suspected_after_ms: stops(cluster).await?,
     })
 }
 
 /// Stops some processes, one at a time, until each is suspected.
-async fn stops(family: &mut Family) -> Result<Latency, BenchError> {
-    let mut rng = Rng::from_seed(family.order.seed);
+async fn stops(cluster: &mut Cluster) -> Result<Latency, BenchError> {
+    let mut rng = Rng::from_seed(cluster.order.seed);
     let mut noticed = Vec::new();
-    for victim in rng.sample((1..family.processes()).collect(), STOPS) {
+    for victim in rng.sample((1..cluster.processes()).collect(), STOPS) {
         sleep(SETTLE).await;
-        family.signal(victim, Signal::STOP)?;
+        cluster.signal(victim, Signal::STOP)?;
         let (stopped_at, began) = (now_ns(), Instant::now());
         let mut suspected_at = 0;
         while suspected_at < stopped_at && began.elapsed() < NOTICE_LIMIT {
             sleep(ASK_EVERY).await;
-            suspected_at = family.status(Some(victim)).await?.suspected_at_ns;
+            suspected_at = cluster.status(Some(victim)).await?.suspected_at_ns;
         }
         let after =
             if suspected_at < stopped_at { began.elapsed() } else { Duration::from_nanos(suspected_at - stopped_at) };
         noticed.push(ns(u64::try_from(after.as_nanos()).unwrap_or(u64::MAX)));
-        family.signal(victim, Signal::CONT)?;
+        cluster.signal(victim, Signal::CONT)?;
     }
     Ok(Latency::of(noticed))
 }

@@ -11,9 +11,9 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 use crate::bench::BenchError;
-use crate::bench::marks::{Marks, Progress};
-use crate::bench::orders::{Answer, Order, Publication, Status, Written};
-use crate::bench::{overlay, tree};
+use crate::bench::arrivals::{Arrivals, Progress};
+use crate::bench::control::{Answer, Order, Publication, Status, Written};
+use crate::bench::{baseline_tree, overlay};
 use crate::cli::bench::{BenchChild, System};
 use crate::peer::conn::Traffic;
 use crate::peer::pool::Pool;
@@ -26,7 +26,7 @@ const STUCK_AFTER: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 enum Node {
-    Tree(tree::Node),
+    Tree(baseline_tree::Node),
     Overlay(Box<overlay::Node>),
 }
 
@@ -34,7 +34,7 @@ enum Node {
 struct Child {
     charge: BenchChild,
     nodes: Vec<Node>,
-    marks: Vec<Arc<Marks>>,
+    arrivals: Vec<Arc<Arrivals>>,
     progress: Arc<Progress>,
     traffic: Arc<Traffic>,
 }
@@ -72,15 +72,15 @@ impl Child {
         let progress = Arc::new(Progress::open(&charge.progress, charge.nodes)?);
         let traffic = Arc::new(Traffic::default());
         let pool = charge.has_several().then(Pool::default);
-        let (mut nodes, mut marks, mut addrs) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut nodes, mut arrivals, mut addrs) = (Vec::new(), Vec::new(), Vec::new());
         let mut ports = charge.ports.iter().copied();
         for node in charge.from..charge.to {
             let listener = listen(ports.next()).await?;
             addrs.push(listener.local_addr()?);
-            let noted = Arc::new(Marks::new(node, charge.updates, progress.clone()));
-            marks.push(noted.clone());
+            let noted = Arc::new(Arrivals::new(node, charge.updates, progress.clone()));
+            arrivals.push(noted.clone());
             nodes.push(match charge.system {
-                System::Tree => Node::Tree(tree::Node::start(listener, noted, traffic.clone(), tasks)),
+                System::Tree => Node::Tree(baseline_tree::Node::start(listener, noted, traffic.clone(), tasks)),
                 System::Grapevine => {
                     let kept = overlay::kept(charge.files, charge.payload)?;
                     let shared = (traffic.clone(), pool.clone());
@@ -88,7 +88,7 @@ impl Child {
                 }
             });
         }
-        Ok((Self { charge, nodes, marks, progress, traffic }, addrs))
+        Ok((Self { charge, nodes, arrivals, progress, traffic }, addrs))
     }
 
     async fn obey(&mut self, order: Order) -> Result<Answer, BenchError> {
@@ -107,9 +107,11 @@ impl Child {
             Order::Status => Answer::Status(self.status().await),
             Order::Publish(publication) => Answer::Published(self.publish(publication).await?),
             Order::Times { first, count } => {
-                Answer::Times(self.marks.iter().map(|marks| marks.times(first, count)).collect())
+                Answer::Times(self.arrivals.iter().map(|arrivals| arrivals.times(first, count)).collect())
             }
-            Order::Behind { updates } => Answer::Behind(self.marks.iter().map(|marks| marks.behind(updates)).sum()),
+            Order::Behind { updates } => {
+                Answer::Behind(self.arrivals.iter().map(|arrivals| arrivals.behind(updates)).sum())
+            }
             Order::Traffic => Answer::Traffic(Written {
                 writes: self.traffic.writes.load(Ordering::Relaxed),
                 bytes: self.traffic.bytes.load(Ordering::Relaxed),

@@ -1,4 +1,4 @@
-//! The phases that the floor has, too: nobody publishes, one update at a time, and many.
+//! The phases that the baseline has, too: nobody publishes, one update at a time, and many.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use shared::rng::Rng;
 use tokio::time::sleep;
 
 use crate::bench::BenchError;
-use crate::bench::family::{Family, Usage};
+use crate::bench::cluster::{Cluster, Usage};
+use crate::bench::control::Stream;
 use crate::bench::latency::{Latency, between, float, ns};
 use crate::bench::limits::LOST_AFTER;
-use crate::bench::orders::Stream;
 
 /// The pause between two updates that go alone, and what chance adds, so that no beat of a protocol is met.
 const GAP: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(200));
@@ -86,12 +86,12 @@ impl Flow {
     }
 }
 
-pub(super) async fn idle(family: &mut Family) -> Result<Idle, BenchError> {
-    let before = family.usage().await?;
-    sleep(family.order.idle).await;
-    let after = family.usage().await?;
+pub(super) async fn idle(cluster: &mut Cluster) -> Result<Idle, BenchError> {
+    let before = cluster.usage().await?;
+    sleep(cluster.order.idle).await;
+    let after = cluster.usage().await?;
     let seconds = after.at.duration_since(before.at).as_secs_f64();
-    let each = seconds * float(family.order.nodes);
+    let each = seconds * float(cluster.order.nodes);
     Ok(Idle {
         wire_bytes: between(before.wire_bytes, after.wire_bytes) / each,
         cpu_ppm: between(before.cpu_us, after.cpu_us) / each,
@@ -100,46 +100,46 @@ pub(super) async fn idle(family: &mut Family) -> Result<Idle, BenchError> {
 
 /// Updates one at a time. `idle_bytes`: what a node sends in a second anyway.
 pub(super) async fn alone(
-    family: &mut Family,
+    cluster: &mut Cluster,
     rounds: usize,
     idle_bytes: f64,
     mut by: impl FnMut() -> usize,
 ) -> Result<Flow, BenchError> {
-    let mut rng = Rng::from_seed(family.order.seed ^ 1);
-    let before = family.usage().await?;
+    let mut rng = Rng::from_seed(cluster.order.seed ^ 1);
+    let before = cluster.usage().await?;
     let mut first = None;
     for _ in 0..rounds {
         let node = by();
-        let update = family.publish(node, Stream::quick(1, 0)).await?;
-        family.published(node, LOST_AFTER).await?;
+        let update = cluster.publish(node, Stream::quick(1, 0)).await?;
+        cluster.published(node, LOST_AFTER).await?;
         first.get_or_insert(update);
         sleep(rng.duration(GAP.0, GAP.1)).await;
     }
     // Only now: to be asked costs the nodes more CPU than an update.
-    let times = family.settle(first.unwrap_or(0), rounds, LOST_AFTER).await?;
-    let after = family.usage().await?;
+    let times = cluster.settle(first.unwrap_or(0), rounds, LOST_AFTER).await?;
+    let after = cluster.usage().await?;
     let lost = times.missing();
-    let deliveries = rounds * (family.alive().len() - 1) - lost;
+    let deliveries = rounds * (cluster.alive().len() - 1) - lost;
     Ok(Flow {
         updates: rounds,
         lost,
         last_delivery_ms: Latency::of(times.last_deliveries(rounds).map(|(_, ms)| ms).collect()),
         updates_per_second: 0.0,
-        cost: Cost::of(before, after, deliveries, idle_bytes * float(family.order.nodes)),
+        cost: Cost::of(before, after, deliveries, idle_bytes * float(cluster.order.nodes)),
     })
 }
 
 /// Many updates by the first node.
-pub(super) async fn stream(family: &mut Family, stream: Stream) -> Result<Flow, BenchError> {
+pub(super) async fn stream(cluster: &mut Cluster, stream: Stream) -> Result<Flow, BenchError> {
     let count = stream.count;
-    let before = family.usage().await?;
-    let first = family.publish(0, stream).await?;
-    let published = family.published(0, PUBLISH_LIMIT).await?;
-    let times = family.settle(first, published, LOST_AFTER).await?;
-    let after = family.usage().await?;
+    let before = cluster.usage().await?;
+    let first = cluster.publish(0, stream).await?;
+    let published = cluster.published(0, PUBLISH_LIMIT).await?;
+    let times = cluster.settle(first, published, LOST_AFTER).await?;
+    let after = cluster.usage().await?;
     let took_ns = times.last_ns().saturating_sub(times.published_ns(0).unwrap_or(0));
-    let lost = times.missing() + (count - published) * family.alive().len();
-    let deliveries = (count * (family.alive().len() - 1)).saturating_sub(lost);
+    let lost = times.missing() + (count - published) * cluster.alive().len();
+    let deliveries = (count * (cluster.alive().len() - 1)).saturating_sub(lost);
     Ok(Flow {
         updates: count,
         lost,

@@ -7,11 +7,11 @@ use serde::Serialize;
 use shared::rng::Rng;
 use tokio::time::{Instant, sleep};
 
-use crate::bench::family::Family;
-use crate::bench::kernel::now_ns;
+use crate::bench::cluster::Cluster;
+use crate::bench::control::Stream;
 use crate::bench::latency::{Latency, ns};
 use crate::bench::limits::{LOST_AFTER, SETTLE, whole_seconds};
-use crate::bench::orders::Stream;
+use crate::bench::procfs::now_ns;
 use crate::bench::{BenchError, Say};
 
 /// Updates a second.
@@ -89,12 +89,12 @@ pub(super) fn updates() -> usize {
     RATE * whole_seconds(AROUND.0 + AROUND.1)
 }
 
-pub(super) async fn run(family: &mut Family, say: &mut Say<'_>) -> Result<Kill, BenchError> {
+pub(super) async fn run(cluster: &mut Cluster, say: &mut Say<'_>) -> Result<Kill, BenchError> {
     let mut runs = Vec::new();
-    for run in 0..family.order.runs {
-        let mut rng = Rng::from_seed(family.order.seed.wrapping_add(u64::try_from(run).unwrap_or(0)));
-        let once = once(family, &mut rng).await?;
-        if family.order.runs > 1 {
+    for run in 0..cluster.order.runs {
+        let mut rng = Rng::from_seed(cluster.order.seed.wrapping_add(u64::try_from(run).unwrap_or(0)));
+        let once = once(cluster, &mut rng).await?;
+        if cluster.order.runs > 1 {
             say(Kill::of(slice::from_ref(&once)).line(&format!("kill {}", run + 1)))?;
         }
         runs.push(once);
@@ -103,20 +103,20 @@ pub(super) async fn run(family: &mut Family, say: &mut Say<'_>) -> Result<Kill, 
 }
 
 /// Never the first: it publishes.
-async fn once(family: &mut Family, rng: &mut Rng) -> Result<Once, BenchError> {
-    let candidates: Vec<usize> = (1..family.processes()).collect();
-    let victims = rng.sample(candidates, family.processes() * family.order.kill / 100);
+async fn once(cluster: &mut Cluster, rng: &mut Rng) -> Result<Once, BenchError> {
+    let candidates: Vec<usize> = (1..cluster.processes()).collect();
+    let victims = rng.sample(candidates, cluster.processes() * cluster.order.kill / 100);
     let count = updates();
-    let first = family.publish(0, Stream::paced(count, RATE)).await?;
+    let first = cluster.publish(0, Stream::paced(count, RATE)).await?;
     sleep(AROUND.0).await;
     let killed_at = now_ns();
     for victim in &victims {
-        family.kill(*victim)?;
+        cluster.kill(*victim)?;
     }
-    family.published(0, 4 * AROUND.1).await?;
-    let times = family.settle(first, count, LOST_AFTER).await?;
+    cluster.published(0, 4 * AROUND.1).await?;
+    let times = cluster.settle(first, count, LOST_AFTER).await?;
     let (before, after): (Vec<_>, Vec<_>) = times.last_deliveries(count).partition(|(at, _)| *at < killed_at);
-    let (back_after_ms, lost_at_return) = bring_back(family, &victims, first, count).await?;
+    let (back_after_ms, lost_at_return) = bring_back(cluster, &victims, first, count).await?;
     Ok(Once {
         killed: victims.len(),
         lost: times.missing(),
@@ -131,20 +131,20 @@ async fn once(family: &mut Family, rng: &mut Rng) -> Result<Once, BenchError> {
 /// The dead start anew, knowing nothing. Says how long it took until they knew the last updates, and how many of these
 /// they don't.
 async fn bring_back(
-    family: &mut Family,
+    cluster: &mut Cluster,
     dead: &[usize],
     first: usize,
     count: usize,
 ) -> Result<(f64, usize), BenchError> {
     let (began, began_ns) = (Instant::now(), now_ns());
     for process in dead {
-        family.restart(*process, family.order.files).await?;
-        for node in family.nodes_of(*process) {
-            family.join_node(node).await?;
+        cluster.restart(*process, cluster.order.files).await?;
+        for node in cluster.nodes_of(*process) {
+            cluster.join_node(node).await?;
         }
     }
-    family.all_joined(began).await?;
-    let times = family.settle(first, count, LOST_AFTER).await?;
+    cluster.all_joined(began).await?;
+    let times = cluster.settle(first, count, LOST_AFTER).await?;
     sleep(SETTLE).await;
     Ok((ns(times.last_ns().saturating_sub(began_ns)), times.missing()))
 }

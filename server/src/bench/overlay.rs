@@ -14,10 +14,10 @@ use shared::wire::update::FileUpdate;
 use tokio::net::TcpListener;
 
 use crate::bench::BenchError;
-use crate::bench::kernel::now_ns;
-use crate::bench::marks::Marks;
-use crate::bench::naming::{self, Arrival, Files};
-use crate::bench::orders::Status;
+use crate::bench::arrivals::Arrivals;
+use crate::bench::control::Status;
+use crate::bench::file_names::{self, Arrival, Files};
+use crate::bench::procfs::now_ns;
 use crate::peer::conn::Traffic;
 use crate::peer::observer::{Observer, Place};
 use crate::peer::pool::Pool;
@@ -43,7 +43,7 @@ pub(super) struct Node {
 
 #[derive(Debug)]
 struct Watcher {
-    marks: Arc<Marks>,
+    arrivals: Arc<Arrivals>,
     seen: Mutex<Status>,
 }
 
@@ -53,8 +53,8 @@ impl Observer for Watcher {
     fn observe(&self, _at: Place, event: NodeEvent) {
         match event {
             NodeEvent::Applied { file, version, .. } => {
-                let Some(arrival) = naming::arrival(&file, version) else { return };
-                self.marks.arrived(&arrival);
+                let Some(arrival) = file_names::arrival(&file, version) else { return };
+                self.arrivals.arrived(&arrival);
                 if arrival == Arrival::Kept {
                     let mut seen = self.seen();
                     seen.files += 1;
@@ -103,12 +103,12 @@ impl Node {
     pub(super) fn new(
         listener: TcpListener,
         kept: Catalogue,
-        marks: Arc<Marks>,
+        arrivals: Arc<Arrivals>,
         (traffic, pool): (Arc<Traffic>, Option<Pool>),
         tasks: &Tasks,
     ) -> Self {
         let seen = Mutex::new(Status { neighbours: 0, files: 0, ..Status::none() });
-        let (watcher, tasks) = (Arc::new(Watcher { marks, seen }), tasks.clone());
+        let (watcher, tasks) = (Arc::new(Watcher { arrivals, seen }), tasks.clone());
         Self { listener: Some(listener), kept, handle: None, watcher, traffic, pool, tasks, clock: Clock::default() }
     }
 
@@ -142,8 +142,8 @@ impl Node {
     ) -> Result<(), BenchError> {
         let handle = self.handle.as_ref().ok_or(io::Error::from(io::ErrorKind::NotConnected))?;
         let (file, version) = files.name(first, place).map_err(io::Error::other)?;
-        if let Some(arrival) = naming::arrival(&file, version) {
-            self.watcher.marks.arrived(&arrival);
+        if let Some(arrival) = file_names::arrival(&file, version) {
+            self.watcher.arrivals.arrived(&arrival);
         }
         handle.publish(change(file, version, self.clock.tick(wall::now_ms()), handle.id(), payload)).await;
         Ok(())
@@ -152,7 +152,8 @@ impl Node {
 
 /// Files that peers know from the start, the same for all.
 pub(super) fn kept(files: usize, payload: usize) -> Result<Catalogue, BenchError> {
-    let change = |number| Ok(Arc::new(change(naming::kept(number)?, Version(1), Stamp(0), PeerId([1; 32]), payload)));
+    let change =
+        |number| Ok(Arc::new(change(file_names::kept(number)?, Version(1), Stamp(0), PeerId([1; 32]), payload)));
     let kept: Result<Catalogue, _> = (0..files).map(change).collect();
     Ok(kept.map_err(|error: shared::ids::IdError| io::Error::other(error))?)
 }

@@ -5,10 +5,10 @@ use std::time::Duration;
 use shared::rng::Rng;
 use tokio::time::sleep;
 
-use crate::bench::family::Family;
-use crate::bench::orders::Stream;
+use crate::bench::cluster::Cluster;
+use crate::bench::control::Stream;
 use crate::bench::report::Figures;
-use crate::bench::{BenchError, Say, busy, flow, kernel, kill, rejoin, split, stop, versions};
+use crate::bench::{BenchError, Say, busy, flow, kill, procfs, rejoin, split, stop, versions};
 use crate::cli::bench::{BenchGossip, Phase, System};
 
 /// Updates before the first that count: the first floods, and its duplicates prune the tree.
@@ -34,82 +34,82 @@ pub(super) fn updates(order: &BenchGossip) -> usize {
 }
 
 /// Runs the phases with one system.
-pub(super) async fn run(family: &mut Family, system: System, say: &mut Say<'_>) -> Result<Figures, BenchError> {
-    let joined_ms = family.join().await?.as_secs_f64() * 1000.0;
-    sleep(if system == System::Grapevine { family.order.rest } else { Duration::ZERO }).await;
-    let mut figures = Figures { joined_ms, private_kib: private_kib(family), ..Figures::default() };
+pub(super) async fn run(cluster: &mut Cluster, system: System, say: &mut Say<'_>) -> Result<Figures, BenchError> {
+    let joined_ms = cluster.join().await?.as_secs_f64() * 1000.0;
+    sleep(if system == System::Grapevine { cluster.order.rest } else { Duration::ZERO }).await;
+    let mut figures = Figures { joined_ms, private_kib: private_kib(cluster), ..Figures::default() };
     let mut warm = false;
-    for phase in family.order.phases.clone() {
-        if system == System::Tree && !phase.has_floor() {
+    for phase in cluster.order.phases.clone() {
+        if system == System::Tree && !phase.has_baseline() {
             continue;
         }
-        if phase.is_fault() && family.processes() < FAULT_PROCESSES {
+        if phase.is_fault() && cluster.processes() < FAULT_PROCESSES {
             say(format!("{phase:?} is left out: it needs {FAULT_PROCESSES} processes"))?;
             continue;
         }
         if phase != Phase::Idle && !std::mem::replace(&mut warm, true) {
-            flow::alone(family, WARM_UP, 0.0, || 0).await?;
+            flow::alone(cluster, WARM_UP, 0.0, || 0).await?;
         }
-        measure(family, phase, &mut figures, say).await?;
+        measure(cluster, phase, &mut figures, say).await?;
     }
     Ok(figures)
 }
 
 async fn measure(
-    family: &mut Family,
+    cluster: &mut Cluster,
     phase: Phase,
     figures: &mut Figures,
     say: &mut Say<'_>,
 ) -> Result<(), BenchError> {
     match phase {
         Phase::Idle => {
-            let idle = flow::idle(family).await?;
+            let idle = flow::idle(cluster).await?;
             say(format!(
                 "idle            {:.0} B/s and node, {:.0} millionths of a core; {} KiB private a node",
                 idle.wire_bytes, idle.cpu_ppm, figures.private_kib
             ))?;
             figures.idle = Some(idle);
         }
-        Phase::Alone => alone(family, figures, say).await?,
-        Phase::Streams => streams(family, figures, say).await?,
+        Phase::Alone => alone(cluster, figures, say).await?,
+        Phase::Streams => streams(cluster, figures, say).await?,
         Phase::Stop => {
-            let stop = stop::run(family).await?;
+            let stop = stop::run(cluster).await?;
             say(stop.line())?;
             figures.lost += stop.lost;
             figures.stop = Some(stop);
         }
         Phase::Kill => {
-            let kill = kill::run(family, say).await?;
+            let kill = kill::run(cluster, say).await?;
             say(kill.line("kill"))?;
             figures.lost += kill.lost + kill.lost_at_return;
             figures.kill = Some(kill);
         }
         Phase::Split => {
-            let split = split::run(family).await?;
+            let split = split::run(cluster).await?;
             say(split.line())?;
             figures.lost += split.lost;
             figures.split = Some(split);
         }
         Phase::Newcomer => {
-            let newcomer = rejoin::newcomer(family).await?;
+            let newcomer = rejoin::newcomer(cluster).await?;
             say(newcomer.line("newcomer"))?;
             figures.lost += newcomer.lost;
             figures.newcomer = Some(newcomer);
         }
         Phase::Difference => {
-            let difference = rejoin::difference(family).await?;
+            let difference = rejoin::difference(cluster).await?;
             say(difference.line("difference"))?;
             figures.lost += difference.lost;
             figures.difference = Some(difference);
         }
         Phase::Versions => {
-            let versions = versions::run(family).await?;
+            let versions = versions::run(cluster).await?;
             say(versions.line())?;
             figures.lost += versions.lost;
             figures.versions = Some(versions);
         }
         Phase::Busy => {
-            let busy = busy::run(family).await?;
+            let busy = busy::run(cluster).await?;
             say(busy.line())?;
             figures.lost += busy.lost;
             figures.busy = Some(busy);
@@ -118,28 +118,28 @@ async fn measure(
     Ok(())
 }
 
-async fn alone(family: &mut Family, figures: &mut Figures, say: &mut Say<'_>) -> Result<(), BenchError> {
-    let BenchGossip { nodes, rounds, seed, .. } = family.order;
+async fn alone(cluster: &mut Cluster, figures: &mut Figures, say: &mut Say<'_>) -> Result<(), BenchError> {
+    let BenchGossip { nodes, rounds, seed, .. } = cluster.order;
     let idle = figures.idle.map_or(0.0, |idle| idle.wire_bytes);
-    let one = flow::alone(family, rounds, idle, || 0).await?;
+    let one = flow::alone(cluster, rounds, idle, || 0).await?;
     say(one.line("one sender"))?;
     let mut rng = Rng::from_seed(seed);
-    let random = flow::alone(family, rounds, idle, || rng.pick(0..nodes).unwrap_or(0)).await?;
+    let random = flow::alone(cluster, rounds, idle, || rng.pick(0..nodes).unwrap_or(0)).await?;
     say(random.line("random senders"))?;
     figures.lost += one.lost + random.lost;
     (figures.one_sender, figures.random_senders) = (Some(one), Some(random));
     Ok(())
 }
 
-async fn streams(family: &mut Family, figures: &mut Figures, say: &mut Say<'_>) -> Result<(), BenchError> {
-    let BenchGossip { burst, window, .. } = family.order;
-    let paced = flow::stream(family, Stream::paced(PACED.0 * PACED.1, PACED.0)).await?;
+async fn streams(cluster: &mut Cluster, figures: &mut Figures, say: &mut Say<'_>) -> Result<(), BenchError> {
+    let BenchGossip { burst, window, .. } = cluster.order;
+    let paced = flow::stream(cluster, Stream::paced(PACED.0 * PACED.1, PACED.0)).await?;
     say(paced.line("paced 1000/s"))?;
-    let in_flight = flow::stream(family, Stream::quick(burst, window)).await?;
+    let in_flight = flow::stream(cluster, Stream::quick(burst, window)).await?;
     say(in_flight.line(&format!("{window} in flight")))?;
-    let burst = flow::stream(family, Stream::quick(burst, 0)).await?;
+    let burst = flow::stream(cluster, Stream::quick(burst, 0)).await?;
     say(burst.line("burst"))?;
-    let private_kib_after = private_kib(family);
+    let private_kib_after = private_kib(cluster);
     say(format!("memory          {private_kib_after} KiB private a node, after all that"))?;
     figures.lost += paced.lost + in_flight.lost + burst.lost;
     figures.private_kib_after = Some(private_kib_after);
@@ -148,12 +148,12 @@ async fn streams(family: &mut Family, figures: &mut Figures, say: &mut Say<'_>) 
 }
 
 /// Memory that only one process has, for each of its nodes.
-fn private_kib(family: &Family) -> u64 {
-    let nodes = u64::try_from(family.alive().len()).unwrap_or(u64::MAX);
-    family.memory().map(|(_, memory)| memory.private).sum::<u64>() / nodes.max(1)
+fn private_kib(cluster: &Cluster) -> u64 {
+    let nodes = u64::try_from(cluster.alive().len()).unwrap_or(u64::MAX);
+    cluster.memory().map(|(_, memory)| memory.private).sum::<u64>() / nodes.max(1)
 }
 
 /// The machine's load, as a line.
 pub(super) fn load() -> String {
-    format!("load            {}", kernel::load())
+    format!("load            {}", procfs::load())
 }

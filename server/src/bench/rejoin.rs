@@ -7,11 +7,11 @@ use shared::wire::frame;
 use shared::wire::peer::{MAX_ENTRIES, PeerMessage};
 use tokio::time::sleep;
 
-use crate::bench::family::Family;
-use crate::bench::kernel::now_ns;
+use crate::bench::cluster::Cluster;
+use crate::bench::control::Stream;
 use crate::bench::latency::{between, float, ns};
 use crate::bench::limits::{LOST_AFTER, SETTLE};
-use crate::bench::orders::Stream;
+use crate::bench::procfs::now_ns;
 use crate::bench::{BenchError, overlay};
 
 /// How often it is asked how much it has. To answer takes it some microseconds.
@@ -50,15 +50,15 @@ impl Rejoin {
 }
 
 /// The last process starts anew, knowing nothing.
-pub(super) async fn newcomer(family: &mut Family) -> Result<Rejoin, BenchError> {
-    let files = family.order.files;
-    rejoin(family, 0, Lacking::Files(files)).await
+pub(super) async fn newcomer(cluster: &mut Cluster) -> Result<Rejoin, BenchError> {
+    let files = cluster.order.files;
+    rejoin(cluster, 0, Lacking::Files(files)).await
 }
 
 /// The last process starts anew, knowing all but an update that was made before.
-pub(super) async fn difference(family: &mut Family) -> Result<Rejoin, BenchError> {
-    let files = family.order.files;
-    rejoin(family, files, Lacking::Update).await
+pub(super) async fn difference(cluster: &mut Cluster) -> Result<Rejoin, BenchError> {
+    let files = cluster.order.files;
+    rejoin(cluster, files, Lacking::Update).await
 }
 
 /// What the last process lacks.
@@ -68,47 +68,47 @@ enum Lacking {
     Update,
 }
 
-async fn rejoin(family: &mut Family, knows: usize, lacking: Lacking) -> Result<Rejoin, BenchError> {
-    let process = family.processes() - 1;
-    family.kill(process)?;
+async fn rejoin(cluster: &mut Cluster, knows: usize, lacking: Lacking) -> Result<Rejoin, BenchError> {
+    let process = cluster.processes() - 1;
+    cluster.kill(process)?;
     sleep(SETTLE).await;
-    let update = family.publish(0, Stream::quick(1, 0)).await?;
-    family.published(0, LOST_AFTER).await?;
-    family.restart(process, knows).await?;
+    let update = cluster.publish(0, Stream::quick(1, 0)).await?;
+    cluster.published(0, LOST_AFTER).await?;
+    cluster.restart(process, knows).await?;
     sleep(SETTLE).await;
-    let before = family.usage().await?;
+    let before = cluster.usage().await?;
     let began = now_ns();
-    for node in family.nodes_of(process) {
-        family.join_node(node).await?;
+    for node in cluster.nodes_of(process) {
+        cluster.join_node(node).await?;
     }
     let (lost, had_all_at) = match lacking {
-        Lacking::Files(count) => until_it_has(family, process, count).await?,
+        Lacking::Files(count) => until_it_has(cluster, process, count).await?,
         Lacking::Update => {
-            let times = family.settle(update, 1, LOST_AFTER).await?;
+            let times = cluster.settle(update, 1, LOST_AFTER).await?;
             (times.missing(), times.last_ns())
         }
     };
-    let after = family.usage().await?;
+    let after = cluster.usage().await?;
     let lacked = match lacking {
         Lacking::Files(count) => count,
         Lacking::Update => 1,
     };
     Ok(Rejoin {
-        files: family.order.files,
+        files: cluster.order.files,
         lost,
         took_ms: ns(had_all_at.saturating_sub(began)),
         wire_bytes: between(before.wire_bytes, after.wire_bytes),
         bytes: between(before.written.bytes, after.written.bytes),
-        lacked_bytes: float(bytes_of(lacked, family.order.payload)? * family.nodes_of(process).len()),
+        lacked_bytes: float(bytes_of(lacked, cluster.order.payload)? * cluster.nodes_of(process).len()),
     })
 }
 
 /// Waits until a process has so many of the files that the others began with, or none has come for long. Says how many
 /// it lacks, and when the last came.
-async fn until_it_has(family: &mut Family, process: usize, files: usize) -> Result<(usize, u64), BenchError> {
+async fn until_it_has(cluster: &mut Cluster, process: usize, files: usize) -> Result<(usize, u64), BenchError> {
     let began = now_ns();
     loop {
-        let status = family.status_of(process).await?;
+        let status = cluster.status_of(process).await?;
         let lost = files.saturating_sub(status.files);
         let silent = Duration::from_nanos(now_ns().saturating_sub(status.files_at_ns.max(began)));
         if lost == 0 || silent > LOST_AFTER {

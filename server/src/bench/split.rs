@@ -16,11 +16,11 @@ use serde::Serialize;
 use tokio::time::sleep;
 
 use crate::bench::BenchError;
-use crate::bench::family::{Family, UPPER_GROUP};
-use crate::bench::kernel::now_ns;
+use crate::bench::cluster::{Cluster, UPPER_GROUP};
+use crate::bench::control::Stream;
 use crate::bench::latency::{Latency, ns};
 use crate::bench::limits::{LOST_AFTER, SETTLE, whole_seconds};
-use crate::bench::orders::Stream;
+use crate::bench::procfs::now_ns;
 
 /// The table's name.
 const TABLE: &str = "inet grapevine_bench";
@@ -85,25 +85,25 @@ pub(super) fn check() -> Result<(), BenchError> {
     nft("list tables")
 }
 
-pub(super) async fn run(family: &mut Family) -> Result<Split, BenchError> {
-    let split = family.order.split;
+pub(super) async fn run(cluster: &mut Cluster) -> Result<Split, BenchError> {
+    let split = cluster.order.split;
     let count = half(split);
-    let upper = family.nodes_of(family.processes() / 2).first().copied().unwrap_or(0);
-    let first = family.publish(0, Stream::paced(count, RATE)).await?;
-    family.publish(upper, Stream::paced(count, RATE)).await?;
+    let upper = cluster.nodes_of(cluster.processes() / 2).first().copied().unwrap_or(0);
+    let first = cluster.publish(0, Stream::paced(count, RATE)).await?;
+    cluster.publish(upper, Stream::paced(count, RATE)).await?;
     sleep(AROUND.0).await;
-    let (lower_addrs, upper_addrs) = family.addrs().split_at_checked(upper).unwrap_or_default();
+    let (lower_addrs, upper_addrs) = cluster.addrs().split_at_checked(upper).unwrap_or_default();
     nft(&rules(lower_addrs, upper_addrs))?;
     let cut_at = now_ns();
     sleep(split).await;
     let mended_at = now_ns();
     nft(&format!("delete table {TABLE}"))?;
     for node in [0, upper] {
-        family.published(node, 4 * (AROUND.1 + SETTLE)).await?;
+        cluster.published(node, 4 * (AROUND.1 + SETTLE)).await?;
     }
-    let times = family.settle(first, 2 * count, LOST_AFTER).await?;
+    let times = cluster.settle(first, 2 * count, LOST_AFTER).await?;
     let (mut meanwhile, mut arrivals) = (Vec::new(), Vec::new());
-    for (updates, own) in [(0..count, 0..upper), (count..2 * count, upper..family.order.nodes)] {
+    for (updates, own) in [(0..count, 0..upper), (count..2 * count, upper..cluster.order.nodes)] {
         let (here, there) = (times.only(|node| own.contains(&node)), times.only(|node| !own.contains(&node)));
         for update in updates {
             if let Some(at) = here.published_ns(update).filter(|at| (cut_at..mended_at).contains(at)) {

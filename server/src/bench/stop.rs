@@ -8,12 +8,12 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
 use crate::bench::BenchError;
-use crate::bench::family::Family;
-use crate::bench::kernel::now_ns;
+use crate::bench::cluster::Cluster;
+use crate::bench::control::Stream;
+use crate::bench::file_names::Files;
 use crate::bench::latency::{Latency, ns};
 use crate::bench::limits::{LOST_AFTER, SETTLE, whole_seconds};
-use crate::bench::naming::Files;
-use crate::bench::orders::Stream;
+use crate::bench::procfs::now_ns;
 
 /// How long updates go on before, and after: the target is that 2 s are enough.
 const AROUND: Duration = Duration::from_secs(5);
@@ -65,24 +65,24 @@ pub(super) fn updates(rate: usize, stop: Duration) -> usize {
     rate * whole_seconds(WARM_UP + stop + 2 * AROUND)
 }
 
-pub(super) async fn run(family: &mut Family) -> Result<Stop, BenchError> {
-    let (stop, rate) = (family.order.stop, family.order.stop_rate);
+pub(super) async fn run(cluster: &mut Cluster) -> Result<Stop, BenchError> {
+    let (stop, rate) = (cluster.order.stop, cluster.order.stop_rate);
     let count = updates(rate, stop);
-    let victim = family.processes() / 2;
-    let frozen = family.nodes_of(victim);
+    let victim = cluster.processes() / 2;
+    let frozen = cluster.nodes_of(victim);
     sleep(SETTLE).await;
-    let first = family.publish(0, Stream::paced(count, rate).of(Files::Shared(FILES))).await?;
+    let first = cluster.publish(0, Stream::paced(count, rate).of(Files::Shared(FILES))).await?;
     sleep(WARM_UP).await;
     let warm_at = now_ns();
     sleep(AROUND).await;
-    let memory: BTreeMap<usize, u64> = private(family, victim).collect();
-    family.signal(victim, Signal::STOP)?;
+    let memory: BTreeMap<usize, u64> = private(cluster, victim).collect();
+    cluster.signal(victim, Signal::STOP)?;
     let stopped_at = now_ns();
-    let private_growth_kib = watch_memory(family, victim, &memory).await;
-    family.signal(victim, Signal::CONT)?;
+    let private_growth_kib = watch_memory(cluster, victim, &memory).await;
+    cluster.signal(victim, Signal::CONT)?;
     let resumed_at = now_ns();
-    family.published(0, 2 * (WARM_UP + stop + 2 * AROUND)).await?;
-    let times = family.settle(first, count, LOST_AFTER).await?;
+    cluster.published(0, 2 * (WARM_UP + stop + 2 * AROUND)).await?;
+    let times = cluster.settle(first, count, LOST_AFTER).await?;
     let others: Vec<(u64, f64)> = times.only(|node| !frozen.contains(&node)).last_deliveries(count).collect();
     let during = |from: u64, to: u64| {
         Latency::of(others.iter().filter(|(at, _)| (from..to).contains(at)).map(|(_, ms)| *ms).collect())
@@ -102,17 +102,17 @@ pub(super) async fn run(family: &mut Family) -> Result<Stop, BenchError> {
 }
 
 /// The others' private memory, in KiB.
-fn private(family: &Family, victim: usize) -> impl Iterator<Item = (usize, u64)> {
-    family.memory().filter(move |(process, _)| *process != victim).map(|(process, memory)| (process, memory.private))
+fn private(cluster: &Cluster, victim: usize) -> impl Iterator<Item = (usize, u64)> {
+    cluster.memory().filter(move |(process, _)| *process != victim).map(|(process, memory)| (process, memory.private))
 }
 
 /// For as long as the process is stopped. Says by how much anybody's private memory grew, at most.
-async fn watch_memory(family: &Family, victim: usize, before: &BTreeMap<usize, u64>) -> u64 {
-    let end = Instant::now() + family.order.stop;
+async fn watch_memory(cluster: &Cluster, victim: usize, before: &BTreeMap<usize, u64>) -> u64 {
+    let end = Instant::now() + cluster.order.stop;
     let mut largest = 0;
     while Instant::now() < end {
         tokio::time::sleep_until(end.min(Instant::now() + LOOK_EVERY)).await;
-        let growth = private(family, victim)
+        let growth = private(cluster, victim)
             .map(|(process, now)| now.saturating_sub(before.get(&process).copied().unwrap_or(now)));
         largest = largest.max(growth.max().unwrap_or(0));
     }

@@ -3,13 +3,13 @@
 use serde::Serialize;
 
 use crate::bench::BenchError;
-use crate::bench::family::Family;
+use crate::bench::cluster::Cluster;
+use crate::bench::control::Stream;
+use crate::bench::file_names::{Files, VERSION_FILES};
 use crate::bench::flow::PUBLISH_LIMIT;
-use crate::bench::kernel::{Memory, now_ns};
 use crate::bench::latency::{float, ns};
 use crate::bench::limits::LOST_AFTER;
-use crate::bench::naming::{Files, VERSION_FILES};
-use crate::bench::orders::Stream;
+use crate::bench::procfs::{Memory, now_ns};
 
 /// Versions were published.
 #[derive(Debug, Clone, Serialize)]
@@ -44,9 +44,9 @@ pub struct Footprint {
 }
 
 impl Footprint {
-    pub(super) fn of(family: &Family) -> Self {
+    pub(super) fn of(cluster: &Cluster) -> Self {
         let (mut sum, mut largest, mut processes) = (Memory::default(), Memory::default(), 0);
-        for (_, memory) in family.memory() {
+        for (_, memory) in cluster.memory() {
             sum.resident += memory.resident;
             sum.private += memory.private;
             largest.resident = largest.resident.max(memory.resident);
@@ -83,14 +83,14 @@ impl Versions {
     }
 }
 
-pub(super) async fn run(family: &mut Family) -> Result<Versions, BenchError> {
-    let (updates, window) = (family.order.versions, family.order.window);
-    let before = Footprint::of(family);
+pub(super) async fn run(cluster: &mut Cluster) -> Result<Versions, BenchError> {
+    let (updates, window) = (cluster.order.versions, cluster.order.window);
+    let before = Footprint::of(cluster);
     let began = now_ns();
-    family.publish(0, Stream::quick(updates, window).of(Files::Untimed)).await?;
-    let published = family.published(0, PUBLISH_LIMIT).await?;
+    cluster.publish(0, Stream::quick(updates, window).of(Files::Untimed)).await?;
+    let published = cluster.published(0, PUBLISH_LIMIT).await?;
     let took_ns = now_ns().saturating_sub(began);
-    let lost = family.settle_untimed(published, LOST_AFTER).await? + updates - published;
+    let lost = cluster.settle_untimed(published, LOST_AFTER).await? + updates - published;
     Ok(Versions {
         updates,
         files: updates.min(VERSION_FILES),
@@ -98,6 +98,6 @@ pub(super) async fn run(family: &mut Family) -> Result<Versions, BenchError> {
         lost,
         updates_per_second: float(published) / (ns(took_ns) / 1000.0),
         before,
-        after: Footprint::of(family),
+        after: Footprint::of(cluster),
     })
 }

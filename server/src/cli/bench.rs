@@ -95,11 +95,11 @@ impl BenchGossip {
 /// What can be measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Phase {
-    /// Nobody publishes: traffic and CPU time. Beside the floor
+    /// Nobody publishes: traffic and CPU time. Beside the baseline
     Idle,
-    /// Updates that go alone: time until the last peer has them. Beside the floor
+    /// Updates that go alone: time until the last peer has them. Beside the baseline
     Alone,
-    /// 1,000 updates a second, some on their way at a time, and as fast as it goes. Beside the floor
+    /// 1,000 updates a second, some on their way at a time, and as fast as it goes. Beside the baseline
     Streams,
     /// One process is stopped and goes on
     Stop,
@@ -118,8 +118,8 @@ pub enum Phase {
 }
 
 impl Phase {
-    /// Whether it is measured with the floor, too.
-    pub fn has_floor(self) -> bool {
+    /// Whether it is measured with the baseline, too.
+    pub fn has_baseline(self) -> bool {
         matches!(self, Self::Idle | Self::Alone | Self::Streams)
     }
 
@@ -132,7 +132,7 @@ impl Phase {
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum System {
-    /// A bare tree of TCP connections: the floor.
+    /// A bare tree of TCP connections: the baseline.
     Tree,
     /// Grapevine's peers.
     Grapevine,

@@ -30,7 +30,7 @@ fn figures(words: &str) -> Value {
 #[test]
 fn both_systems_are_measured_and_nothing_is_lost() {
     let figures = figures("--phases idle,alone,streams");
-    for system in ["floor", "grapevine"] {
+    for system in ["baseline", "grapevine"] {
         assert_eq!(figures[system]["lost"], 0, "{figures:#}");
         assert_eq!(figures[system]["burst"]["updates"], 50);
     }
@@ -42,7 +42,7 @@ fn both_systems_are_measured_and_nothing_is_lost() {
 #[test]
 fn a_newcomer_and_an_outdated_peer_get_what_they_lack() {
     let figures = figures("--phases newcomer,difference,versions --files 1000");
-    assert_eq!(figures["floor"], Value::Null);
+    assert_eq!(figures["baseline"], Value::Null);
     let ours = &figures["grapevine"];
     assert_eq!(ours["lost"], 0, "{figures:#}");
     assert_eq!(ours["newcomer"]["files"], 1000);
@@ -86,7 +86,7 @@ async fn an_interrupted_run_leaves_neither_files_nor_processes() {
     let pid = Pid::from_child(&run);
     let own = PathBuf::from(format!("/proc/{}", pid.as_raw_nonzero()));
     let mut lines = BufReader::new(run.stdout.take().unwrap()).lines().map_while(Result::ok);
-    assert!(lines.any(|line| line.contains("floor")), "it has begun");
+    assert!(lines.any(|line| line.contains("baseline")), "it has begun");
     let children = || -> Vec<PathBuf> {
         let tasks = fs::read_dir(own.join("task")).into_iter().flatten().flatten();
         let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok()).collect::<String>();

@@ -1,4 +1,4 @@
-//! The floor: a fixed tree over plain TCP. No membership, no check for duplicates, no repair: what a node reads it notes
+//! The baseline: a fixed tree over plain TCP. No membership, no check for duplicates, no repair: what a node reads it notes
 //! and writes on, in one piece, to its other neighbours. Nothing that gossips on this machine can be much faster.
 
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Mutex;
 
-use crate::bench::marks::Marks;
+use crate::bench::arrivals::Arrivals;
 use crate::peer::conn::Traffic;
 use crate::shutdown::Tasks;
 
@@ -28,15 +28,15 @@ type Links = Arc<Mutex<BTreeMap<SocketAddr, Arc<Mutex<OwnedWriteHalf>>>>>;
 #[derive(Debug, Clone)]
 pub(super) struct Node {
     links: Links,
-    marks: Arc<Marks>,
+    arrivals: Arc<Arrivals>,
     traffic: Arc<Traffic>,
     tasks: Tasks,
 }
 
 impl Node {
     /// A node that accepts its children on `listener`.
-    pub(super) fn start(listener: TcpListener, marks: Arc<Marks>, traffic: Arc<Traffic>, tasks: &Tasks) -> Self {
-        let node = Self { links: Links::default(), marks, traffic, tasks: tasks.clone() };
+    pub(super) fn start(listener: TcpListener, arrivals: Arc<Arrivals>, traffic: Arc<Traffic>, tasks: &Tasks) -> Self {
+        let node = Self { links: Links::default(), arrivals, traffic, tasks: tasks.clone() };
         let accepting = node.clone();
         tasks.spawn(async move {
             while let Ok((stream, remote)) = listener.accept().await {
@@ -60,7 +60,7 @@ impl Node {
 
     /// Sends an update to all.
     pub(super) async fn publish(&self, update: usize, payload: usize) {
-        self.marks.delivered(update);
+        self.arrivals.delivered(update);
         let mut frame = vec![0xa5; HEADER + payload];
         let length = u32::try_from(frame.len() - 4).unwrap_or(u32::MAX).to_le_bytes();
         let number = u64::try_from(update).unwrap_or(u64::MAX).to_le_bytes();
@@ -98,7 +98,7 @@ impl Node {
     fn note(&self, buffer: &[u8]) -> usize {
         let mut rest = buffer;
         while let Some((update, frame)) = first_frame(rest) {
-            self.marks.delivered(update);
+            self.arrivals.delivered(update);
             rest = rest.get(frame..).unwrap_or_default();
         }
         buffer.len() - rest.len()

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::bench::naming::Files;
+use crate::bench::file_names::Files;
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Order {

@@ -9,12 +9,12 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::bench::kernel::{self, Memory};
-use crate::bench::marks::Progress;
-use crate::bench::naming::Files;
-use crate::bench::orders::{Answer, Order, Publication, Status, Stream, Written};
+use crate::bench::arrivals::Progress;
+use crate::bench::control::{Answer, Order, Publication, Status, Stream, Written};
+use crate::bench::file_names::Files;
+use crate::bench::procfs::{self, Memory};
 use crate::bench::times::Times;
-use crate::bench::{BenchError, tree};
+use crate::bench::{BenchError, baseline_tree};
 use crate::cli::bench::{BenchGossip, Phase, System};
 
 /// The group of the upper half's processes, which can be cut off: `nogroup`.
@@ -28,10 +28,10 @@ const QUIET: Duration = Duration::from_millis(50);
 
 /// The processes of one run.
 #[derive(Debug)]
-pub(super) struct Family {
+pub(super) struct Cluster {
     pub(super) order: BenchGossip,
     system: System,
-    kids: Vec<Kid>,
+    children: Vec<ChildProcess>,
     addrs: Vec<SocketAddr>,
     progress: Progress,
     /// How many updates there may be.
@@ -40,7 +40,7 @@ pub(super) struct Family {
 }
 
 #[derive(Debug)]
-struct Kid {
+struct ChildProcess {
     process: Child,
     pid: u32,
     orders: ChildStdin,
@@ -59,7 +59,7 @@ pub(super) struct Usage {
     pub(super) written: Written,
 }
 
-impl Kid {
+impl ChildProcess {
     async fn send(&mut self, order: &Order) -> Result<(), BenchError> {
         let mut line = serde_json::to_vec(order)?;
         line.push(b'\n');
@@ -88,24 +88,24 @@ impl Kid {
     }
 }
 
-impl Family {
+impl Cluster {
     /// Starts the processes; all listen, and nobody knows anybody.
     pub(super) async fn start(system: System, order: &BenchGossip, updates: usize) -> Result<Self, BenchError> {
         let progress = Progress::new(order.nodes)?;
-        let (kids, addrs) = (Vec::new(), Vec::new());
-        let mut family = Self { order: order.clone(), system, kids, addrs, progress, updates, next_update: 0 };
+        let (children, addrs) = (Vec::new(), Vec::new());
+        let mut cluster = Self { order: order.clone(), system, children, addrs, progress, updates, next_update: 0 };
         for number in 0..order.processes() {
-            let kid = family.spawn(number, order.files)?;
-            family.kids.push(kid);
+            let child = cluster.spawn(number, order.files)?;
+            cluster.children.push(child);
         }
-        for kid in &mut family.kids {
-            family.addrs.extend(kid.listening().await?);
+        for child in &mut cluster.children {
+            cluster.addrs.extend(child.listening().await?);
         }
-        Ok(family)
+        Ok(cluster)
     }
 
     /// Starts the process of that number, on the ports that it had if it was there before.
-    fn spawn(&self, number: usize, files: usize) -> Result<Kid, BenchError> {
+    fn spawn(&self, number: usize, files: usize) -> Result<ChildProcess, BenchError> {
         let BenchGossip { nodes, payload, .. } = self.order;
         let processes = self.order.processes();
         let (from, to) = (number * nodes / processes, (number + 1) * nodes / processes);
@@ -128,21 +128,21 @@ impl Family {
         else {
             return Err(BenchError::Ended(from));
         };
-        Ok(Kid { process, pid, orders, answers: BufReader::new(answers).lines(), from, to, alive: true })
+        Ok(ChildProcess { process, pid, orders, answers: BufReader::new(answers).lines(), from, to, alive: true })
     }
 
     /// Starts a dead process again: it listens where it did, has forgotten everything but so many files, and hasn't
     /// joined.
     pub(super) async fn restart(&mut self, process: usize, files: usize) -> Result<(), BenchError> {
-        let old = self.kids.get_mut(process).ok_or(BenchError::NoSuchNode(process))?;
+        let old = self.children.get_mut(process).ok_or(BenchError::NoSuchNode(process))?;
         old.process.wait().await?;
-        let mut kid = self.spawn(process, files)?;
-        let listening = kid.listening().await?;
-        for (slot, addr) in self.addrs.iter_mut().skip(kid.from).zip(listening) {
+        let mut child = self.spawn(process, files)?;
+        let listening = child.listening().await?;
+        for (slot, addr) in self.addrs.iter_mut().skip(child.from).zip(listening) {
             *slot = addr;
         }
-        if let Some(slot) = self.kids.get_mut(process) {
-            *slot = kid;
+        if let Some(slot) = self.children.get_mut(process) {
+            *slot = child;
         }
         Ok(())
     }
@@ -160,10 +160,10 @@ impl Family {
     pub(super) async fn join_node(&mut self, node: usize) -> Result<(), BenchError> {
         let contact = match (self.system, node.checked_sub(1)) {
             (_, None) => None,
-            (System::Tree, Some(before)) => self.addrs.get(before / tree::FAN_OUT).copied(),
+            (System::Tree, Some(before)) => self.addrs.get(before / baseline_tree::FAN_OUT).copied(),
             (System::Grapevine, Some(_)) => self.addrs.first().copied(),
         };
-        self.kid_of(node)?.ask(&Order::Join { node, contact }).await.map(drop)
+        self.child_of(node)?.ask(&Order::Join { node, contact }).await.map(drop)
     }
 
     /// Waits until everybody has a neighbour. Says how long that was after `began`.
@@ -180,8 +180,10 @@ impl Family {
     /// How the living nodes fare, but for those of a process that can't answer.
     pub(super) async fn status(&mut self, but: Option<usize>) -> Result<Status, BenchError> {
         let mut status = Status::none();
-        for (_, kid) in self.kids.iter_mut().enumerate().filter(|(number, kid)| kid.alive && Some(*number) != but) {
-            if let Answer::Status(more) = kid.ask(&Order::Status).await? {
+        for (_, child) in
+            self.children.iter_mut().enumerate().filter(|(number, child)| child.alive && Some(*number) != but)
+        {
+            if let Answer::Status(more) = child.ask(&Order::Status).await? {
                 status = status.and(more);
             }
         }
@@ -190,26 +192,26 @@ impl Family {
 
     /// How the nodes of one process fare.
     pub(super) async fn status_of(&mut self, process: usize) -> Result<Status, BenchError> {
-        let kid = self.kids.get_mut(process).ok_or(BenchError::NoSuchNode(process))?;
-        match kid.ask(&Order::Status).await? {
+        let child = self.children.get_mut(process).ok_or(BenchError::NoSuchNode(process))?;
+        match child.ask(&Order::Status).await? {
             Answer::Status(status) => Ok(status),
-            _ => Err(BenchError::Ended(kid.from)),
+            _ => Err(BenchError::Ended(child.from)),
         }
     }
 
     /// The nodes whose processes live.
     pub(super) fn alive(&self) -> Vec<usize> {
-        self.kids.iter().filter(|kid| kid.alive).flat_map(|kid| kid.from..kid.to).collect()
+        self.children.iter().filter(|child| child.alive).flat_map(|child| child.from..child.to).collect()
     }
 
     /// How many processes there are, dead ones included.
     pub(super) fn processes(&self) -> usize {
-        self.kids.len()
+        self.children.len()
     }
 
     /// The nodes of a process.
     pub(super) fn nodes_of(&self, process: usize) -> Vec<usize> {
-        self.kids.get(process).map(|kid| (kid.from..kid.to).collect()).unwrap_or_default()
+        self.children.get(process).map(|child| (child.from..child.to).collect()).unwrap_or_default()
     }
 
     /// Where the nodes listen.
@@ -223,13 +225,13 @@ impl Family {
         if !matches!(stream.files, Files::Untimed) {
             self.next_update += stream.count;
         }
-        self.kid_of(node)?.send(&Order::Publish(Publication { node, first, stream, alive })).await?;
+        self.child_of(node)?.send(&Order::Publish(Publication { node, first, stream, alive })).await?;
         Ok(first)
     }
 
     /// Waits for the end of a publication. Says how many were published.
     pub(super) async fn published(&mut self, node: usize, limit: Duration) -> Result<usize, BenchError> {
-        match self.kid_of(node)?.hear(limit).await? {
+        match self.child_of(node)?.hear(limit).await? {
             Answer::Published(count) => Ok(count),
             _ => Err(BenchError::Ended(node)),
         }
@@ -262,9 +264,9 @@ impl Family {
     /// When the living nodes got some updates.
     pub(super) async fn times(&mut self, first: usize, count: usize) -> Result<Times, BenchError> {
         let mut nodes = Vec::new();
-        for kid in self.kids.iter_mut().filter(|kid| kid.alive) {
-            if let Answer::Times(times) = kid.ask(&Order::Times { first, count }).await? {
-                nodes.extend((kid.from..kid.to).zip(times));
+        for child in self.children.iter_mut().filter(|child| child.alive) {
+            if let Answer::Times(times) = child.ask(&Order::Times { first, count }).await? {
+                nodes.extend((child.from..child.to).zip(times));
             }
         }
         Ok(Times { nodes })
@@ -276,8 +278,8 @@ impl Family {
         let (mut seen, mut moved) = (usize::MAX, Instant::now());
         loop {
             let mut behind = 0;
-            for kid in self.kids.iter_mut().filter(|kid| kid.alive) {
-                if let Answer::Behind(files) = kid.ask(&Order::Behind { updates }).await? {
+            for child in self.children.iter_mut().filter(|child| child.alive) {
+                if let Answer::Behind(files) = child.ask(&Order::Behind { updates }).await? {
                     behind += files;
                 }
             }
@@ -295,39 +297,43 @@ impl Family {
     pub(super) async fn usage(&mut self) -> Result<Usage, BenchError> {
         let mut written = Written::default();
         let mut cpu_us = 0;
-        for kid in self.kids.iter_mut().filter(|kid| kid.alive) {
-            if let Answer::Traffic(more) = kid.ask(&Order::Traffic).await? {
+        for child in self.children.iter_mut().filter(|child| child.alive) {
+            if let Answer::Traffic(more) = child.ask(&Order::Traffic).await? {
                 written.writes += more.writes;
                 written.bytes += more.bytes;
                 written.control += more.control;
             }
-            cpu_us += kernel::cpu_us(kid.pid);
+            cpu_us += procfs::cpu_us(child.pid);
         }
-        Ok(Usage { at: Instant::now(), cpu_us, wire_bytes: kernel::loopback_bytes(), written })
+        Ok(Usage { at: Instant::now(), cpu_us, wire_bytes: procfs::loopback_bytes(), written })
     }
 
     /// Each living process's memory, with its number.
     pub(super) fn memory(&self) -> impl Iterator<Item = (usize, Memory)> {
-        self.kids.iter().enumerate().filter(|(_, kid)| kid.alive).map(|(number, kid)| (number, kernel::memory(kid.pid)))
+        self.children
+            .iter()
+            .enumerate()
+            .filter(|(_, child)| child.alive)
+            .map(|(number, child)| (number, procfs::memory(child.pid)))
     }
 
     /// Sends a process the signal that can't be caught.
     pub(super) fn kill(&mut self, process: usize) -> Result<(), BenchError> {
-        if let Some(kid) = self.kids.get_mut(process) {
-            kid.process.start_kill()?;
-            kid.alive = false;
+        if let Some(child) = self.children.get_mut(process) {
+            child.process.start_kill()?;
+            child.alive = false;
         }
         Ok(())
     }
 
     /// Stops a process, or lets it go on.
     pub(super) fn signal(&self, process: usize, signal: Signal) -> Result<(), BenchError> {
-        let pid = self.kids.get(process).and_then(|kid| Pid::from_raw(kid.pid.cast_signed()));
+        let pid = self.children.get(process).and_then(|child| Pid::from_raw(child.pid.cast_signed()));
         Ok(kill_process(pid.ok_or(BenchError::NoSuchNode(process))?, signal).map_err(std::io::Error::from)?)
     }
 
-    fn kid_of(&mut self, node: usize) -> Result<&mut Kid, BenchError> {
-        let kid = self.kids.iter_mut().find(|kid| (kid.from..kid.to).contains(&node));
-        kid.ok_or(BenchError::NoSuchNode(node))
+    fn child_of(&mut self, node: usize) -> Result<&mut ChildProcess, BenchError> {
+        let child = self.children.iter_mut().find(|child| (child.from..child.to).contains(&node));
+        child.ok_or(BenchError::NoSuchNode(node))
     }
 }

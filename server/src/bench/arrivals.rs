@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{MemfdFlags, memfd_create};
 
-use crate::bench::kernel::now_ns;
-use crate::bench::naming::{Arrival, VERSION_FILES};
+use crate::bench::file_names::{Arrival, VERSION_FILES};
+use crate::bench::procfs::now_ns;
 
 /// Bytes of a node's counter in the file.
 const SLOT: u64 = 8;
@@ -64,7 +64,7 @@ fn slot(node: usize) -> u64 {
 
 /// One node's deliveries.
 #[derive(Debug)]
-pub(super) struct Marks {
+pub(super) struct Arrivals {
     node: usize,
     progress: Arc<Progress>,
     inner: Mutex<Inner>,
@@ -74,7 +74,7 @@ pub(super) struct Marks {
 struct Inner {
     /// By update; 0: not yet.
     times: Vec<u64>,
-    /// The versions of [`Files::Untimed`](super::naming::Files), by file.
+    /// The versions of [`Files::Untimed`](super::file_names::Files), by file.
     versions: Vec<usize>,
     /// How many updates of them there have been, as far as the node knows.
     untimed: usize,
@@ -101,7 +101,7 @@ impl Inner {
     }
 }
 
-impl Marks {
+impl Arrivals {
     /// No deliveries yet, of so many updates that there may be.
     pub(super) fn new(node: usize, updates: usize, progress: Arc<Progress>) -> Self {
         Self { node, progress, inner: Mutex::new(Inner { times: vec![0; updates], ..Inner::default() }) }
