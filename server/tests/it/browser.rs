@@ -133,17 +133,20 @@ async fn a_person_replaces_drops_cancels_retries_and_shares() {
     browser.sees("file-row", &large_name).await;
     browser.clicks("[data-testid='upload-end']").await;
 
-    // Somebody else is faster: the page says so, and replaces theirs only when told to.
+    // Somebody else is faster: trying once more doesn't replace theirs; the page says so, and does when told to.
     let third = files("alice", port).await.into_iter().find(|file| file.filename == second_name).unwrap();
     let row = format!("[data-file-id='{}']", third.id);
     browser.sends_slowly(Some(100_000)).await;
     browser.chooses(&format!("{row} [data-testid='file-replace']"), large.path()).await;
     browser.sees("upload-progress", " left").await;
+    browser.clicks("[data-testid='upload-end']").await;
+    browser.sees("upload-progress", "nothing was stored").await;
     let body = Form::new().part("uploaded", Part::bytes(b"theirs".as_slice()).file_name("theirs.txt"));
     let theirs =
         by_alice(Method::PUT, port, &format!("/files/{}", third.id)).header("if-match", "\"2\"").multipart(body);
     assert_eq!(theirs.send().await.unwrap().status(), 200);
     browser.sends_slowly(None).await;
+    browser.clicks("[data-testid='upload-retry']").await;
     browser.sees("upload-progress", "version 3").await;
     browser.sees("upload-retry", "Replace the newer version").await;
     browser.clicks("[data-testid='upload-retry']").await;

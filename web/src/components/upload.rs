@@ -126,7 +126,7 @@ fn UploadRow(item: UploadItem, actions: UploadActions) -> impl IntoView {
         UploadPhase::Waiting => Some(0),
         UploadPhase::Sending { sent, total, .. } => Some(format::percent(sent, total)),
         UploadPhase::Storing => Some(100),
-        UploadPhase::Stored(_) | UploadPhase::Failed { .. } | UploadPhase::Cancelled => None,
+        UploadPhase::Stored(_) | UploadPhase::Failed { .. } | UploadPhase::Cancelled { .. } => None,
     };
     let label = format!("Upload of {title}");
     let bar = move || {
@@ -200,7 +200,8 @@ fn phase_words(phase: &UploadPhase, size: u64) -> impl IntoView + use<> {
         UploadPhase::Storing => format!("100 %, {} sent; the server stores it", format::bytes(size)),
         UploadPhase::Stored(_) => "Stored".to_owned(),
         UploadPhase::Failed { detail, .. } => format!("Failed: {detail}"),
-        UploadPhase::Cancelled => "Cancelled; nothing was stored".to_owned(),
+        UploadPhase::Cancelled { all_sent: false } => "Cancelled; nothing was stored".to_owned(),
+        UploadPhase::Cancelled { all_sent: true } => "Cancelled when all was sent; it may have been stored".to_owned(),
     };
     let role = failed.then_some("alert");
     view! { <span class="muted" class:error=failed role=role>{words}</span> }

@@ -25,7 +25,7 @@ pub enum UploadPhase {
     Storing,
     /// It was acknowledged.
     Stored(Box<FileOut>),
-    /// It failed; nothing was stored.
+    /// It failed. Where the server's answer is missing, it may have been stored.
     Failed {
         /// Why, in the server's words.
         detail: String,
@@ -33,20 +33,38 @@ pub enum UploadPhase {
         conflict: bool,
     },
     /// It was cancelled here.
-    Cancelled,
+    Cancelled {
+        /// Whether every byte was sent by then, so that it may have been stored.
+        all_sent: bool,
+    },
 }
 
 impl UploadPhase {
     /// Whether nothing more will happen to it.
     pub fn is_over(&self) -> bool {
-        matches!(self, Self::Stored(_) | Self::Failed { .. } | Self::Cancelled)
+        matches!(self, Self::Stored(_) | Self::Failed { .. } | Self::Cancelled { .. })
+    }
+
+    /// Whether it failed because somebody else has changed the file meanwhile.
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Failed { conflict: true, .. })
+    }
+
+    /// Returns what it is once it is cancelled.
+    pub fn cancelled(&self) -> Self {
+        let all_sent = match self {
+            Self::Sending { sent, total, .. } => sent >= total,
+            Self::Storing => true,
+            Self::Waiting | Self::Stored(_) | Self::Failed { .. } | Self::Cancelled { .. } => false,
+        };
+        Self::Cancelled { all_sent }
     }
 
     /// What trying once more is called; `None` where there is nothing to be tried.
     pub fn retry_words(&self) -> Option<&'static str> {
         match self {
             Self::Failed { conflict: true, .. } => Some("Replace the newer version"),
-            Self::Failed { conflict: false, .. } | Self::Cancelled => Some("Retry"),
+            Self::Failed { conflict: false, .. } | Self::Cancelled { .. } => Some("Retry"),
             Self::Waiting | Self::Sending { .. } | Self::Storing | Self::Stored(_) => None,
         }
     }
@@ -80,6 +98,16 @@ impl Meter {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_cancelled_may_have_been_stored_once_every_byte_was_sent() {
+        let sending = |sent| UploadPhase::Sending { sent, total: 10, speed: None };
+        for (phase, all_sent) in
+            [(UploadPhase::Waiting, false), (sending(9), false), (sending(10), true), (UploadPhase::Storing, true)]
+        {
+            assert_eq!(phase.cancelled(), UploadPhase::Cancelled { all_sent }, "{phase:?}");
+        }
+    }
 
     #[test]
     fn the_speed_follows_the_last_two_seconds() {

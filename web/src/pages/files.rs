@@ -22,7 +22,7 @@ use crate::format;
 use crate::model::Model;
 use crate::pages::calls::Calls;
 use crate::pages::uploads::Uploads;
-use crate::rest::upload::Target;
+use crate::rest::upload::{self, Target};
 use crate::rest::{self, RestError};
 use crate::session::{Session, user_named};
 
@@ -63,7 +63,7 @@ pub fn Files(
         }
         for file in files {
             let title = file.name();
-            uploads.add(file, title, Target::New);
+            uploads.add(file, title, Target::New { key: upload::new_key() });
         }
     });
     let command = Signal::derive(move || {

@@ -97,22 +97,23 @@ impl Uploads {
         self.enqueue(id);
     }
 
-    /// Stops an upload; the server keeps nothing of it.
+    /// Stops an upload; the server keeps nothing of it unless all was sent.
     pub fn cancel(self, id: u32) {
         self.waiting.update_value(|waiting| waiting.retain(|waits| *waits != id));
         let running = self.running.try_update_value(|running| running.remove(&id)).flatten();
         drop(running);
         if let Some(job) = self.job(id) {
-            job.phase.set(UploadPhase::Cancelled);
+            job.phase.update(|phase| *phase = phase.cancelled());
         }
         self.start_next();
     }
 
-    /// Tries once more what failed or was cancelled. What was to replace a version that somebody else has replaced
-    /// meanwhile replaces theirs now: the button says so.
+    /// Tries once more what failed or was cancelled. Where the server has said that somebody else has replaced the version
+    /// meanwhile, theirs is replaced now: the button says so.
     pub fn retry(self, id: u32) {
         let Some(mut job) = self.job(id) else { return };
         if let Target::Replace { id: file, version } = &mut job.target
+            && job.phase.with_untracked(UploadPhase::is_conflict)
             && let Some(latest) = self.latest(file)
         {
             *version = latest;

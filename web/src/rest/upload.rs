@@ -12,8 +12,11 @@ use crate::rest::{RestError, browser, file_path, refusal};
 /// What an upload makes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
-    /// A new file.
-    New,
+    /// A new file: the same one, however often it is tried with this key.
+    New {
+        /// What `Idempotency-Key` says.
+        key: String,
+    },
     /// The next version of a file, if `version` is the latest.
     Replace {
         /// Its id.
@@ -79,7 +82,10 @@ fn open(
 ) -> Result<Running, JsValue> {
     let xhr = XmlHttpRequest::new()?;
     match target {
-        Target::New => xhr.open_with_async("POST", &format!("{}/files", address::api()), true)?,
+        Target::New { key } => {
+            xhr.open_with_async("POST", &format!("{}/files", address::api()), true)?;
+            xhr.set_request_header("idempotency-key", &format!("\"{key}\""))?;
+        }
         Target::Replace { id, version } => {
             xhr.open_with_async("PUT", &format!("{}{}", address::api(), file_path(id)), true)?;
             xhr.set_request_header("if-match", &format!("\"{version}\""))?;
@@ -104,6 +110,12 @@ fn open(
     form.append_with_blob_and_filename("uploaded", file, &file.name())?;
     xhr.send_with_opt_form_data(Some(&form))?;
     Ok(Running { xhr, _on_progress: on_progress, _on_sent: on_sent, _on_end: on_end })
+}
+
+/// Returns a key that no other upload of this user's has. The browser's usual chance will do: who guesses it learns
+/// nothing, and it is forgotten after a day.
+pub fn new_key() -> String {
+    format!("{:016x}{:016x}", js_sys::Math::random().to_bits(), js_sys::Math::random().to_bits())
 }
 
 fn outcome(xhr: &XmlHttpRequest) -> Progress {
