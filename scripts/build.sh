@@ -12,7 +12,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 case "${1:-}" in
     "") what="${CARGO_TARGET_DIR:-target}/release/grapevine" server=(cargo build --release -p server) ;;
-    --tests) what="the tests" server=(cargo build --workspace --tests) ;;
+    --tests) what="the tests" server=(cargo build --tests -p shared -p server) ;;
     *) die "unknown argument '$1' (see the top of $0)" ;;
 esac
 
@@ -62,4 +62,7 @@ first_build() {
 if [ -e web/dist/index.html ] && scripts/wasm-setup.sh --check >/dev/null; then dashboard; else first_build; fi
 say "building $what"
 "${server[@]}"
+# By itself: with the server, the dashboard's libraries would give the server's other features, and `cargo test -p server`
+# would build those anew.
+if [ "$what" = "the tests" ]; then cargo build --tests -p web; fi
 say "$what: there"
