@@ -16,6 +16,7 @@ use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::watch;
 use tokio::time::timeout;
+use url::{Host, Url};
 use uuid::{Builder, Uuid};
 
 use crate::broker::amqp::deliveries::AmqpDeliveries;
@@ -70,7 +71,7 @@ impl Amqp {
     /// # Errors
     /// When `url` isn't an AMQP URL or `queue` can't be a queue's name.
     pub fn new(url: &str, queue: &str) -> Result<Self, BrokerError> {
-        let mut uri: AMQPUri = url.parse().map_err(BrokerError::Url)?;
+        let mut uri = read_url(url)?;
         uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
         match ShortString::try_new(queue) {
             Ok(queue) if !queue.as_str().is_empty() => {
@@ -208,4 +209,32 @@ async fn within<T>(
 
 fn failed(doing: &'static str, error: impl Error + Send + Sync + 'static) -> BrokerError {
     BrokerError::Failed { doing, source: Box::new(error) }
+}
+
+/// Reads an AMQP URL. Its own parser takes an IPv6 address for no host, and so for localhost.
+fn read_url(text: &str) -> Result<AMQPUri, BrokerError> {
+    let mut uri: AMQPUri = text.parse().map_err(BrokerError::Url)?;
+    let url = Url::parse(text).map_err(|error| BrokerError::Url(error.to_string()))?;
+    if let Some(Host::Ipv6(ip)) = url.host() {
+        uri.authority.host = ip.to_string();
+    }
+    Ok(uri)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ipv6_address_is_not_taken_for_localhost() {
+        for (url, host) in [
+            ("amqp://me:secret@[2001:db8::7]:5673/v", "2001:db8::7"),
+            ("amqps://[::1]/", "::1"),
+            ("amqp://10.0.0.7", "10.0.0.7"),
+            ("amqp://rabbit.example/", "rabbit.example"),
+            ("amqp://", "localhost"),
+        ] {
+            assert_eq!(read_url(url).unwrap().authority.host, host, "{url}");
+        }
+    }
 }
