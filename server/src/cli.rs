@@ -36,7 +36,8 @@ pub mod watch;
     max_term_width = 100,
     subcommand_required = true,
     arg_required_else_help = true,
-    after_help = "SIGINT (Ctrl+C) and SIGTERM end a command in order; serve, peer and bridge pass over SIGHUP."
+    after_help = "RUST_LOG says what is logged: warn, debug, or by part, info,server::peer=trace (info without it).\n\
+                  SIGINT (Ctrl+C) and SIGTERM end a command in order; serve, peer and bridge pass over SIGHUP."
 )]
 pub struct Cli {
     /// A TOML file with values for the flags: a table for each command, e.g. `[serve]` with `port = 8000`, or
