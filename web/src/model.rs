@@ -95,6 +95,11 @@ impl Model {
         self.overview.as_ref()
     }
 
+    /// Whether it is known that there are no peers; `false` before the first snapshot.
+    pub fn is_without_peers(&self) -> bool {
+        self.overview.as_ref().is_some_and(|overview| overview.peers.is_empty())
+    }
+
     /// The lab's last run.
     pub fn lab(&self) -> &LabView {
         &self.lab
@@ -222,6 +227,14 @@ mod tests {
             model.apply(batch(entries), true).unwrap();
         }
         assert_eq!(model.overview(), Some(&server));
+    }
+
+    #[test]
+    fn before_the_first_snapshot_nobody_says_that_there_are_no_peers() {
+        let mut model = Model::default();
+        assert!(!model.is_without_peers());
+        model.apply(snapshot(0), true).unwrap();
+        assert!(model.is_without_peers());
     }
 
     #[test]

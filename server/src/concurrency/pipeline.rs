@@ -38,24 +38,28 @@ struct Stage<'a> {
 /// # Errors
 /// When a thread can't be started; those that were end first.
 pub(super) fn run(recorder: &Recorder<'_>, stop: &Stop) -> io::Result<()> {
-    let config = recorder.config();
-    let stage = Stage {
-        recorder,
-        stop,
-        permits: Permits::new(config.permits),
-        queue: Queue::new(config.queue_capacity),
-        shared_log: Mutex::default(),
-        seed: config.seed.unwrap_or_default(),
-    };
+    let stage = Stage::new(recorder, stop);
     // Made before any consumer looks, or it would see a queue that has ended. A thread that doesn't start drops its own.
-    let inlets: Vec<_> = (0..config.producers).map(|_| stage.queue.inlet()).collect();
+    let inlets: Vec<_> = (0..recorder.config().producers).map(|_| stage.queue.inlet()).collect();
     let started = thread::scope(|scope| stage.start(scope, inlets));
     let max_active = stage.permits.max_held();
     recorder.pipeline(stage.shared_log.into_inner().unwrap_or_default(), max_active);
     started
 }
 
-impl Stage<'_> {
+impl<'a> Stage<'a> {
+    fn new(recorder: &'a Recorder<'a>, stop: &'a Stop) -> Self {
+        let config = recorder.config();
+        Self {
+            recorder,
+            stop,
+            permits: Permits::new(config.permits),
+            queue: Queue::new(config.queue_capacity),
+            shared_log: Mutex::default(),
+            seed: config.seed.unwrap_or_default(),
+        }
+    }
+
     fn start<'scope>(
         &'scope self,
         scope: &'scope Scope<'scope, '_>,
@@ -114,10 +118,14 @@ impl Stage<'_> {
         Rng::from_seed(u64::from(self.seed) << 33 | thread)
     }
 
-    /// Takes from a quarter of the configured time (the original's spread) to all of it.
     fn work(&self, rng: &mut Rng) {
+        self.stop.pause(self.work_time(rng));
+    }
+
+    /// Returns from a quarter of the configured time (the original's spread) to all of it.
+    fn work_time(&self, rng: &mut Rng) -> Duration {
         let longest = Duration::from_millis(u64::from(self.recorder.config().work_ms));
-        self.stop.pause(rng.duration(longest / 4, longest));
+        rng.duration(longest / 4, longest)
     }
 }
 
@@ -193,6 +201,26 @@ mod tests {
             most_active = most_active.max(active);
         }
         assert!(most_active <= run.max_active_producers && run.max_active_producers <= 2);
+    }
+
+    #[test]
+    fn runs_of_one_seed_take_the_same_times() {
+        let times = |seed| {
+            let run = Mutex::new(new_run(LabConfig { work_ms: 1_000, seed, ..LabConfig::default() }));
+            let (tell, stop) = (|_| {}, Stop::default());
+            let recorder = Recorder::new(&run, &tell);
+            let stage = Stage::new(&recorder, &stop);
+            let each = (0..4).map(|thread| {
+                let mut rng = stage.chance(thread);
+                (0..20).map(|_| stage.work_time(&mut rng)).collect::<Vec<_>>()
+            });
+            each.collect::<Vec<_>>()
+        };
+        let first = times(Some(7));
+        assert_eq!(first, times(Some(7)));
+        assert_ne!(first, times(Some(8)));
+        assert_ne!(first[0], first[1], "the threads keep different paces");
+        assert_ne!(times(None), times(None), "without a seed one is drawn");
     }
 
     #[test]

@@ -84,6 +84,20 @@ mod tests {
         parts.iter().copied().flatten().cloned().collect()
     }
 
+    #[test]
+    fn a_deleted_file_counts_no_more() {
+        let of = |version, deleted| {
+            let file = "f".parse().unwrap();
+            let bare = FileUpdate::injected(file, Version(version), Stamp(version), PeerId([1; 32]));
+            Arc::new(FileUpdate { deleted, ..bare })
+        };
+        let mut catalogue = Catalogue::default();
+        catalogue.merge(of(1, false));
+        assert_eq!(catalogue.files(), 1);
+        catalogue.merge(of(2, true));
+        assert_eq!((catalogue.files(), catalogue.iter().count()), (0, 1), "its tombstone stays");
+    }
+
     proptest! {
         #[test]
         fn convergence_merging_is_commutative(a in updates(), b in updates()) {

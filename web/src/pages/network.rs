@@ -41,9 +41,7 @@ pub fn Network(
         });
     };
     let command = Signal::derive(|| vec![format!("curl -X POST {}/peers", address::api())]);
-    // Before the first snapshot nobody knows whether any runs.
-    let none_runs =
-        Memo::new(move |_| session.model.with(|model| model.overview().is_some()) && peers.with(Vec::is_empty));
+    let none_runs = Memo::new(move |_| session.model.with(Model::is_without_peers));
     let empty =
         move || none_runs.get().then(|| view! { <p class="muted">"No peers run in this process. Start one."</p> });
     view! {
