@@ -1,5 +1,5 @@
 # One command for each thing to do. The work is in scripts/.
-.PHONY: help setup build run install uninstall dev test fuzz soak bench fix clean
+.PHONY: help setup build run install uninstall dev test fuzz soak bench bench-report fix clean
 
 BINARY := $(or $(CARGO_TARGET_DIR),target)/release/grapevine
 # Where it is installed; DESTDIR is for who packs it.
@@ -7,7 +7,7 @@ PREFIX ?= /usr/local
 INSTALLED = $(DESTDIR)$(PREFIX)/bin/grapevine
 
 help: ## say what there is (this)
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-9s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-12s %s\n", $$1, $$2 }'
 
 setup: ## install what building needs: the WASM target and wasm-opt (undo: scripts/wasm-setup.sh --undo)
 	@scripts/wasm-setup.sh
@@ -43,6 +43,9 @@ soak: ## simulate many random faults: make soak SEEDS=5000..9000 (5,000 seeds th
 
 bench: ## measure the core: codec, merge, reconciliation, a simulated overlay
 	@cargo bench -p shared --bench core
+
+bench-report: build ## measure the overlay on real TCP and write docs/BENCHMARKS.md (some 40 minutes; needs node)
+	@node scripts/bench-report.mjs $(RUNS)
 
 fix: ## format, and let clippy repair what it can
 	@cargo fmt --all

@@ -31,7 +31,7 @@ use crate::shutdown::Tasks;
 /// Bytes that wait for one neighbour before its link counts as busy.
 const BUSY_BYTES: usize = 128 * 1024;
 /// Bytes that wait for one neighbour before its link counts as congested. A stopped neighbour
-/// may cost the others 8 MiB each (docs/ARCHITECTURE.md, "The overlay in figures").
+/// may cost the others 8 MiB each (docs/BENCHMARKS.md).
 const CONGESTED_BYTES: usize = 4 << 20;
 /// Bytes that may wait for one neighbour at most: what was congested, and the largest answers to what it asked for.
 const FULL_BYTES: usize = 8 << 20;
