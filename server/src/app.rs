@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use shared::gossip::config::Config;
-use shared::wire::rest::LabConfig;
+use shared::wire::lab::LabConfig;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 

@@ -7,8 +7,8 @@ use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use shared::wire::rest::{LabConfig, LabRunOut, LabState};
-use shared::wire::stream::Event;
+use shared::wire::event::Event;
+use shared::wire::lab::{LabConfig, LabRunOut, LabState};
 use tracing::warn;
 use uuid::Uuid;
 
@@ -192,7 +192,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use shared::wire::stream::{LabStep, LabThread, StreamFrame};
+    use shared::wire::lab::{LabStep, LabThread};
+    use shared::wire::stream::StreamFrame;
 
     use super::*;
 

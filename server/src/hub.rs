@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use shared::ids::{FileId, PeerId, Version};
 use shared::wire::condition::Condition;
+use shared::wire::event::{Entry, Event};
 use shared::wire::overview::{Overview, SNAPSHOT_FILES};
-use shared::wire::stream::{Entry, Event, HEARTBEAT, OutboxView, StreamFrame, VERSION};
+use shared::wire::stream::{HEARTBEAT, OutboxView, StreamFrame, VERSION};
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::broadcast::{self, Receiver, Sender};
 use tokio::time::Instant;

@@ -7,8 +7,8 @@ use std::future::pending;
 use std::time::Duration;
 
 use shared::wire::condition::Condition;
+use shared::wire::event::PartState;
 use shared::wire::overview::Overview;
-use shared::wire::stream::PartState;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -248,7 +248,7 @@ fn unforwarded(overview: &Overview, before_ms: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use shared::ids::Version;
-    use shared::wire::stream::{Entry, Event};
+    use shared::wire::event::{Entry, Event};
 
     use super::*;
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use shared::backoff::Backoff;
 use shared::rng::Rng;
+use shared::wire::event::{Event, PartState};
 use shared::wire::queue::ChangeKind;
-use shared::wire::stream::{Event, PartState};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;

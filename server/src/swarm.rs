@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use shared::gossip::config::Config;
 use shared::ids::PeerId;
-use shared::wire::stream::Event;
+use shared::wire::event::Event;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::warn;

@@ -17,8 +17,9 @@ use shared::sim::scenario::Scenario;
 use shared::sim::world::World;
 use shared::stamp::Stamp;
 use shared::time::Instant;
+use shared::wire::broadcast::{MessageId, Source};
 use shared::wire::frame::{Decoder, encode};
-use shared::wire::peer::{Hello, MAJOR, MINOR, MessageId, Payload, PeerMessage, Source, Wish};
+use shared::wire::peer::{Hello, MAJOR, MINOR, Payload, PeerMessage, Wish};
 use shared::wire::update::FileUpdate;
 
 /// Updates of a burst.

@@ -10,8 +10,9 @@ pub mod way;
 use std::collections::VecDeque;
 
 use shared::ids::PeerId;
+use shared::wire::event::{Entry, Event};
 use shared::wire::overview::Overview;
-use shared::wire::stream::{Entry, Event, OutboxView, StreamFrame, VERSION};
+use shared::wire::stream::{OutboxView, StreamFrame, VERSION};
 
 use lab::LabView;
 

@@ -5,9 +5,8 @@ pub mod upload;
 use gloo_net::http::{Method, Request, RequestBuilder, Response};
 use serde::de::DeserializeOwned;
 use shared::ids::{PeerId, UserId, Version};
-use shared::wire::rest::{
-    FileOut, LabConfig, LabRunOut, PeerAction, PeerActionIn, PeerOut, Problem, ShareIn, USER_HEADER,
-};
+use shared::wire::lab::{LabConfig, LabRunOut};
+use shared::wire::rest::{FileOut, PeerAction, PeerActionIn, PeerOut, Problem, ShareIn, USER_HEADER};
 use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::JsFuture;
 

@@ -9,7 +9,7 @@ use shared::gossip::catalogue::Catalogue;
 use shared::gossip::io::NodeEvent;
 use shared::ids::{FileId, PeerId, Version};
 use shared::stamp::{Clock, Stamp};
-use shared::wire::stream::PeerState;
+use shared::wire::event::PeerState;
 use shared::wire::update::FileUpdate;
 use tokio::net::TcpListener;
 

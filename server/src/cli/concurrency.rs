@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
-use shared::wire::rest::LabConfig;
+use shared::wire::lab::LabConfig;
 
 /// `grapevine concurrency`. What the numbers may be, and are unless they are given, the REST API has from the same place.
 #[derive(Debug, Args)]

@@ -14,7 +14,7 @@ use std::thread::{self, Builder, Scope};
 use std::time::Duration;
 
 use shared::rng::Rng;
-use shared::wire::stream::{LabStep, LabThread};
+use shared::wire::lab::{LabStep, LabThread};
 
 use super::lock;
 use super::permits::Permits;
@@ -131,8 +131,8 @@ impl<'a> Stage<'a> {
 
 #[cfg(test)]
 mod tests {
-    use shared::wire::rest::{LabConfig, LabRunOut};
-    use shared::wire::stream::Event;
+    use shared::wire::event::Event;
+    use shared::wire::lab::{LabConfig, LabRunOut};
 
     use super::super::new_run;
     use super::*;

@@ -11,7 +11,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread::{self, Builder, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
-use shared::wire::rest::RaceOut;
+use shared::wire::lab::RaceOut;
 
 use super::lock;
 use super::recorder::Recorder;
@@ -195,7 +195,7 @@ impl Gate {
 
 #[cfg(test)]
 mod tests {
-    use shared::wire::rest::LabConfig;
+    use shared::wire::lab::LabConfig;
 
     use super::super::new_run;
     use super::*;

@@ -2,8 +2,9 @@
 
 use std::sync::Mutex;
 
-use shared::wire::rest::{LabConfig, LabRunOut, LabState, RaceOut};
-use shared::wire::stream::{Event, LabStep, LabThread};
+use shared::wire::event::Event;
+use shared::wire::lab::{LabConfig, LabRunOut, LabState, RaceOut};
+use shared::wire::lab::{LabStep, LabThread};
 
 use super::lock;
 

@@ -5,8 +5,8 @@ use std::sync::mpsc;
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, Builder};
 
-use shared::wire::rest::{LabConfig, LabRunOut, LabState, RaceOut};
-use shared::wire::stream::Event;
+use shared::wire::event::Event;
+use shared::wire::lab::{LabConfig, LabRunOut, LabState, RaceOut};
 
 use super::race::{self, Method};
 use super::recorder::{Recorder, line};

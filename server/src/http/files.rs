@@ -9,9 +9,9 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, heade
 use axum::response::IntoResponse;
 use serde::Deserialize;
 use shared::ids::{FileId, UserId};
+use shared::wire::event::Event;
 use shared::wire::queue::ChangeKind;
 use shared::wire::rest::FileOut;
-use shared::wire::stream::Event;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::http::auth::Caller;

@@ -3,9 +3,9 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use shared::wire::event::PartState;
 use shared::wire::overview::Overview;
 use shared::wire::rest::{ConditionOut, HealthOut, ReadyOut};
-use shared::wire::stream::PartState;
 use tracing::warn;
 
 use crate::http::AppState;

@@ -5,7 +5,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{Response, StatusCode, header};
 use axum::response::IntoResponse;
-use shared::wire::rest::{LabConfig, LabRunOut};
+use shared::wire::lab::{LabConfig, LabRunOut};
 
 use crate::http::AppState;
 use crate::http::error::ApiError;

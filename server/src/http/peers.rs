@@ -11,9 +11,10 @@ use axum::response::IntoResponse;
 use shared::gossip::census::short_name;
 use shared::ids::PeerId;
 use shared::wire::census::Record;
-use shared::wire::overview::{Overview, PeerView};
+use shared::wire::event::PeerState;
+use shared::wire::overview::Overview;
+use shared::wire::peer_view::PeerView;
 use shared::wire::rest::{PeerAction, PeerActionIn, PeerOut, TopologyOut};
-use shared::wire::stream::PeerState;
 
 use crate::http::AppState;
 use crate::http::error::ApiError;

@@ -4,9 +4,9 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use shared::ids::UserId;
+use shared::wire::event::Event;
 use shared::wire::queue::ChangeKind;
 use shared::wire::rest::{ShareIn, ShareOut};
-use shared::wire::stream::Event;
 
 use crate::http::auth::Caller;
 use crate::http::error::ApiError;

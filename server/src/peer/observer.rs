@@ -8,7 +8,7 @@ use shared::gossip::catalogue::Catalogue;
 use shared::gossip::io::NodeEvent;
 use shared::ids::PeerId;
 use shared::wire::condition::Condition;
-use shared::wire::stream::{Event, PeerState};
+use shared::wire::event::{Event, PeerState};
 use tracing::{debug, info, warn};
 
 use crate::hub::Hub;

@@ -133,7 +133,8 @@ impl Outlets {
 mod tests {
     use shared::ids::{PeerId, Version};
     use shared::stamp::Stamp;
-    use shared::wire::peer::{Fingerprint, MessageId, Partner, Source};
+    use shared::wire::broadcast::{MessageId, Source};
+    use shared::wire::peer::{Fingerprint, Partner};
     use shared::wire::update::{FileUpdate, MAX_NAME_BYTES};
     use tokio::net::TcpListener;
     use tokio::sync::mpsc;

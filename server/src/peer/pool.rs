@@ -86,7 +86,7 @@ fn share<T: Eq>(places: &mut [Option<Arc<T>>], number: u64, one: &mut Arc<T>) {
 mod tests {
     use shared::ids::{PeerId, Version};
     use shared::stamp::Stamp;
-    use shared::wire::peer::{MessageId, Source};
+    use shared::wire::broadcast::{MessageId, Source};
 
     use super::*;
 

@@ -10,7 +10,7 @@ use shared::gossip::catalogue::Catalogue;
 use shared::gossip::io::NodeEvent;
 use shared::ids::PeerId;
 use shared::wire::condition::Condition;
-use shared::wire::stream::{Event, PeerState};
+use shared::wire::event::{Event, PeerState};
 use tokio::time::Instant;
 use tracing::{info, warn};
 

@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 use server::contact::{self, Contact};
 use server::dial::HostPort;
 use shared::wire::condition::Condition;
-use shared::wire::rest::{LabRunOut, LabState, PeerOut, TopologyOut};
-use shared::wire::stream::PeerState;
+use shared::wire::event::PeerState;
+use shared::wire::lab::{LabRunOut, LabState};
+use shared::wire::rest::{PeerOut, TopologyOut};
 
 use crate::support::app::{App, assert_problem, eventually};
 use crate::support::ports::free_ports;

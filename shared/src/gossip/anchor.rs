@@ -12,7 +12,8 @@ use crate::backoff::Backoff;
 use crate::gossip::io::LinkId;
 use crate::rng::Rng;
 use crate::time::Instant;
-use crate::wire::peer::{MessageId, Payload, Source};
+use crate::wire::broadcast::{MessageId, Source};
+use crate::wire::peer::Payload;
 
 /// How long an anchor may be silent while others send. A guess: some of the longest pauses between two beacons.
 const HOLDS: Duration = Duration::from_mins(1);

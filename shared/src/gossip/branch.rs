@@ -8,7 +8,8 @@ use crate::gossip::config::{Batch, Broadcast};
 use crate::gossip::pulse::PUNCTUAL;
 use crate::rng::Rng;
 use crate::time::Instant;
-use crate::wire::peer::{Announced, IdRange, MAX_RANGES, MessageId, Source};
+use crate::wire::broadcast::{Announced, IdRange, MessageId, Source};
+use crate::wire::peer::MAX_RANGES;
 
 /// The wait for an announced broadcast on a link whose round trip isn't measured yet: RFC 6298's first RTO is 1 s, for
 /// the whole Internet; a lost graft here costs a repetition only.

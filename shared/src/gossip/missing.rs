@@ -8,7 +8,7 @@ use crate::gossip::estimate::Lately;
 use crate::gossip::io::LinkId;
 use crate::gossip::pulse::PUNCTUAL;
 use crate::time::Instant;
-use crate::wire::peer::{IdRange, MessageId, Source};
+use crate::wire::broadcast::{IdRange, MessageId, Source};
 
 /// How often a missing range is asked for, each time of another neighbour if there is one, before it is left to the
 /// reconciliation.

@@ -22,7 +22,8 @@ use crate::gossip::whereabouts;
 use crate::ids::PeerId;
 use crate::rng::Rng;
 use crate::time::Instant;
-use crate::wire::peer::{PeerMessage, Source};
+use crate::wire::broadcast::Source;
+use crate::wire::peer::PeerMessage;
 
 mod catching_up;
 mod greeting;

@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use crate::gossip::config::Retention;
 use crate::gossip::io::LinkId;
 use crate::time::Instant;
-use crate::wire::peer::{IdRange, MessageId, Payload};
+use crate::wire::broadcast::{IdRange, MessageId};
+use crate::wire::peer::Payload;
 
 /// Something on its way.
 #[derive(Debug, Clone)]
@@ -95,7 +96,7 @@ mod tests {
     use proptest::prelude::{prop_assert_eq, proptest};
 
     use super::*;
-    use crate::wire::peer::Source;
+    use crate::wire::broadcast::Source;
 
     const LONG: Duration = Duration::from_secs(10);
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::time::Instant;
-use crate::wire::peer::{IdRange, MessageId, Source};
+use crate::wire::broadcast::{IdRange, MessageId, Source};
 
 /// Of a source that is first heard of by an announcement, so many of the last broadcasts are missed; its past before
 /// them, and before the first broadcast that came, is left to the reconciliation. A guess: what a link holds in flight.

@@ -31,7 +31,8 @@ use crate::gossip::recent::{Pushed, Recent, Way};
 use crate::gossip::streams::Streams;
 use crate::rng::Rng;
 use crate::time::Instant;
-use crate::wire::peer::{IdRange, MessageId, Payload, PeerMessage, Source};
+use crate::wire::broadcast::{IdRange, MessageId, Source};
+use crate::wire::peer::{Payload, PeerMessage};
 
 mod repair;
 

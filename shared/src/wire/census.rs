@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::PeerId;
-use crate::wire::peer::Source;
+use crate::wire::broadcast::Source;
 
 /// A peer's state at one moment. The record with the larger `(started, source, serial)` replaces the other.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{PeerId, Version};
-use crate::wire::overview::PeerView;
+use crate::wire::event::PeerState;
+use crate::wire::peer_view::PeerView;
 use crate::wire::queue::ChangeKind;
-use crate::wire::stream::PeerState;
 
 /// A file's latest version and how far it has come. Times are milliseconds since 1970. A step without a time wasn't
 /// told: it hasn't happened yet, or it happened before this server started.

@@ -8,10 +8,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::ids::ClusterName;
+use crate::wire::broadcast::MessageId;
 use crate::wire::census::Record;
 use crate::wire::peer::{
     Claim, Hello, MAX_ADDRS, MAX_CLAIMS, MAX_ENTRIES, MAX_KEYS, MAX_RANGES, MAX_REASON_BYTES, MAX_RECORD_NEIGHBOURS,
-    MAX_WANTED, MessageId, Payload, PeerMessage, Wanted,
+    MAX_WANTED, Payload, PeerMessage, Wanted,
 };
 use crate::wire::update::{FileUpdate, MAX_NAME_BYTES};
 
@@ -418,7 +419,7 @@ mod tests {
         let (cluster, peer) = ("grapevine".to_owned(), crate::ids::PeerId([1; 32]));
         let wish = crate::wire::peer::Wish::Join;
         let old = Hello { major: 2, minor: 0, cluster, peer, listen: None, wish, durable: true, presence: None };
-        let life = crate::wire::peer::Life { started: 7, source: crate::wire::peer::Source(8) };
+        let life = crate::wire::peer::Life { started: 7, source: crate::wire::broadcast::Source(8) };
         let presence = crate::wire::peer::Presence { life, sees: ([127, 0, 0, 1], 9001).into() };
         let new = Hello { minor: 1, presence: Some(presence), ..old.clone() };
         for hello in [&old, &new] {

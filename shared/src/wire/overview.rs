@@ -9,22 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{FileId, PeerId, Version};
 use crate::wire::condition::{Condition, Standing};
+use crate::wire::event::{Entry, Event, PartState, PeerState};
 use crate::wire::file_view::{FileView, Reach, Reached};
 use crate::wire::queue::ChangeKind;
-use crate::wire::stream::{Entry, Event, PartState, PeerState};
-
-/// A peer as last heard of.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PeerView {
-    /// Where it listens.
-    pub addr: SocketAddr,
-    /// Whether it runs.
-    pub state: PeerState,
-    /// How many files it knows; deleted ones don't count.
-    pub files: u32,
-    /// Its neighbours, as it sees them itself.
-    pub neighbours: BTreeSet<PeerId>,
-}
 
 /// The state of everything that the stream tells of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -10,7 +10,8 @@ use shared::gossip::recent::Pushed;
 use shared::gossip::tree::Tree;
 use shared::rng::Rng;
 use shared::time::Instant;
-use shared::wire::peer::{Payload, PeerMessage, Source};
+use shared::wire::broadcast::Source;
+use shared::wire::peer::{Payload, PeerMessage};
 
 const PEERS: u64 = 12;
 const NEIGHBOURS: u64 = 4;

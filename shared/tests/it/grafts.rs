@@ -8,7 +8,8 @@ use shared::gossip::recent::Pushed;
 use shared::gossip::tree::Tree;
 use shared::rng::Rng;
 use shared::time::Instant;
-use shared::wire::peer::{Announced, IdRange, MessageId, Payload, PeerMessage, Source};
+use shared::wire::broadcast::{Announced, IdRange, MessageId, Source};
+use shared::wire::peer::{Payload, PeerMessage};
 
 /// Whose broadcasts they are.
 const SENDER: Source = Source(1);

@@ -30,25 +30,26 @@ fn all_files() -> Vec<PathBuf> {
     there.flat_map(|folder| rust_files(&folder)).collect()
 }
 
-/// The layers of one crate, each with its modules, from ARCHITECTURE.md.
-fn layers(crate_name: &str) -> Vec<Vec<String>> {
+/// Where imports point one way, each with its layers and their modules, from ARCHITECTURE.md: a crate (`server`) or a
+/// module of one (`server/http`).
+fn rooms() -> Vec<(String, Vec<Vec<String>>)> {
     let text = fs::read_to_string(root().join("docs/ARCHITECTURE.md")).unwrap();
     let block = text.split("```layers\n").nth(1).unwrap().split("```").next().unwrap();
-    let prefix = format!("{crate_name}:");
-    let line = block.lines().find_map(|line| line.strip_prefix(&prefix)).unwrap();
-    line.split('<').map(|layer| layer.split(',').map(|name| name.trim().to_owned()).collect()).collect()
+    let names = |layer: &str| layer.split(',').map(|name| name.trim().to_owned()).collect();
+    let rooms = block.lines().map(|line| line.split_once(':').unwrap());
+    rooms.map(|(room, layers)| (room.to_owned(), layers.split('<').map(names).collect())).collect()
 }
 
 fn level(layers: &[Vec<String>], module: &str) -> Option<usize> {
     layers.iter().position(|layer| layer.iter().any(|name| name == module))
 }
 
-/// The names of the crate's modules that a file imports, its tests left out.
-fn imports(text: &str) -> Vec<String> {
+/// What a file imports from `prefix`, by the first name behind it; its tests left out.
+fn imports(text: &str, prefix: &str) -> Vec<String> {
     let code = text.split("#[cfg(test)]").next().unwrap_or_default();
     let code: String = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
     let mut names = Vec::new();
-    for part in code.split("crate::").skip(1) {
+    for part in code.split(prefix).skip(1) {
         if let Some(group) = part.strip_prefix('{') {
             let inside = group.split('}').next().unwrap_or_default();
             names.extend(inside.split(',').map(|name| first_word(name.trim())));
@@ -66,22 +67,28 @@ fn first_word(text: &str) -> String {
 #[test]
 fn imports_point_one_way() {
     let mut wrong = Vec::new();
-    for crate_name in ["shared", "server", "web"] {
-        let layers = layers(crate_name);
-        let src = root().join(crate_name).join("src");
+    let rooms = rooms();
+    assert!(["shared", "server", "web"].iter().all(|name| rooms.iter().any(|(room, _)| room == name)));
+    for (room, layers) in rooms {
+        let (crate_name, module) = room.split_once('/').map_or((&*room, None), |(name, module)| (name, Some(module)));
+        let prefix = module.map_or("crate::".to_owned(), |module| format!("crate::{module}::"));
+        let src = root().join(crate_name).join("src").join(module.unwrap_or_default());
         for path in rust_files(&src) {
             let inside = path.strip_prefix(&src).unwrap();
-            let module = inside.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs").to_owned();
-            if ["lib", "main"].contains(&module.as_str()) {
+            let own_name = inside.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs").to_owned();
+            if ["lib", "main"].contains(&own_name.as_str()) {
                 continue;
             }
-            let Some(own) = level(&layers, &module) else {
-                wrong.push(format!("{}: {module} has no layer", inside.display()));
+            let Some(own) = level(&layers, &own_name) else {
+                wrong.push(format!("{room}: {own_name} has no layer"));
                 continue;
             };
-            for name in imports(&fs::read_to_string(&path).unwrap()) {
-                if name != module && level(&layers, &name).is_none_or(|other| other >= own) {
-                    wrong.push(format!("{crate_name}: {} may not import {name}", inside.display()));
+            for name in imports(&fs::read_to_string(&path).unwrap(), &prefix) {
+                // What a module's own file declares has no layer: all in it may use that.
+                let other = level(&layers, &name);
+                let is_above = other.map_or(module.is_none(), |other| other >= own);
+                if name != own_name && is_above {
+                    wrong.push(format!("{room}: {} may not import {name}", inside.display()));
                 }
             }
         }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use shared::ids::{ContentHash, PeerId, Version};
 use shared::stamp::Stamp;
+use shared::wire::broadcast::{Announced, IdRange, MessageId, Source};
 use shared::wire::census::Record;
 use shared::wire::frame::{Decoder, encode};
 use shared::wire::peer::{
-    Announced, Claim, Fingerprint, Hello, IdRange, Key, Life, MAJOR, MINOR, MessageId, Partner, Payload, PeerMessage,
-    Prefix, Presence, Set, Source, Wanted, Wish,
+    Claim, Fingerprint, Hello, Key, Life, MAJOR, MINOR, Partner, Payload, PeerMessage, Prefix, Presence, Set, Wanted,
+    Wish,
 };
 use shared::wire::update::FileUpdate;
 

@@ -4,7 +4,7 @@ use leptos::prelude::{
     AriaAttributes, ClassAttribute, CustomAttribute, ElementChild, Get, GlobalAttributes, IntoView, Signal, component,
     view,
 };
-use shared::wire::stream::{PartState, PeerState};
+use shared::wire::event::{PartState, PeerState};
 
 use crate::model::connection::Connection;
 

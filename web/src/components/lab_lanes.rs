@@ -4,7 +4,7 @@ use leptos::prelude::{
     AriaAttributes, ClassAttribute, CollectView, CustomAttribute, ElementChild, For, Get, GlobalAttributes, IntoView,
     Signal, component, view,
 };
-use shared::wire::rest::RaceOut;
+use shared::wire::lab::RaceOut;
 
 use crate::model::lab::{self, LabView};
 

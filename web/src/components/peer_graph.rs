@@ -13,7 +13,7 @@ use leptos::prelude::{
     UpdateValue, With, component, on_cleanup, view,
 };
 use shared::ids::PeerId;
-use shared::wire::stream::PeerState;
+use shared::wire::event::PeerState;
 use wasm_bindgen::JsCast;
 use wasm_bindgen::prelude::Closure;
 use web_sys::{CanvasRenderingContext2d, HtmlCanvasElement, MediaQueryList, ResizeObserver};

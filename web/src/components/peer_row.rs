@@ -8,7 +8,7 @@ use leptos::prelude::{
     StoredValue, Update, component, view,
 };
 use shared::ids::PeerId;
-use shared::wire::stream::PeerState;
+use shared::wire::event::PeerState;
 
 use crate::components::badge::{PeerBadge, state_word};
 use crate::components::commands::Commands;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use shared::ids::PeerId;
-use shared::wire::stream::PeerState;
+use shared::wire::event::PeerState;
 
 use crate::layout::{Point, Size, places};
 

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use shared::wire::rest::RaceOut;
-use shared::wire::stream::{Entry, Event, LabStep, LabThread};
+use shared::wire::event::{Entry, Event};
+use shared::wire::lab::{LabStep, LabThread, RaceOut};
 
 /// How many log lines are kept: the largest run (8 producers, 100 packets) makes 1,600; the last screens are enough.
 const LINE_LIMIT: usize = 500;

@@ -1,8 +1,8 @@
 //! One entry of the stream as a sentence.
 
 use shared::ids::{FileId, PeerId};
+use shared::wire::event::{Event, PartState, PeerState};
 use shared::wire::queue::ChangeKind;
-use shared::wire::stream::{Event, PartState, PeerState};
 
 use crate::format;
 use crate::model::lab;

@@ -1,7 +1,8 @@
 //! What lies in the server's outbox, in words: how much waits, and for whom.
 
+use shared::wire::event::PartState;
 use shared::wire::overview::Overview;
-use shared::wire::stream::{OutboxView, PartState};
+use shared::wire::stream::OutboxView;
 
 /// What waits; `None` when nothing does.
 pub fn waiting(outbox: OutboxView, overview: &Overview) -> Option<String> {

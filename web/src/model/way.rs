@@ -160,8 +160,8 @@ pub fn reach_words(reach: &Reach) -> String {
 #[cfg(test)]
 mod tests {
     use shared::ids::PeerId;
+    use shared::wire::event::{Entry, Event, PeerState};
     use shared::wire::queue::ChangeKind;
-    use shared::wire::stream::{Entry, Event, PeerState};
 
     use super::*;
 

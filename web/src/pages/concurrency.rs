@@ -4,7 +4,7 @@ use leptos::prelude::{
     AriaAttributes, ClassAttribute, CustomAttribute, Effect, ElementChild, Get, GetUntracked, IntoView, Memo,
     OnAttribute, RwSignal, Set, Signal, With, component, view,
 };
-use shared::wire::rest::{LabConfig, LabRunOut};
+use shared::wire::lab::{LabConfig, LabRunOut};
 
 use crate::address;
 use crate::components::commands::Curl;

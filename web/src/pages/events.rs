@@ -91,7 +91,7 @@ fn lines(session: Session) -> Vec<EventLine> {
             let file = |file: &FileId| known.get(file.as_str()).cloned().unwrap_or_else(|| format::short_file(file));
             let names = Names { peer: &peer, file: &file };
             let entries = model.overview().into_iter().flat_map(|overview| overview.log.iter().rev());
-            let line = |entry: &shared::wire::stream::Entry| EventLine {
+            let line = |entry: &shared::wire::event::Entry| EventLine {
                 seq: entry.seq,
                 time: format::clock(entry.at_ms, ahead_min),
                 topic: log::topic(&entry.event),

@@ -8,9 +8,9 @@ use leptos::prelude::{
     Signal, With, component, view,
 };
 use shared::ids::PeerId;
-use shared::wire::overview::PeerView;
+use shared::wire::event::PeerState;
+use shared::wire::peer_view::PeerView;
 use shared::wire::rest::PeerAction;
-use shared::wire::stream::PeerState;
 
 use crate::address;
 use crate::components::commands::Curl;

@@ -9,7 +9,8 @@ use crate::gossip::node::Node;
 use crate::gossip::recent::Pushed;
 use crate::ids::PeerId;
 use crate::time::Instant;
-use crate::wire::peer::{Key, MessageId, Payload, PeerMessage};
+use crate::wire::broadcast::MessageId;
+use crate::wire::peer::{Key, Payload, PeerMessage};
 use crate::wire::update::{FileUpdate, MAX_NAME_BYTES};
 
 /// Why a change isn't taken.

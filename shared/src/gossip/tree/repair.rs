@@ -9,7 +9,8 @@ use crate::gossip::recent::Pushed;
 use crate::gossip::tree::Tree;
 use crate::rng::Rng;
 use crate::time::Instant;
-use crate::wire::peer::{Announced, IdRange, MAX_RANGES, PeerMessage};
+use crate::wire::broadcast::{Announced, IdRange};
+use crate::wire::peer::{MAX_RANGES, PeerMessage};
 
 impl Tree {
     /// A neighbour wants to be pushed to, beginning with some broadcasts. Says whether all of them that have come are still

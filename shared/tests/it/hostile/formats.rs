@@ -4,11 +4,12 @@ use std::net::SocketAddr;
 
 use serde::Serialize;
 use shared::ids::PeerId;
+use shared::wire::broadcast::{Announced, IdRange, MessageId, Source};
 use shared::wire::census::Record;
 use shared::wire::frame::{Decoder, FrameError, MAX_CLUSTER_BYTES, MAX_FRAME_BYTES, MAX_VERSION_BYTES, decode};
 use shared::wire::peer::{
-    Announced, Claim, Hello, IdRange, Key, MAX_ADDRS, MAX_CLAIMS, MAX_ENTRIES, MAX_KEYS, MAX_RANGES, MAX_REASON_BYTES,
-    MAX_RECORD_NEIGHBOURS, MAX_WANTED, MessageId, Prefix, Set, Source, Wanted, Wish,
+    Claim, Hello, Key, MAX_ADDRS, MAX_CLAIMS, MAX_ENTRIES, MAX_KEYS, MAX_RANGES, MAX_REASON_BYTES,
+    MAX_RECORD_NEIGHBOURS, MAX_WANTED, Prefix, Set, Wanted, Wish,
 };
 use shared::wire::update::{FileUpdate, MAX_NAME_BYTES};
 

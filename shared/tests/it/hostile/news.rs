@@ -7,7 +7,8 @@ use shared::gossip::config::{Broadcast, Config, Limits, Retention};
 use shared::gossip::io::{NodeEvent, Output};
 use shared::ids::Version;
 use shared::stamp::Stamp;
-use shared::wire::peer::{Announced, IdRange, MAX_RANGES, Payload, PeerMessage, Source};
+use shared::wire::broadcast::{Announced, IdRange, Source};
+use shared::wire::peer::{MAX_RANGES, Payload, PeerMessage};
 use shared::wire::update::FileUpdate;
 
 use super::stage::{BEGAN_MS, Stage, broadcast, bytes, news, offences, peer, sent, update};
@@ -187,7 +188,7 @@ fn numbers_at_the_ends_of_their_range_harm_nothing() {
 fn hops_at_their_end_harm_nothing() {
     let mut numbers = Numbers::new(Broadcast::default());
     for (seq, hops) in [(1, u16::MAX), (2, u16::MAX - 1)] {
-        let id = shared::wire::peer::MessageId { source: Source(1), seq };
+        let id = shared::wire::broadcast::MessageId { source: Source(1), seq };
         let payload = Payload::Update(Arc::new(update("f", seq)));
         numbers.stage.say(numbers.link, PeerMessage::Broadcast { id, hops, payload });
     }

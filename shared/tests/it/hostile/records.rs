@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shared::gossip::config::{CensusRate, Config, Limits};
+use shared::wire::broadcast::Source;
 use shared::wire::census::Record;
 use shared::wire::frame::MAX_VERSION_BYTES;
-use shared::wire::peer::{MAX_ENTRIES, MAX_RECORD_NEIGHBOURS, Payload, PeerMessage, Source};
+use shared::wire::peer::{MAX_ENTRIES, MAX_RECORD_NEIGHBOURS, Payload, PeerMessage};
 
 use super::stage::{BEGAN_MS, Stage, addr, broadcast, peer};
 

@@ -12,8 +12,9 @@ use shared::gossip::node::{Identity, Node};
 use shared::ids::{PeerId, Version};
 use shared::stamp::Stamp;
 use shared::time::Instant;
+use shared::wire::broadcast::{MessageId, Source};
 use shared::wire::frame::{self, Decoder};
-use shared::wire::peer::{Hello, MAJOR, MINOR, MessageId, Partner, Payload, PeerMessage, Source, Wish};
+use shared::wire::peer::{Hello, MAJOR, MINOR, Partner, Payload, PeerMessage, Wish};
 use shared::wire::update::FileUpdate;
 
 /// Wall time when a test begins, in milliseconds since 1970.

@@ -2,7 +2,7 @@
 
 use std::f64::consts::TAU;
 
-use shared::wire::stream::PeerState;
+use shared::wire::event::PeerState;
 use wasm_bindgen::JsValue;
 use web_sys::{CanvasRenderingContext2d, CssStyleDeclaration, HtmlCanvasElement};
 
