@@ -11,6 +11,7 @@ use crate::ids::{FileId, PeerId, Version};
 use crate::wire::condition::{Condition, Standing};
 use crate::wire::event::{Entry, Event, PartState, PeerState};
 use crate::wire::file_view::{FileView, Reach, Reached};
+use crate::wire::peer_view::PeerView;
 use crate::wire::queue::ChangeKind;
 
 /// The state of everything that the stream tells of.
