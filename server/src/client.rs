@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use shared::ids::PeerId;
 use shared::wire::frame::{self, FrameError};
-use shared::wire::peer::{Hello, MAJOR, MINOR, PeerMessage, Wish};
+use shared::wire::peer::{DURABLE, Hello, MAJOR, MINOR, PeerMessage, Wish};
 use tokio::time::timeout;
 
 use crate::connection::speech::{Said, Speech};
@@ -95,8 +95,8 @@ impl Link {
             peer: me,
             listen: None,
             wish: Wish::Submit,
-            durable: false,
             presence: None,
+            features: Vec::new(),
         };
         link.send(&PeerMessage::Hello(hello)).await?;
         let first = timeout(HELLO_LIMIT, link.receive()).await.map_err(|_elapsed| LinkError::Silent("say hello"))??;
@@ -147,7 +147,7 @@ fn check_hello(first: PeerMessage, cluster: &str) -> Result<bool, LinkError> {
     match first {
         PeerMessage::Hello(hello) if hello.major != MAJOR => Err(LinkError::Major(hello.major)),
         PeerMessage::Hello(hello) if hello.cluster != cluster => Err(LinkError::Cluster(hello.cluster)),
-        PeerMessage::Hello(hello) => Ok(hello.durable),
+        PeerMessage::Hello(hello) => Ok(hello.offers(DURABLE).is_some()),
         PeerMessage::Goodbye { reason, .. } => Err(LinkError::Goodbye(reason)),
         _ => Err(LinkError::NoHello),
     }

@@ -80,8 +80,8 @@ fn relay() -> Node {
             peer: PeerId([number; 32]),
             listen: Some(addr),
             wish: Wish::Neighbour,
-            durable: false,
             presence: None,
+            features: Vec::new(),
         });
         node.handle(Instant::START, Input::LinkUp { link, remote: addr, dialled: None });
         while node.poll_output().is_some() {}

@@ -160,8 +160,8 @@ impl Run {
             peer: PeerId([place + 1; 32]),
             listen: Some(addr(place + 100)),
             wish,
-            durable: true,
             presence: None,
+            features: Vec::new(),
         };
         let mut messages = vec![PeerMessage::Hello(hello)];
         if wish == Wish::Answer {

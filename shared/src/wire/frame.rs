@@ -11,8 +11,8 @@ use crate::ids::ClusterName;
 use crate::wire::broadcast::MessageId;
 use crate::wire::census::Record;
 use crate::wire::peer::{
-    Claim, Hello, MAX_ADDRS, MAX_CLAIMS, MAX_ENTRIES, MAX_KEYS, MAX_RANGES, MAX_REASON_BYTES, MAX_RECORD_NEIGHBOURS,
-    MAX_WANTED, Payload, PeerMessage, Wanted,
+    Claim, MAX_ADDRS, MAX_CLAIMS, MAX_ENTRIES, MAX_FEATURE_BYTES, MAX_FEATURES, MAX_KEYS, MAX_RANGES, MAX_REASON_BYTES,
+    MAX_RECORD_NEIGHBOURS, MAX_WANTED, Payload, PeerMessage, Wanted,
 };
 use crate::wire::update::{FileUpdate, MAX_NAME_BYTES};
 
@@ -86,10 +86,7 @@ pub fn encode(message: &PeerMessage) -> Result<Vec<u8>, FrameError> {
 
 fn write_fields(message: &PeerMessage, buffer: &mut Vec<u8>) -> Result<(), postcard::Error> {
     match message {
-        PeerMessage::Hello(hello) => {
-            write(buffer, hello)?;
-            hello.presence.as_ref().map_or(Ok(()), |presence| write(buffer, presence))
-        }
+        PeerMessage::Hello(hello) => write(buffer, hello),
         PeerMessage::Prune | PeerMessage::Unknown { .. } => Ok(()),
         PeerMessage::Welcome { others } => write(buffer, others),
         PeerMessage::Goodbye { reason, leaving, others } => write(buffer, &(reason, leaving, others)),
@@ -180,7 +177,7 @@ fn kind(message: &PeerMessage) -> u8 {
 pub fn decode(payload: &[u8]) -> Result<PeerMessage, FrameError> {
     let (&kind, fields) = payload.split_first().ok_or(FrameError::Empty)?;
     let message = match kind {
-        0 => hello(fields).map(PeerMessage::Hello),
+        0 => read(fields).map(PeerMessage::Hello),
         1 => read(fields).map(|others| PeerMessage::Welcome { others }),
         2 => read(fields).map(|(reason, leaving, others)| PeerMessage::Goodbye { reason, leaving, others }),
         3 => read(fields).map(|(addr, ttl)| PeerMessage::ForwardJoin { addr, ttl }),
@@ -210,13 +207,6 @@ pub fn decode(payload: &[u8]) -> Result<PeerMessage, FrameError> {
     Ok(message)
 }
 
-/// Older peers end where newer ones go on.
-fn hello(fields: &[u8]) -> Result<Hello, postcard::Error> {
-    let (hello, rest) = postcard::take_from_bytes::<Hello>(fields)?;
-    let presence = if rest.is_empty() { None } else { Some(read(rest)?) };
-    Ok(Hello { presence, ..hello })
-}
-
 fn broadcast<T: DeserializeOwned>(
     fields: &[u8],
     payload: impl FnOnce(T) -> Payload,
@@ -231,7 +221,11 @@ fn read<T: DeserializeOwned>(fields: &[u8]) -> Result<T, postcard::Error> {
 
 fn check_limits(message: &PeerMessage) -> Result<(), FrameError> {
     match message {
-        PeerMessage::Hello(hello) => limit("a cluster name", hello.cluster.len(), MAX_CLUSTER_BYTES),
+        PeerMessage::Hello(hello) => {
+            limit("a cluster name", hello.cluster.len(), MAX_CLUSTER_BYTES)?;
+            limit("a list of features", hello.features.len(), MAX_FEATURES)?;
+            hello.features.iter().try_for_each(|feature| limit("a feature", feature.name.len(), MAX_FEATURE_BYTES))
+        }
         PeerMessage::Welcome { others } => limit("a list of peers", others.len(), MAX_ADDRS),
         PeerMessage::Goodbye { reason, others, .. } => {
             limit("a reason", reason.len(), MAX_REASON_BYTES)?;
@@ -415,20 +409,22 @@ mod tests {
     }
 
     #[test]
-    fn a_hello_of_an_older_minor_is_read_and_older_readers_read_ours() {
-        let (cluster, peer) = ("grapevine".to_owned(), crate::ids::PeerId([1; 32]));
-        let wish = crate::wire::peer::Wish::Join;
-        let old = Hello { major: 2, minor: 0, cluster, peer, listen: None, wish, durable: true, presence: None };
-        let life = crate::wire::peer::Life { started: 7, source: crate::wire::broadcast::Source(8) };
-        let presence = crate::wire::peer::Presence { life, sees: ([127, 0, 0, 1], 9001).into() };
-        let new = Hello { minor: 1, presence: Some(presence), ..old.clone() };
-        for hello in [&old, &new] {
-            let frame = encode(&PeerMessage::Hello(hello.clone())).unwrap();
-            assert_eq!(decode(&frame[LENGTH_BYTES..]).unwrap(), PeerMessage::Hello(hello.clone()));
-        }
-        let frame = encode(&PeerMessage::Hello(new)).unwrap();
-        let read = postcard::from_bytes::<Hello>(&frame[LENGTH_BYTES + 1..]).unwrap();
-        assert_eq!(read, Hello { minor: 1, ..old });
+    fn a_hello_of_tomorrow_is_read_as_far_as_it_is_known() {
+        let feature = crate::wire::peer::Feature { name: "content".to_owned(), version: 3 };
+        let hello = crate::wire::peer::Hello {
+            major: 2,
+            minor: 9,
+            cluster: "grapevine".to_owned(),
+            peer: crate::ids::PeerId([1; 32]),
+            listen: None,
+            wish: crate::wire::peer::Wish::Join,
+            presence: None,
+            features: vec![feature],
+        };
+        let mut frame = encode(&PeerMessage::Hello(hello.clone())).unwrap();
+        frame.extend_from_slice(b"more");
+        assert_eq!(decode(&frame[LENGTH_BYTES..]).unwrap(), PeerMessage::Hello(hello.clone()));
+        assert_eq!((hello.offers("content"), hello.offers("durable")), (Some(3), None));
     }
 
     #[test]

@@ -13,7 +13,13 @@ use crate::wire::update::FileUpdate;
 /// The protocol's major version: peers of different majors refuse each other.
 pub const MAJOR: u16 = 2;
 /// The protocol's minor version: a newer minor only adds kinds of messages, which older peers ignore.
-pub const MINOR: u16 = 1;
+pub const MINOR: u16 = 2;
+/// The feature of a peer that has on disk what it accepts before it says so.
+pub const DURABLE: &str = "durable";
+/// The most features in one [`Hello`]. A guess.
+pub const MAX_FEATURES: usize = 16;
+/// The longest name of a feature, in bytes. A guess.
+pub const MAX_FEATURE_BYTES: usize = 32;
 /// The most addresses in one message: what a shuffle carries.
 pub const MAX_ADDRS: usize = 16;
 /// The most ranges of ids in one [`PeerMessage::Have`] or [`PeerMessage::Graft`]. A guess: 64 sources at work at once.
@@ -47,11 +53,27 @@ pub struct Hello {
     pub listen: Option<SocketAddr>,
     /// What the side that dialled wants; the other side's says [`Wish::Answer`].
     pub wish: Wish,
-    /// Whether what it accepts is on disk before it says so.
-    pub durable: bool,
-    /// What comes behind the other fields since minor 1; absent from older peers.
-    #[serde(skip)]
+    /// More of a peer; absent for a client.
     pub presence: Option<Presence>,
+    /// What it offers beyond what every peer of its major version does; at most [`MAX_FEATURES`]. Who doesn't know one
+    /// ignores it, and works on without.
+    pub features: Vec<Feature>,
+}
+
+impl Hello {
+    /// The version in which a feature is offered, if it is.
+    pub fn offers(&self, name: &str) -> Option<u16> {
+        self.features.iter().find(|feature| feature.name == name).map(|feature| feature.version)
+    }
+}
+
+/// Something that a side of a link offers and another may lack. What both offer may be used between them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Feature {
+    /// Its name, such as [`DURABLE`]; at most [`MAX_FEATURE_BYTES`].
+    pub name: String,
+    /// The newest version of it that is offered, from 1; who offers one offers those before it, too.
+    pub version: u16,
 }
 
 /// More of who says hello.
@@ -265,7 +287,7 @@ pub enum PeerMessage {
         /// The change.
         update: Arc<FileUpdate>,
     },
-    /// The submitted change is accepted, and on disk if the peer said that it is durable.
+    /// The submitted change is accepted, and on disk if the peer offers [`DURABLE`].
     Accepted {
         /// The client's number.
         request: u64,
@@ -277,8 +299,7 @@ pub enum PeerMessage {
         /// Why, at most [`MAX_REASON_BYTES`].
         reason: String,
     },
-    /// The submitted change can't be accepted now; another peer may take it, or this one later. New in 2.1: before, it
-    /// was refused.
+    /// The submitted change can't be accepted now; another peer may take it, or this one later.
     Deferred {
         /// The client's number.
         request: u64,

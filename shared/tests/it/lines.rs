@@ -263,8 +263,8 @@ fn who_is_called_an_original_and_is_none_stays_a_peer() {
         peer: PeerId([6; 32]),
         listen: Some(addr(ORIGINAL)),
         wish: Wish::Answer,
-        durable: false,
         presence: None,
+        features: Vec::new(),
     };
     let outputs = peer.feed(Input::Messages { link: DIALLED, messages: vec![PeerMessage::Hello(hello)] });
     assert!(outputs.contains(&Output::Close { link: DIALLED }));

@@ -9,8 +9,8 @@ use shared::wire::broadcast::{Announced, IdRange, MessageId, Source};
 use shared::wire::census::Record;
 use shared::wire::frame::{Decoder, encode};
 use shared::wire::peer::{
-    Claim, Fingerprint, Hello, Key, Life, MAJOR, MINOR, Partner, Payload, PeerMessage, Prefix, Presence, Set, Wanted,
-    Wish,
+    Claim, DURABLE, Feature, Fingerprint, Hello, Key, Life, MAJOR, MINOR, Partner,
+    Payload, PeerMessage, Prefix, Presence, Set, Wanted, Wish,
 };
 use shared::wire::update::FileUpdate;
 
@@ -53,11 +53,11 @@ fn links() -> Vec<PeerMessage> {
         peer: PeerId([1; 32]),
         listen: Some("127.0.0.1:9001".parse().unwrap()),
         wish: Wish::Join,
-        durable: true,
         presence: Some(Presence {
             life: Life { started: 1_700_000_000_000, source: SOURCE },
             sees: "127.0.0.1:9002".parse().unwrap(),
         }),
+        features: vec![Feature { name: DURABLE.to_owned(), version: 1 }],
     };
     let catalogue = Fingerprint { count: 3, sum: 0x1234 };
     vec![

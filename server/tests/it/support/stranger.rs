@@ -111,7 +111,7 @@ pub(crate) fn hello(major: u16, cluster: &str) -> PeerMessage {
         peer: ID,
         listen: None,
         wish: Wish::Submit,
-        durable: false,
         presence: None,
+        features: Vec::new(),
     })
 }

@@ -10,7 +10,7 @@ use crate::gossip::node::{ALONE_AFTER, Ended, Node};
 use crate::gossip::whereabouts::meant;
 use crate::ids::PeerId;
 use crate::time::Instant;
-use crate::wire::peer::{Hello, MAJOR, MAX_REASON_BYTES, MINOR, PeerMessage, Presence, Wish};
+use crate::wire::peer::{DURABLE, Feature, Hello, MAJOR, MAX_REASON_BYTES, MINOR, PeerMessage, Presence, Wish};
 
 /// Reasons for which a link ends although nothing is wrong.
 const FULL: &str = "full";
@@ -42,10 +42,16 @@ impl Node {
             peer: self.me.peer,
             listen: Some(self.me.listen),
             wish: dialled.map_or(Wish::Answer, |dialled| dialled.wish),
-            durable: self.me.durable,
             presence: Some(Presence { life: self.life(), sees: dialled.map_or(remote, |dialled| dialled.addr) }),
+            features: self.features(),
         };
         self.send(now, vec![id], PeerMessage::Hello(hello));
+    }
+
+    /// What it offers to everybody.
+    fn features(&self) -> Vec<Feature> {
+        let durable = Feature { name: DURABLE.to_owned(), version: 1 };
+        if self.me.durable { vec![durable] } else { Vec::new() }
     }
 
     /// Whether there are as many links as may be.

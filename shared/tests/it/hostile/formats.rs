@@ -8,8 +8,9 @@ use shared::wire::broadcast::{Announced, IdRange, MessageId, Source};
 use shared::wire::census::Record;
 use shared::wire::frame::{Decoder, FrameError, MAX_CLUSTER_BYTES, MAX_FRAME_BYTES, MAX_VERSION_BYTES, decode};
 use shared::wire::peer::{
-    Claim, Hello, Key, MAX_ADDRS, MAX_CLAIMS, MAX_ENTRIES, MAX_KEYS, MAX_RANGES, MAX_REASON_BYTES,
-    MAX_RECORD_NEIGHBOURS, MAX_WANTED, Prefix, Set, Wanted, Wish,
+    Claim, Feature, Hello, Key, MAX_ADDRS, MAX_CLAIMS, MAX_ENTRIES, MAX_FEATURE_BYTES,
+    MAX_FEATURES, MAX_KEYS, MAX_RANGES, MAX_REASON_BYTES, MAX_RECORD_NEIGHBOURS, MAX_WANTED, Prefix, Set,
+    Wanted, Wish,
 };
 use shared::wire::update::{FileUpdate, MAX_NAME_BYTES};
 
@@ -71,6 +72,10 @@ fn record(neighbours: usize, version: usize) -> Record {
     }
 }
 
+fn feature(name: usize) -> Feature {
+    Feature { name: text(name), version: 1 }
+}
+
 const ID: MessageId = MessageId { source: Source(1), seq: 1 };
 const RANGE: IdRange = IdRange { source: Source(1), first: 1, last: 1 };
 const PREFIX: Prefix = Prefix { depth: 0, digits: 0 };
@@ -78,6 +83,8 @@ const PREFIX: Prefix = Prefix { depth: 0, digits: 0 };
 #[test]
 fn texts_and_addresses_have_a_limit() {
     check(0, MAX_CLUSTER_BYTES, |len| Hello { cluster: text(len), ..hello(1, Wish::Join) });
+    check(0, MAX_FEATURES, |len| Hello { features: vec![feature(1); len], ..hello(1, Wish::Join) });
+    check(0, MAX_FEATURE_BYTES, |len| Hello { features: vec![feature(len)], ..hello(1, Wish::Join) });
     check(1, MAX_ADDRS, addrs);
     check(2, MAX_REASON_BYTES, |len| (text(len), true, addrs(0)));
     check(2, MAX_ADDRS, |len| (text(0), true, addrs(len)));

@@ -54,7 +54,8 @@ pub(super) fn peer(number: u32) -> PeerId {
 /// Who says hello, and what for.
 pub(super) fn hello(number: u32, wish: Wish) -> Hello {
     let (cluster, listen) = (Config::default().cluster.to_string(), Some(addr(number)));
-    Hello { major: MAJOR, minor: MINOR, cluster, peer: peer(number), listen, wish, durable: false, presence: None }
+    let (peer, features) = (peer(number), Vec::new());
+    Hello { major: MAJOR, minor: MINOR, cluster, peer, listen, wish, presence: None, features }
 }
 
 /// A change made just when the test began.
