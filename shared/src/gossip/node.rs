@@ -335,7 +335,7 @@ impl Node {
 
     fn message(&mut self, now: Instant, id: LinkId, mut message: PeerMessage) {
         let Some((role, remote)) = self.links.get(id).map(|link| (link.role, link.remote)) else { return };
-        whereabouts::relocate(&mut message, |addr| whereabouts::meant(addr, remote));
+        message.relocate(|addr| whereabouts::meant(addr, remote));
         match (role, message) {
             (Role::Expected { .. }, _) => self.close(now, id, "not an original"),
             // A driver tells the two ways of speaking apart.

@@ -10,10 +10,8 @@
 //! is done with it, and loopback addresses never leave their machine.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 
-use crate::wire::census::Record;
-use crate::wire::peer::{Payload, PeerMessage};
+use crate::wire::peer::PeerMessage;
 
 /// Where nobody is: what was said can't be reached from here.
 const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
@@ -33,64 +31,16 @@ pub fn meant(said: SocketAddr, remote: SocketAddr) -> SocketAddr {
 
 /// A message as other machines are told it, where that differs.
 pub fn as_others_are_told(message: &PeerMessage) -> Option<PeerMessage> {
-    if !has_addrs(message) {
+    if !message.kind().tells_addrs {
         return None;
     }
     let mut told = message.clone();
-    relocate(&mut told, |addr| match addr.ip() {
+    told.relocate(|addr| match addr.ip() {
         ip if !ip.is_loopback() => addr,
         IpAddr::V4(_) => SocketAddr::from(([0; 4], addr.port())),
         IpAddr::V6(_) => SocketAddr::from(([0_u16; 8], addr.port())),
     });
     (told != *message).then_some(told)
-}
-
-fn has_addrs(message: &PeerMessage) -> bool {
-    matches!(
-        message,
-        PeerMessage::Welcome { .. }
-            | PeerMessage::Goodbye { .. }
-            | PeerMessage::ForwardJoin { .. }
-            | PeerMessage::Shuffle { .. }
-            | PeerMessage::ShuffleReply { .. }
-            | PeerMessage::Broadcast { payload: Payload::Record(_), .. }
-            | PeerMessage::Records { .. }
-    )
-}
-
-/// Puts others in the place of the addresses that a message tells. (A hello's is its sender's own affair.)
-pub fn relocate(message: &mut PeerMessage, place: impl Fn(SocketAddr) -> SocketAddr) {
-    match message {
-        PeerMessage::Welcome { others: addrs }
-        | PeerMessage::Goodbye { others: addrs, .. }
-        | PeerMessage::Shuffle { addrs, .. }
-        | PeerMessage::ShuffleReply { addrs, .. } => addrs.iter_mut().for_each(|addr| *addr = place(*addr)),
-        PeerMessage::ForwardJoin { addr, .. } => *addr = place(*addr),
-        PeerMessage::Broadcast { payload: Payload::Record(record), .. } => relocate_record(record, &place),
-        PeerMessage::Records { entries, .. } => entries.iter_mut().for_each(|record| relocate_record(record, &place)),
-        PeerMessage::Hello(_)
-        | PeerMessage::Broadcast { payload: Payload::Update(_) | Payload::Suspect(_) | Payload::Beacon, .. }
-        | PeerMessage::Ping { .. }
-        | PeerMessage::Pong { .. }
-        | PeerMessage::Have(_)
-        | PeerMessage::Graft(_)
-        | PeerMessage::Prune
-        | PeerMessage::Reconcile(..)
-        | PeerMessage::Want(..)
-        | PeerMessage::State { .. }
-        | PeerMessage::Submit { .. }
-        | PeerMessage::Accepted { .. }
-        | PeerMessage::Deferred { .. }
-        | PeerMessage::Refused { .. }
-        | PeerMessage::Unknown { .. } => {}
-    }
-}
-
-fn relocate_record(record: &mut Arc<Record>, place: impl Fn(SocketAddr) -> SocketAddr) {
-    let addr = place(record.addr);
-    if addr != record.addr {
-        Arc::make_mut(record).addr = addr;
-    }
 }
 
 #[cfg(test)]

@@ -314,50 +314,8 @@ pub enum PeerMessage {
 }
 
 impl PeerMessage {
-    /// Whether nothing is lost with it: then nobody looks whether the other side is still there to hear it.
-    pub fn is_spare(&self) -> bool {
-        matches!(
-            self,
-            Self::Broadcast { payload: Payload::Record(_), .. }
-                | Self::Have(_)
-                | Self::Prune
-                | Self::Shuffle { .. }
-                | Self::ShuffleReply { .. }
-        )
-    }
-
     /// Whether it answers a [`PeerMessage::Submit`].
     pub fn is_answer(&self) -> bool {
         matches!(self, Self::Accepted { .. } | Self::Refused { .. } | Self::Deferred { .. })
-    }
-
-    /// The name of its kind, for counts.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Hello(_) => "hello",
-            Self::Welcome { .. } => "welcome",
-            Self::Goodbye { .. } => "goodbye",
-            Self::ForwardJoin { .. } => "forward_join",
-            Self::Shuffle { .. } => "shuffle",
-            Self::ShuffleReply { .. } => "shuffle_reply",
-            Self::Ping { .. } => "ping",
-            Self::Pong { .. } => "pong",
-            Self::Broadcast { payload: Payload::Update(_), .. } => "update",
-            Self::Broadcast { payload: Payload::Record(_), .. } => "record",
-            Self::Broadcast { payload: Payload::Suspect(_), .. } => "suspect",
-            Self::Broadcast { payload: Payload::Beacon, .. } => "beacon",
-            Self::Have(_) => "have",
-            Self::Graft(_) => "graft",
-            Self::Prune => "prune",
-            Self::Reconcile(..) => "reconcile",
-            Self::Want(..) => "want",
-            Self::State { .. } => "state",
-            Self::Records { .. } => "records",
-            Self::Submit { .. } => "submit",
-            Self::Accepted { .. } => "accepted",
-            Self::Refused { .. } => "refused",
-            Self::Deferred { .. } => "deferred",
-            Self::Unknown { .. } => "unknown",
-        }
     }
 }

@@ -61,7 +61,7 @@ fn corpus_has_every_message_of_the_protocol() {
     let mut all = Vec::new();
     for (number, message) in messages().enumerate() {
         let frame = encode(&message).unwrap();
-        let name = format!("{number:02}-{}", message.kind());
+        let name = format!("{number:02}-{}", message.kind().name);
         let whole: Vec<u8> = [&[255], frame.as_slice()].concat();
         check("frame", &name, &whole);
         check("node", &name, &script(std::slice::from_ref(&frame)));

@@ -11,7 +11,6 @@ use shared::gossip::catalogue::Catalogue;
 use shared::gossip::config::Config;
 use shared::gossip::io::{HostName, Input, LinkId, NodeEvent, Output};
 use shared::gossip::node::{Identity, Node};
-use shared::gossip::whereabouts;
 use shared::ids::{PeerId, Version};
 use shared::stamp::Stamp;
 use shared::time::Instant;
@@ -195,7 +194,7 @@ impl Net {
         let message = decode(&frame[LENGTH_BYTES..]).unwrap();
         if !near.remote.ip().is_loopback() {
             let mut told = message.clone();
-            whereabouts::relocate(&mut told, |addr| {
+            told.relocate(|addr| {
                 assert!(!addr.ip().is_loopback(), "{message:?} leaves its machine");
                 addr
             });

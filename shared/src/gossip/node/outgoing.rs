@@ -17,7 +17,7 @@ impl Node {
         if to.is_empty() {
             return;
         }
-        if !message.is_spare() {
+        if !message.kind().is_spare {
             for id in &to {
                 if let Some(link) = self.links.get_mut(*id) {
                     link.pulse.said(now);

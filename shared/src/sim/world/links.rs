@@ -43,7 +43,7 @@ impl World {
     pub(super) fn send(&mut self, from: Life, to: &[LinkId], message: &PeerMessage) {
         let Ok(frame) = frame::encode(message) else { return };
         let in_place = matches!(message, PeerMessage::Hello(_) | PeerMessage::Goodbye { .. });
-        self.send_bytes(from, to, &frame.into(), (message.kind(), in_place));
+        self.send_bytes(from, to, &frame.into(), (message.kind().name, in_place));
     }
 
     pub(super) fn send_lines(&mut self, from: Life, to: &[LinkId], lines: &[Line]) {
