@@ -1,6 +1,6 @@
 //! Bytes <-> [`PeerMessage`]: a 32-bit big-endian length, one byte that names the kind, and the fields in postcard.
-//! The length counts kind and fields. An unknown kind is read as [`PeerMessage::Unknown`]: newer minors add kinds. What
-//! each kind is stands in [`kinds`].
+//! The length counts kind and fields. What each kind is stands in [`kinds`]. Newer minors add kinds: an unknown one is read
+//! as [`PeerMessage::Unknown`], or, where it is a broadcast, as one with an unknown payload.
 
 use crate::ids::ClusterName;
 use crate::wire::peer::PeerMessage;
@@ -81,7 +81,7 @@ pub fn encode(message: &PeerMessage) -> Result<Vec<u8>, FrameError> {
 /// When the payload isn't what its kind says, or a field is beyond its limit.
 pub fn decode(payload: &[u8]) -> Result<PeerMessage, FrameError> {
     let (&kind, fields) = payload.split_first().ok_or(FrameError::Empty)?;
-    let message = PeerMessage::read(kind, fields).map_err(|source| FrameError::Malformed { kind, source })?;
+    let message = PeerMessage::read(kind, fields)?;
     message.check()?;
     Ok(message)
 }
@@ -145,13 +145,30 @@ fn foreign(bytes: [u8; LENGTH_BYTES]) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::ids::PeerId;
+    use crate::wire::broadcast::{MessageId, Source};
+    use crate::wire::peer::{DURABLE, Feature, Hello, MAX_ADDRS, MAX_FEATURES, MAX_PAYLOAD_BYTES, Wish};
+
+    fn hello(features: Vec<(String, u16)>) -> Hello {
+        Hello {
+            major: 2,
+            minor: 9,
+            cluster: "grapevine".to_owned(),
+            peer: PeerId([1; 32]),
+            listen: None,
+            wish: Wish::Join,
+            presence: None,
+            features: features.into_iter().map(|(name, version)| Feature { name, version }).collect(),
+        }
+    }
 
     proptest! {
         #[test]
-        fn no_bytes_make_the_decoder_panic(chunks in proptest::collection::vec(any::<Vec<u8>>(), 0..8)) {
+        fn no_bytes_make_the_decoder_panic(chunks in vec(any::<Vec<u8>>(), 0..8)) {
             let mut decoder = Decoder::default();
             for chunk in chunks {
                 decoder.push(&chunk);
@@ -160,7 +177,7 @@ mod tests {
         }
 
         #[test]
-        fn frames_survive_any_cutting(cut in 1_usize..40, nonces in proptest::collection::vec(any::<u64>(), 1..20)) {
+        fn frames_survive_any_cutting(cut in 1_usize..40, nonces in vec(any::<u64>(), 1..20)) {
             let messages: Vec<_> = nonces.into_iter().map(|nonce| PeerMessage::Accepted { request: nonce }).collect();
             let bytes: Vec<u8> = messages.iter().flat_map(|message| encode(message).unwrap()).collect();
             let mut decoder = Decoder::default();
@@ -173,14 +190,45 @@ mod tests {
             }
             prop_assert_eq!(decoded, messages);
         }
+
+        #[test]
+        fn what_any_bytes_say_can_be_said_again(kind in any::<u8>(), fields in vec(any::<u8>(), 0..80)) {
+            if let Ok(message) = decode(&[vec![kind], fields].concat()) {
+                let again = encode(&message).unwrap();
+                prop_assert_eq!(decode(&again[LENGTH_BYTES..]), Ok(message));
+            }
+        }
+
+        #[test]
+        fn a_broadcast_of_an_unknown_kind_is_written_as_it_was_read(
+            kind in 200..=u8::MAX,
+            (source, seq, hops) in any::<(u64, u64, u16)>(),
+            body in vec(any::<u8>(), 0..=MAX_PAYLOAD_BYTES),
+            behind in vec(any::<u8>(), 0..9),
+        ) {
+            let id = MessageId { source: Source(source), seq };
+            let said = [vec![kind], postcard::to_stdvec(&(id, hops, body)).unwrap()].concat();
+            let message = decode(&[said.clone(), behind].concat()).unwrap();
+            prop_assert_eq!(&encode(&message).unwrap()[LENGTH_BYTES..], said);
+        }
+
+        #[test]
+        fn a_hello_is_read_whatever_features_it_lists(
+            features in vec(("[a-z]{0,32}", any::<u16>()), 0..=MAX_FEATURES),
+            behind in vec(any::<u8>(), 0..9),
+        ) {
+            let said = PeerMessage::Hello(hello(features));
+            let frame = [encode(&said).unwrap(), behind].concat();
+            prop_assert_eq!(decode(&frame[LENGTH_BYTES..]), Ok(said));
+        }
     }
 
     #[test]
     fn an_unknown_kind_says_no_more_than_that() {
         let mut decoder = Decoder::default();
-        decoder.push(&[0, 0, 0, 3, 250, 1, 2]);
+        decoder.push(&[0, 0, 0, 3, 100, 1, 2]);
         decoder.push(&encode(&PeerMessage::Accepted { request: 7 }).unwrap());
-        assert_eq!(decoder.next_message(), Ok(Some(PeerMessage::Unknown { kind: 250 })));
+        assert_eq!(decoder.next_message(), Ok(Some(PeerMessage::Unknown { kind: 100 })));
         assert_eq!(decoder.next_message(), Ok(Some(PeerMessage::Accepted { request: 7 })));
     }
 
@@ -207,22 +255,9 @@ mod tests {
     }
 
     #[test]
-    fn a_hello_of_tomorrow_is_read_as_far_as_it_is_known() {
-        let feature = crate::wire::peer::Feature { name: "content".to_owned(), version: 3 };
-        let hello = crate::wire::peer::Hello {
-            major: 2,
-            minor: 9,
-            cluster: "grapevine".to_owned(),
-            peer: crate::ids::PeerId([1; 32]),
-            listen: None,
-            wish: crate::wire::peer::Wish::Join,
-            presence: None,
-            features: vec![feature],
-        };
-        let mut frame = encode(&PeerMessage::Hello(hello.clone())).unwrap();
-        frame.extend_from_slice(b"more");
-        assert_eq!(decode(&frame[LENGTH_BYTES..]).unwrap(), PeerMessage::Hello(hello.clone()));
-        assert_eq!((hello.offers("content"), hello.offers("durable")), (Some(3), None));
+    fn a_hello_tells_in_which_version_a_feature_is_offered() {
+        let hello = hello(vec![("content".to_owned(), 3)]);
+        assert_eq!((hello.offers("content"), hello.offers(DURABLE)), (Some(3), None));
     }
 
     #[test]

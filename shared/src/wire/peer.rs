@@ -12,7 +12,8 @@ use crate::wire::update::FileUpdate;
 
 /// The protocol's major version: peers of different majors refuse each other.
 pub const MAJOR: u16 = 2;
-/// The protocol's minor version: a newer minor only adds kinds of messages, which older peers ignore.
+/// The protocol's minor version: a newer minor only adds kinds of messages, which older peers ignore, and of broadcasts,
+/// which they pass on.
 pub const MINOR: u16 = 2;
 /// The feature of a peer that has on disk what it accepts before it says so.
 pub const DURABLE: &str = "durable";
@@ -33,6 +34,9 @@ pub const MAX_KEYS: usize = 1024;
 /// The most entries in one [`PeerMessage::State`] or [`PeerMessage::Records`]: with names at their longest a frame is
 /// below its limit.
 pub const MAX_ENTRIES: usize = 256;
+/// The longest payload of a broadcast, in bytes. A guess: three times what a change takes at most. Of what isn't known so
+/// much is kept for each of the last broadcasts.
+pub const MAX_PAYLOAD_BYTES: usize = 4096;
 /// The longest reason in a [`PeerMessage::Goodbye`], [`PeerMessage::Refused`] or [`PeerMessage::Deferred`], in bytes.
 pub const MAX_REASON_BYTES: usize = 256;
 /// The most active neighbours in a [`Record`]. Twice the largest active view that makes sense.
@@ -121,6 +125,17 @@ pub enum Payload {
     Suspect(Box<PeerId>),
     /// Nothing: the source from which the tree's distances are counted shows how far it is.
     Beacon,
+    /// Something that only a newer minor of the protocol knows: it is passed on for those who do.
+    Unknown(Arc<Unknown>),
+}
+
+/// A payload as it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unknown {
+    /// The kind byte of the frame.
+    pub kind: u8,
+    /// What it says; at most [`MAX_PAYLOAD_BYTES`].
+    pub body: Box<[u8]>,
 }
 
 /// Where an entry lies in a reconciled set: the first 16 bytes of its name's BLAKE3 hash.
@@ -306,7 +321,8 @@ pub enum PeerMessage {
         /// Why, at most [`MAX_REASON_BYTES`].
         reason: String,
     },
-    /// Something that only a newer minor of the protocol knows. It is counted like any other message, and ignored.
+    /// Something that only a newer minor of the protocol knows, and no broadcast. It is counted like any other message, and
+    /// ignored.
     Unknown {
         /// The kind byte.
         kind: u8,

@@ -12,4 +12,5 @@ mod places;
 mod replay;
 mod seeds;
 mod tidy;
+mod tomorrow;
 mod wire;

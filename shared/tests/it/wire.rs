@@ -9,8 +9,8 @@ use shared::wire::broadcast::{Announced, IdRange, MessageId, Source};
 use shared::wire::census::Record;
 use shared::wire::frame::{Decoder, encode};
 use shared::wire::peer::{
-    Claim, DURABLE, Feature, Fingerprint, Hello, Key, Life, MAJOR, MINOR, Partner,
-    Payload, PeerMessage, Prefix, Presence, Set, Wanted, Wish,
+    Claim, DURABLE, Feature, Fingerprint, Hello, Key, Life, MAJOR, MINOR, Partner, Payload, PeerMessage, Prefix,
+    Presence, Set, Unknown, Wanted, Wish,
 };
 use shared::wire::update::FileUpdate;
 
@@ -79,6 +79,8 @@ fn broadcasts() -> Vec<PeerMessage> {
         Payload::Update(Arc::new(update())),
         Payload::Record(Arc::new(record())),
         Payload::Suspect(PeerId([2; 32]).into()),
+        Payload::Beacon,
+        Payload::Unknown(Unknown { kind: 200, body: [7, 8, 9].into() }.into()),
     ];
     let pushed = carried.map(|payload| PeerMessage::Broadcast { id, hops: 4, payload });
     let rest =
@@ -111,8 +113,11 @@ fn submissions() -> Vec<PeerMessage> {
 
 /// One message of each kind.
 pub(crate) fn messages() -> impl Iterator<Item = PeerMessage> {
-    let beacon = PeerMessage::Broadcast { id: MessageId { source: SOURCE, seq: 8 }, hops: 4, payload: Payload::Beacon };
-    [links(), broadcasts(), exchanges(), submissions(), vec![beacon]].into_iter().flatten()
+    [links(), broadcasts(), exchanges(), submissions()].into_iter().flatten()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ")
 }
 
 #[test]
@@ -120,10 +125,27 @@ fn every_message_looks_as_yesterday() {
     let mut text = String::new();
     for message in messages() {
         let bytes = encode(&message).unwrap();
-        let hex: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        writeln!(text, "{message:?}\n{}\n", hex.join(" ")).unwrap();
+        writeln!(text, "{message:?}\n{}\n", hex(&bytes)).unwrap();
     }
     insta::assert_snapshot!(text);
+}
+
+/// The bytes of the examples in PROTOCOL.md: of each line what stands before its explanation.
+fn examples() -> Vec<String> {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/PROTOCOL.md")).unwrap();
+    let blocks = text.split("```hex\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let bytes = |line: &str| line.split("   ").next().unwrap().trim().to_owned();
+    blocks.map(|block| block.lines().map(bytes).collect::<Vec<_>>().join(" ")).collect()
+}
+
+#[test]
+fn the_examples_in_the_protocol_are_frames_as_they_are() {
+    let frames: Vec<String> = messages().map(|message| hex(&encode(&message).unwrap())).collect();
+    let examples = examples();
+    assert_eq!(examples.len(), 3);
+    for example in examples {
+        assert!(frames.contains(&example), "{example}");
+    }
 }
 
 #[test]

@@ -38,7 +38,8 @@ impl Node {
             Payload::Update(update) => self.received(now, from, update, Some(hops)),
             Payload::Record(record) => first_time && self.take_record(now, record),
             Payload::Suspect(peer) => first_time && self.doubt(now, **peer),
-            Payload::Beacon => first_time,
+            // Nothing is known of it but that those behind may know it.
+            Payload::Beacon | Payload::Unknown(_) => first_time,
         };
         // What is known or not taken, but no duplicate, is passed on, too: those behind would miss its number.
         if first_time || news {

@@ -1,20 +1,22 @@
 //! The table of kinds: of each message between peers its number and its name, its fields in their order on the wire, the
 //! addresses that it tells, and the limits that it keeps.
 //!
-//! One more message is a variant of [`PeerMessage`], a row here, and what [`crate::gossip::node`] does with it.
+//! One more message is a variant of [`PeerMessage`] (or of [`Payload`], for a broadcast), a row here, and what
+//! [`crate::gossip::node`] does with it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use postcard::ser_flavors::Flavor;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
+use crate::wire::broadcast::MessageId;
 use crate::wire::census::Record;
 use crate::wire::frame::{FrameError, MAX_CLUSTER_BYTES, MAX_VERSION_BYTES};
 use crate::wire::peer::{
-    Claim, Hello, MAX_ADDRS, MAX_CLAIMS, MAX_ENTRIES, MAX_FEATURE_BYTES, MAX_FEATURES, MAX_KEYS, MAX_RANGES,
-    MAX_REASON_BYTES, MAX_RECORD_NEIGHBOURS, MAX_WANTED, Payload, PeerMessage, Wanted,
+    Claim, Hello, MAX_ADDRS, MAX_CLAIMS, MAX_ENTRIES, MAX_FEATURE_BYTES, MAX_FEATURES, MAX_KEYS, MAX_PAYLOAD_BYTES,
+    MAX_RANGES, MAX_REASON_BYTES, MAX_RECORD_NEIGHBOURS, MAX_WANTED, Payload, PeerMessage, Unknown, Wanted,
 };
 use crate::wire::update::{FileUpdate, MAX_NAME_BYTES};
 
@@ -31,16 +33,19 @@ pub struct Kind {
     pub tells_addrs: bool,
 }
 
+/// Kinds from this one on are broadcasts, whatever they say: who doesn't know one passes it on as it is.
+pub const FIRST_BROADCAST: u8 = 128;
+
 /// Nothing is lost with it.
 const SPARE: bool = true;
 /// Something is.
 const NEEDED: bool = false;
 
-/// Makes of each row `number "name" importance Variant {fields} = what is written, [addresses], limits;` what is known of
-/// such a message, and what writes and reads it.
+/// Makes of each row `number "name" importance Variant {fields} = form (what is written), [addresses], limits;` what is
+/// known of such a message, and what writes and reads it.
 macro_rules! kinds {
     ($($number:literal $name:literal $spare:ident
-       $variant:ident $fields:tt = $written:tt, [$($addrs:ident)*], $limits:expr;)*) => {
+       $variant:ident $fields:tt = $form:ident $written:tt, [$($addrs:ident)*], $limits:expr;)*) => {
         #[expect(unused_variables, reason = "each match names all fields of a message, and needs some")]
         impl PeerMessage {
             /// What kind of message it is.
@@ -52,9 +57,8 @@ macro_rules! kinds {
                         is_spare: $spare,
                         tells_addrs: !<[&str]>::is_empty(&[$(stringify!($addrs)),*]),
                     },)*
-                    Self::Unknown { kind } => {
-                        Kind { number: *kind, name: "unknown", is_spare: NEEDED, tells_addrs: false }
-                    }
+                    Self::Broadcast { payload: Payload::Unknown(unknown), .. } => Kind::unknown(unknown.kind),
+                    Self::Unknown { kind } => Kind::unknown(*kind),
                 }
             }
 
@@ -62,7 +66,7 @@ macro_rules! kinds {
             pub fn relocate(&mut self, place: impl Fn(SocketAddr) -> SocketAddr) {
                 match self {
                     $(Self::$variant $fields => { $($addrs.relocate(&place);)* })*
-                    Self::Unknown { kind } => {}
+                    Self::Broadcast { payload: Payload::Unknown(_), .. } | Self::Unknown { .. } => {}
                 }
             }
 
@@ -70,66 +74,118 @@ macro_rules! kinds {
             pub(super) fn check(&self) -> Result<(), FrameError> {
                 match self {
                     $(Self::$variant $fields => $limits,)*
-                    Self::Unknown { kind } => Ok(()),
+                    Self::Broadcast { payload: Payload::Unknown(unknown), .. } => check_payload(&unknown.body),
+                    Self::Unknown { .. } => Ok(()),
                 }
             }
 
             /// Puts its fields down.
             pub(super) fn write(&self, buffer: &mut Vec<u8>) -> Result<(), postcard::Error> {
                 match self {
-                    $(Self::$variant $fields => write(buffer, &$written),)*
-                    Self::Unknown { kind } => Ok(()),
+                    $(Self::$variant $fields => $form::write(buffer, &$written),)*
+                    Self::Broadcast { id, hops, payload: Payload::Unknown(unknown) } => {
+                        Plain::write(buffer, &(id, hops, &*unknown.body))
+                    }
+                    Self::Unknown { .. } => Ok(()),
                 }
             }
 
-            /// The message of a kind that has these fields. It may be beyond its limits.
-            pub(super) fn read(kind: u8, fields: &[u8]) -> Result<Self, postcard::Error> {
-                match kind {
-                    $($number => read(fields).map(|$written| Self::$variant $fields),)*
+            /// The message of a kind that has these fields. One of an unknown kind is within its limits.
+            pub(super) fn read(kind: u8, fields: &[u8]) -> Result<Self, FrameError> {
+                let message = match kind {
+                    $($number => $form::read(fields).map(|$written| Self::$variant $fields),)*
+                    FIRST_BROADCAST.. => return unknown_broadcast(kind, fields),
                     kind => Ok(Self::Unknown { kind }),
-                }
+                };
+                message.map_err(|source| FrameError::Malformed { kind, source })
             }
         }
     };
 }
 
 kinds! {
-     0 "hello"         NEEDED Hello(hello) = hello, [], check_hello(hello);
-     1 "welcome"       NEEDED Welcome { others } = others, [others], check_addrs(others);
-     2 "goodbye"       NEEDED Goodbye { reason, leaving, others } = (reason, leaving, others), [others],
-                              check_reason(reason).and(check_addrs(others));
-     3 "forward_join"  NEEDED ForwardJoin { addr, ttl } = (addr, ttl), [addr], Ok(());
-     4 "shuffle"       SPARE  Shuffle { walk, ttl, addrs } = (walk, ttl, addrs), [addrs], check_addrs(addrs);
-     5 "shuffle_reply" SPARE  ShuffleReply { walk, addrs } = (walk, addrs), [addrs], check_addrs(addrs);
-     6 "ping"          NEEDED Ping { nonce, catalogue, partner } = (nonce, catalogue, partner), [], Ok(());
-     7 "pong"          NEEDED Pong { nonce, catalogue, partner } = (nonce, catalogue, partner), [], Ok(());
-     8 "update"        NEEDED Broadcast { id, hops, payload: Payload::Update(update) } = (id, hops, update), [],
-                              check_update(update);
-     9 "record"        SPARE  Broadcast { id, hops, payload: Payload::Record(record) } = (id, hops, record), [record],
-                              check_record(record);
-    10 "suspect"       NEEDED Broadcast { id, hops, payload: Payload::Suspect(peer) } = (id, hops, peer), [], Ok(());
-    21 "beacon"        NEEDED Broadcast { id, hops, payload: Payload::Beacon } = (id, hops), [], Ok(());
-    11 "have"          SPARE  Have(announced) = announced, [], limit("an announcement", announced.len(), MAX_RANGES);
-    12 "graft"         NEEDED Graft(ranges) = ranges, [], limit("a graft", ranges.len(), MAX_RANGES);
-    13 "prune"         SPARE  Prune {} = (), [], Ok(());
-    14 "reconcile"     NEEDED Reconcile(set, claims) = (set, claims), [], check_claims(claims);
-    15 "want"          NEEDED Want(set, wanted) = (set, wanted), [], check_wanted(wanted);
-    16 "state"         NEEDED State { entries, rest } = (entries, rest), [], check_files(entries);
-    17 "records"       NEEDED Records { entries, rest } = (entries, rest), [entries], check_records(entries);
-    18 "submit"        NEEDED Submit { request, update } = (request, update), [], check_update(update);
-    19 "accepted"      NEEDED Accepted { request } = request, [], Ok(());
-    20 "refused"       NEEDED Refused { request, reason } = (request, reason), [], check_reason(reason);
-    22 "deferred"      NEEDED Deferred { request, reason } = (request, reason), [], check_reason(reason);
+      0 "hello"         NEEDED Hello(hello) = Plain hello, [], check_hello(hello);
+      1 "welcome"       NEEDED Welcome { others } = Plain others, [others], check_addrs(others);
+      2 "goodbye"       NEEDED Goodbye { reason, leaving, others } = Plain (reason, leaving, others), [others],
+                               check_reason(reason).and(check_addrs(others));
+      3 "forward_join"  NEEDED ForwardJoin { addr, ttl } = Plain (addr, ttl), [addr], Ok(());
+      4 "shuffle"       SPARE  Shuffle { walk, ttl, addrs } = Plain (walk, ttl, addrs), [addrs], check_addrs(addrs);
+      5 "shuffle_reply" SPARE  ShuffleReply { walk, addrs } = Plain (walk, addrs), [addrs], check_addrs(addrs);
+      6 "ping"          NEEDED Ping { nonce, catalogue, partner } = Plain (nonce, catalogue, partner), [], Ok(());
+      7 "pong"          NEEDED Pong { nonce, catalogue, partner } = Plain (nonce, catalogue, partner), [], Ok(());
+      8 "have"          SPARE  Have(announced) = Plain announced, [], limit("an announcement", announced.len(), MAX_RANGES);
+      9 "graft"         NEEDED Graft(ranges) = Plain ranges, [], limit("a graft", ranges.len(), MAX_RANGES);
+     10 "prune"         SPARE  Prune {} = Plain (), [], Ok(());
+     11 "reconcile"     NEEDED Reconcile(set, claims) = Plain (set, claims), [], check_claims(claims);
+     12 "want"          NEEDED Want(set, wanted) = Plain (set, wanted), [], check_wanted(wanted);
+     13 "state"         NEEDED State { entries, rest } = Plain (entries, rest), [], check_files(entries);
+     14 "records"       NEEDED Records { entries, rest } = Plain (entries, rest), [entries], check_records(entries);
+     15 "submit"        NEEDED Submit { request, update } = Plain (request, update), [], check_update(update);
+     16 "accepted"      NEEDED Accepted { request } = Plain request, [], Ok(());
+     17 "refused"       NEEDED Refused { request, reason } = Plain (request, reason), [], check_reason(reason);
+     18 "deferred"      NEEDED Deferred { request, reason } = Plain (request, reason), [], check_reason(reason);
+    128 "update"        NEEDED Broadcast { id, hops, payload: Payload::Update(update) } = Envelope (id, hops, update), [],
+                               check_update(update);
+    129 "record"        SPARE  Broadcast { id, hops, payload: Payload::Record(record) } = Envelope (id, hops, record),
+                               [record], check_record(record);
+    130 "suspect"       NEEDED Broadcast { id, hops, payload: Payload::Suspect(peer) } = Envelope (id, hops, peer), [],
+                               Ok(());
+    131 "beacon"        NEEDED Broadcast { id, hops, payload: Payload::Beacon } = Envelope (id, hops, ()), [], Ok(());
+}
+
+impl Kind {
+    fn unknown(number: u8) -> Self {
+        Self { number, name: "unknown", is_spare: NEEDED, tells_addrs: false }
+    }
 }
 
 // --- fields -------------------------------------------------------------------------------------------------------
 
-fn write(buffer: &mut Vec<u8>, fields: &impl Serialize) -> Result<(), postcard::Error> {
-    postcard::serialize_with_flavor(fields, Behind(buffer))
+/// Fields that follow each other.
+struct Plain;
+
+impl Plain {
+    fn write(buffer: &mut Vec<u8>, fields: &impl Serialize) -> Result<(), postcard::Error> {
+        postcard::serialize_with_flavor(fields, Behind(buffer))
+    }
+
+    fn read<'a, T: Deserialize<'a>>(fields: &'a [u8]) -> Result<T, postcard::Error> {
+        postcard::from_bytes(fields)
+    }
 }
 
-fn read<T: DeserializeOwned>(fields: &[u8]) -> Result<T, postcard::Error> {
-    postcard::from_bytes(fields)
+/// The name of a broadcast, over how many links it has come, and its payload with the length before it.
+struct Envelope;
+
+impl Envelope {
+    fn write<T: Serialize>(
+        buffer: &mut Vec<u8>,
+        (id, hops, payload): &(&MessageId, &u16, T),
+    ) -> Result<(), postcard::Error> {
+        Plain::write(buffer, &(id, hops))?;
+        let start = buffer.len();
+        Plain::write(buffer, payload)?;
+        // How long it is, is only known now; the length goes before it.
+        let end = buffer.len();
+        Plain::write(buffer, &(end - start))?;
+        let length_bytes = buffer.len() - end;
+        if let Some(written) = buffer.get_mut(start..) {
+            written.rotate_right(length_bytes);
+        }
+        Ok(())
+    }
+
+    fn read<T: DeserializeOwned>(fields: &[u8]) -> Result<(MessageId, u16, T), postcard::Error> {
+        let (id, hops, payload): (MessageId, u16, &[u8]) = Plain::read(fields)?;
+        Ok((id, hops, Plain::read(payload)?))
+    }
+}
+
+/// A broadcast of a kind that isn't in the table: kept as it is, if it isn't too long.
+fn unknown_broadcast(kind: u8, fields: &[u8]) -> Result<PeerMessage, FrameError> {
+    let (id, hops, body) = Plain::read(fields).map_err(|source| FrameError::Malformed { kind, source })?;
+    check_payload(body)?;
+    Ok(PeerMessage::Broadcast { id, hops, payload: Payload::Unknown(Arc::new(Unknown { kind, body: body.into() })) })
 }
 
 /// Writes behind what a buffer has; postcard's own flavours want to own it, or copy byte by byte.
@@ -214,6 +270,10 @@ fn check_wanted(wanted: &[Wanted]) -> Result<(), FrameError> {
         Wanted::Range(..) => Ok(()),
         Wanted::Keys(keys) => limit("a wish", keys.len(), MAX_ENTRIES),
     })
+}
+
+fn check_payload(body: &[u8]) -> Result<(), FrameError> {
+    limit("a broadcast", body.len(), MAX_PAYLOAD_BYTES)
 }
 
 fn check_files(entries: &[Arc<FileUpdate>]) -> Result<(), FrameError> {

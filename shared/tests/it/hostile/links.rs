@@ -8,7 +8,7 @@ use shared::gossip::io::{Input, LinkId, NodeEvent, Output};
 use shared::gossip::node::Node;
 use shared::wire::peer::{Fingerprint, Hello, Partner, PeerMessage, Wish};
 
-use super::stage::{Stage, addr, hello, news, offences, peer, sent, update};
+use super::stage::{Stage, addr, hello, news, offences, peer, sent, unknown, update};
 
 /// How many of so many strangers, each from its own address, are taken in.
 fn taken_in(stage: &mut Stage, strangers: u32, from: impl Fn(u32) -> SocketAddr) -> usize {
@@ -65,7 +65,7 @@ fn a_link_whose_hello_is_never_followed_by_a_welcome_is_closed_in_time() {
 #[test]
 fn messages_beyond_the_rate_close_the_link() {
     let at_once = usize::try_from(Limits::default().burst).unwrap();
-    for message in [PeerMessage::Prune, PeerMessage::Unknown { kind: 250 }] {
+    for message in [PeerMessage::Prune, PeerMessage::Unknown { kind: 100 }, unknown(5, 1)] {
         let mut stage = Stage::new(Config::default());
         let hasty = stage.neighbour(5);
         // Hello was the first of them.

@@ -8,10 +8,11 @@ use shared::gossip::io::{NodeEvent, Output};
 use shared::ids::Version;
 use shared::stamp::Stamp;
 use shared::wire::broadcast::{Announced, IdRange, Source};
+use shared::wire::frame;
 use shared::wire::peer::{MAX_RANGES, Payload, PeerMessage};
 use shared::wire::update::FileUpdate;
 
-use super::stage::{BEGAN_MS, Stage, broadcast, bytes, news, offences, peer, sent, update};
+use super::stage::{BEGAN_MS, Stage, broadcast, bytes, news, offences, peer, sent, unknown, update};
 
 /// The three ways in which a change comes: as news, as a page of a catalogue, from a client. Says why each was refused.
 fn refusals(stage: &mut Stage, update: &FileUpdate) -> Vec<&'static str> {
@@ -136,6 +137,27 @@ fn bounded_memory_broadcasts_that_are_kept() {
     assert_eq!(pushed(0, u64::MAX), 8);
     assert_eq!(pushed(1, 42), 0, "an old broadcast is still kept");
     numbers.stage.check_it_still_works();
+}
+
+#[test]
+fn what_only_newer_peers_know_is_passed_on_once_given_to_who_asks_and_not_stored() {
+    let mut stage = Stage::new(Config::default());
+    let (teller, other) = (stage.neighbour(5), stage.neighbour(6));
+    let said = unknown(5, 1);
+    let passed_on = |outputs: &[Output]| {
+        let bytes = |message: &PeerMessage| frame::encode(message).unwrap();
+        let PeerMessage::Broadcast { id, payload, .. } = said.clone() else { panic!("{said:?}") };
+        let expected = bytes(&PeerMessage::Broadcast { id, hops: 1, payload });
+        sent(outputs).filter(|(to, message)| to.contains(&other) && bytes(message) == expected).count()
+    };
+    let outputs = stage.say(teller, said.clone());
+    assert_eq!(passed_on(&outputs), 1, "{outputs:?}");
+    assert!(!outputs.iter().any(|output| matches!(output, Output::Store { .. })));
+    assert_eq!(passed_on(&stage.say(teller, said.clone())), 0);
+    let graft = PeerMessage::Graft(vec![IdRange { source: Source(5), first: 1, last: 1 }]);
+    assert_eq!(passed_on(&stage.say(other, graft.clone())), 1);
+    stage.pass(Broadcast::default().kept.time + Duration::from_secs(1));
+    assert_eq!(passed_on(&stage.say(other, graft)), 0);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use shared::stamp::Stamp;
 use shared::time::Instant;
 use shared::wire::broadcast::{MessageId, Source};
 use shared::wire::frame::{self, Decoder};
-use shared::wire::peer::{Hello, MAJOR, MINOR, Partner, Payload, PeerMessage, Wish};
+use shared::wire::peer::{Hello, MAJOR, MINOR, Partner, Payload, PeerMessage, Unknown, Wish};
 use shared::wire::update::FileUpdate;
 
 /// Wall time when a test begins, in milliseconds since 1970.
@@ -71,6 +71,11 @@ pub(super) fn broadcast(source: u64, seq: u64, payload: Payload) -> PeerMessage 
 /// A change from a source.
 pub(super) fn news(source: u64, seq: u64, update: FileUpdate) -> PeerMessage {
     broadcast(source, seq, Payload::Update(update.into()))
+}
+
+/// Something from a source that only a newer minor of the protocol knows.
+pub(super) fn unknown(source: u64, seq: u64) -> PeerMessage {
+    broadcast(source, seq, Payload::Unknown(Unknown { kind: 200, body: [1, 2, 3].into() }.into()))
 }
 
 /// The messages among some outputs, each with the links that it goes to.
