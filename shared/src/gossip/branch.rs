@@ -1,4 +1,8 @@
-//! One link with a neighbour, as the tree sees it.
+//! One link with a neighbour, as the tree sees it, and when something is announced there.
+//!
+//! An announcement waits for an answer's time at least, doubled with each ([`Broadcast::announce`]), and begins anew when
+//! the tree changes here or a neighbour comes or goes: then gaps are likely. Where much waits, it comes sooner
+//! ([`Broadcast::announce_batch`]). What the neighbour announces or pushes itself isn't announced to it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,4 +1,19 @@
 //! What neighbours have of the broadcasts and this node hasn't, and when they are asked for it (Plumtree, section 3.5).
+//!
+//! Most of what was announced comes by itself a moment later, and who is asked in vain sends all of it once more. So:
+//!
+//! - A parent that wasn't asked of late announces only what it won't push: it is asked after one answer's time
+//!   ([`super::tree`] decides which of these it is).
+//! - Others are asked after as long as broadcasts of late took at most to come by themselves after their announcement
+//!   ([`Missing::patience`]), and twice this node's own slowness more, as its neighbours may be as slow. Chance makes that
+//!   up to twice as long: all on one side of a cut miss the same, and whoever asks first gets it for all.
+//! - The wait begins anew when another neighbour announces the same for the first time: it is still on its way. It is
+//!   longer where much is missing, of whatever source: then all are busy.
+//! - What has begun to come isn't asked for; nor is anything, once, by a node that was held up and hasn't read what came
+//!   meanwhile.
+//! - Of those that have where the gap begins, one that pushes here already is asked first, and once for all that is due.
+//!   Before the next one is asked the wait passes again, doubled each time. After [`MAX_ASKED`] times it is left to the
+//!   reconciliation for good. If the link of who was asked is gone, the next is asked at once.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
