@@ -31,7 +31,7 @@ use crate::gossip::recent::{Pushed, Recent, Way};
 use crate::gossip::streams::Streams;
 use crate::rng::Rng;
 use crate::time::Instant;
-use crate::wire::broadcast::{IdRange, MessageId, Source};
+use crate::wire::broadcast::{Announced, IdRange, MessageId, Source};
 use crate::wire::peer::{Payload, PeerMessage};
 
 mod repair;
@@ -198,6 +198,44 @@ impl Tree {
             self.said.push_back((to, PeerMessage::Broadcast { id, hops, payload }));
         }
         self.recent.keep(id, from, pushed, now);
+    }
+
+    // --- grafts and announcements -------------------------------------------------------------------------------
+
+    /// A neighbour wants to be pushed to, beginning with some broadcasts. Says whether all of them that have come are still
+    /// here; the others must be reconciled.
+    pub fn grafted(&mut self, link: LinkId, wanted: &[IdRange], now: Instant) -> bool {
+        let Some(branch) = self.branches.get_mut(&link) else { return true };
+        if branch.grafted(!wanted.is_empty(), now) {
+            self.ask_to_push(vec![link]);
+        }
+        let mut sent = 0;
+        for (id, Pushed { hops, payload }) in self.recent.of_ranges(wanted) {
+            let message = PeerMessage::Broadcast { id, hops: *hops, payload: payload.clone() };
+            self.said.push_back((vec![link], message));
+            sent += 1;
+        }
+        let came = wanted.iter().map(|range| self.streams.received(*range)).fold(0, u64::saturating_add);
+        sent == came
+    }
+
+    /// A neighbour has some broadcasts.
+    pub fn announced(&mut self, link: LinkId, all: &[Announced], now: Instant, rng: &mut Rng) {
+        for Announced { range, hops } in all {
+            let missing = self.streams.missing(*range);
+            if let Some(branch) = self.branches.get_mut(&link) {
+                branch.has(range.source, range.last);
+            }
+            if missing.is_empty() && self.anchor.is(range.source) {
+                self.optimise(link, *range, *hops, now);
+            }
+            for range in missing {
+                self.miss(range, link, now, rng);
+            }
+        }
+        if let Some(branch) = self.branches.get_mut(&link) {
+            branch.has_announced();
+        }
     }
 
     // --- shape ------------------------------------------------------------------------------------------------

@@ -1,54 +1,17 @@
-//! What neighbours ask for, and what is asked of them (Plumtree, section 3.5).
+//! What is asked of neighbours that have what is missing, and when (Plumtree, section 3.5).
 
 use std::collections::BTreeMap;
 
 use crate::gossip::branch::{Branch, FIRST_WAIT};
 use crate::gossip::io::LinkId;
 use crate::gossip::missing::Ask;
-use crate::gossip::recent::Pushed;
 use crate::gossip::tree::Tree;
 use crate::rng::Rng;
 use crate::time::Instant;
-use crate::wire::broadcast::{Announced, IdRange};
+use crate::wire::broadcast::IdRange;
 use crate::wire::peer::{MAX_RANGES, PeerMessage};
 
 impl Tree {
-    /// A neighbour wants to be pushed to, beginning with some broadcasts. Says whether all of them that have come are still
-    /// here; the others must be reconciled.
-    pub fn grafted(&mut self, link: LinkId, wanted: &[IdRange], now: Instant) -> bool {
-        let Some(branch) = self.branches.get_mut(&link) else { return true };
-        if branch.grafted(!wanted.is_empty(), now) {
-            self.ask_to_push(vec![link]);
-        }
-        let mut sent = 0;
-        for (id, Pushed { hops, payload }) in self.recent.of_ranges(wanted) {
-            let message = PeerMessage::Broadcast { id, hops: *hops, payload: payload.clone() };
-            self.said.push_back((vec![link], message));
-            sent += 1;
-        }
-        let came = wanted.iter().map(|range| self.streams.received(*range)).fold(0, u64::saturating_add);
-        sent == came
-    }
-
-    /// A neighbour has some broadcasts.
-    pub fn announced(&mut self, link: LinkId, all: &[Announced], now: Instant, rng: &mut Rng) {
-        for Announced { range, hops } in all {
-            let missing = self.streams.missing(*range);
-            if let Some(branch) = self.branches.get_mut(&link) {
-                branch.has(range.source, range.last);
-            }
-            if missing.is_empty() && self.anchor.is(range.source) {
-                self.optimise(link, *range, *hops, now);
-            }
-            for range in missing {
-                self.miss(range, link, now, rng);
-            }
-        }
-        if let Some(branch) = self.branches.get_mut(&link) {
-            branch.has_announced();
-        }
-    }
-
     /// A neighbour has what this node hasn't: plans when to ask for it.
     pub(super) fn miss(&mut self, range: IdRange, holder: LinkId, now: Instant, rng: &mut Rng) {
         let branch = self.branches.get(&holder);
