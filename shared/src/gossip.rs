@@ -1,8 +1,9 @@
 //! The gossip protocol, as a state machine that owns no socket, clock or chance of its own.
 //!
-//! Every peer keeps links (TCP connections) to a few neighbours ([`node`]'s `views`: `HyParView`), pushes news along a
-//! tree of links and announces it on the others ([`tree`]: Plumtree), compares what it knows with its neighbours
-//! ([`reconcile`]), watches whether they live ([`pulse`]), and tells of itself ([`census`]):
+//! Every peer keeps links (TCP connections) to a few neighbours ([`membership`]: `HyParView`) with which it gets to know
+//! each other first ([`handshake`]), pushes news ([`updates`]) along a tree of links and announces it on the others
+//! ([`tree`]: Plumtree), compares what it knows with its neighbours ([`anti_entropy`]), watches whether they live
+//! ([`liveness`]), and tells of itself ([`census`]). Each of these is a state machine; a [`node`] is all of them:
 //!
 //! ```text
 //!   a                                              b
@@ -28,22 +29,26 @@
 //! `next_wake`. There are two drivers: the server's peer actor and the simulator in [`crate::sim`].
 
 pub mod anchor;
-pub mod book;
+pub mod anti_entropy;
 pub mod branch;
 pub mod catalogue;
 pub mod census;
 pub mod config;
+pub mod deadlines;
 pub mod estimate;
+pub mod handshake;
 pub mod io;
 pub mod ledger;
 pub mod links;
+pub mod liveness;
+pub mod membership;
 pub mod missing;
-pub mod names;
 pub mod node;
 pub mod originals;
-pub mod pulse;
 pub mod recent;
 pub mod reconcile;
+pub mod runtime;
 pub mod streams;
 pub mod tree;
+pub mod updates;
 pub mod whereabouts;

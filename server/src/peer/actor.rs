@@ -11,8 +11,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared::gossip::io::{HostName, Input, LinkId, NodeEvent, Output, Ticket};
-use shared::gossip::node::{Identity, Node};
+use shared::gossip::io::{HostName, Identity, Input, LinkId, NodeEvent, Output, Ticket};
+use shared::gossip::node::Node;
 use shared::stamp::Clock;
 use shared::time::Instant;
 use shared::wire::event::PeerState;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::backoff::Backoff;
 use crate::gossip::config::{Batch, Broadcast};
-use crate::gossip::pulse::PUNCTUAL;
+use crate::gossip::liveness::local_health::PUNCTUAL;
 use crate::rng::Rng;
 use crate::time::Instant;
 use crate::wire::broadcast::{Announced, IdRange, MessageId, Source};

@@ -75,15 +75,25 @@ pub struct Census {
     records: Ledger<Known>,
     /// When this peer last sent its own.
     sent: Option<Instant>,
-    /// When its neighbours have changed since, and which part of a pause it waits then, in thousandths.
-    changed: Option<(Instant, u32)>,
+    /// How its neighbours have changed since.
+    changed: Option<Changed>,
     serial: u64,
+    /// How many changes had been applied by the last record.
+    told_applied: Option<u64>,
+}
+
+/// A change of this peer's neighbours.
+#[derive(Debug, Clone, Copy)]
+struct Changed {
+    at: Instant,
+    /// Which part of a pause it waits, in thousandths.
+    part: u32,
 }
 
 impl Census {
     /// Knows nobody.
     pub fn new(config: CensusRate) -> Self {
-        Self { config, records: Ledger::default(), sent: None, changed: None, serial: 0 }
+        Self { config, records: Ledger::default(), sent: None, changed: None, serial: 0, told_applied: None }
     }
 
     /// Whether there is one.
@@ -111,15 +121,16 @@ impl Census {
     pub fn neighbours_changed(&mut self, now: Instant, rng: &mut Rng) {
         if self.is_on() && self.changed.is_none() {
             let part = u32::try_from(rng.below(500)).unwrap_or(0) + 500;
-            self.changed = Some((now, part));
+            self.changed = Some(Changed { at: now, part });
         }
     }
 
     /// When this peer sends its next record, as far as is known now: in a crowd of newcomers the pause grows.
-    /// `has_counted`: whether its counters have changed since the last.
-    pub fn next_due(&self, has_counted: bool) -> Option<Instant> {
+    /// `applied`: how many changes it has applied.
+    pub fn next_due(&self, applied: u64) -> Option<Instant> {
+        let has_counted = self.told_applied != Some(applied);
         let pause = self.pause();
-        let neighbours = self.changed.map(|(at, part)| at + pause.saturating_mul(part) / 1000);
+        let neighbours = self.changed.map(|Changed { at, part }| at + pause.saturating_mul(part) / 1000);
         let counters = self.sent.filter(|_| has_counted).map(|sent| sent + pause.saturating_mul(COUNTERS_WAIT));
         [neighbours, counters].into_iter().flatten().min()
     }
@@ -131,9 +142,9 @@ impl Census {
         shortest + per_peer.saturating_mul(peers).min(per_peer_max).saturating_mul(peers)
     }
 
-    /// The number of the record that is sent now.
-    pub fn next_serial(&mut self, now: Instant) -> u64 {
-        (self.sent, self.changed) = (Some(now), None);
+    /// The number of the record that is sent now, by which so many changes were applied.
+    pub fn next_serial(&mut self, applied: u64, now: Instant) -> u64 {
+        (self.sent, self.changed, self.told_applied) = (Some(now), None, Some(applied));
         self.serial += 1;
         self.serial
     }

@@ -149,9 +149,9 @@ pub struct Liveness {
     /// So much earlier pings the side of a link with the larger id: more than a way takes, so that the other needn't.
     pub asks_first: Duration,
     /// The shortest time that a ping's answer may take before the link is suspected. More for slow links: see
-    /// [`crate::gossip::pulse`].
+    /// [`crate::gossip::liveness::failure_detector`].
     pub answer: Duration,
-    /// How many such times after the suspicion the link is closed.
+    /// How many such times a suspicion lasts before the link is closed.
     pub patience: u32,
     /// How long a link may take to say hello, and an answered one to say welcome.
     pub hello: Duration,

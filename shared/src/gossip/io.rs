@@ -21,6 +21,21 @@ pub struct HostName(pub Arc<str>);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Ticket(pub u64);
 
+/// Who a node is and what it starts with.
+#[derive(Debug)]
+pub struct Identity {
+    /// Its id.
+    pub peer: PeerId,
+    /// Where it listens, as others shall dial it. With an unspecified IP address: where they see it.
+    pub listen: SocketAddr,
+    /// Whether its driver's [`Input::Stored`] means that a change survives a crash.
+    pub durable: bool,
+    /// Wall time at [`Instant::START`](crate::time::Instant::START), in milliseconds since 1970.
+    pub began_ms: u64,
+    /// Its software's version.
+    pub version: String,
+}
+
 /// What happens to a node.
 #[derive(Debug)]
 pub enum Input {

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::gossip::anti_entropy::comparison::Comparison;
 use crate::gossip::config::Limits;
 use crate::gossip::io::LinkId;
-use crate::gossip::pulse::Pulse;
+use crate::gossip::liveness::failure_detector::FailureDetector;
 use crate::ids::PeerId;
 use crate::time::Instant;
-use crate::wire::peer::{Fingerprint, Life, Partner, Wish};
+use crate::wire::peer::{Life, Partner, Wish};
 
 /// One open connection.
 #[derive(Debug, Clone)]
@@ -23,15 +24,11 @@ pub struct Link {
     /// Who is there.
     pub role: Role,
     /// Whether it is alive.
-    pub pulse: Pulse,
+    pub detector: FailureDetector,
     /// What the other side says of its partner.
     pub partner: Partner,
-    /// What the other side's catalogue was when it last said so, and this side's then, if they differed.
-    pub difference: Option<Difference>,
-    /// When the last comparison of catalogues began here.
-    pub compared: Option<Instant>,
-    /// Whether another one is due, after a pause.
-    pub compare_again: bool,
+    /// When catalogues are compared on it.
+    pub comparison: Comparison,
     /// Which life of the other side it is, as far as it has said.
     pub life: Option<Life>,
     /// Where the other side sees this node.
@@ -72,17 +69,6 @@ pub enum Admission {
     TooMany,
     /// The link is closed.
     Closed,
-}
-
-/// Two catalogues that weren't the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Difference {
-    /// The other side's.
-    pub theirs: Fingerprint,
-    /// This side's.
-    pub mine: Fingerprint,
-    /// Since when they have differed.
-    pub since: Instant,
 }
 
 /// Who is at the other end of a link.
@@ -172,8 +158,9 @@ impl Quota {
 }
 
 /// All open links; at most one of them is with each peer.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Links {
+    limits: Limits,
     open: BTreeMap<LinkId, Link>,
     peers: BTreeMap<PeerId, LinkId>,
     /// How many of them are neighbours.
@@ -181,30 +168,29 @@ pub struct Links {
 }
 
 impl Links {
-    /// How many are open.
-    pub fn count(&self) -> usize {
-        self.open.len()
+    /// None yet; what others may do on them.
+    pub fn new(limits: Limits) -> Self {
+        Self { limits, open: BTreeMap::new(), peers: BTreeMap::new(), active: 0 }
     }
 
-    /// How many of them are with one address.
-    pub fn with_ip(&self, remote: SocketAddr) -> usize {
-        self.open.values().filter(|link| link.remote.ip() == remote.ip()).count()
+    /// Whether there are as many as may be, in all or with one address.
+    pub fn are_too_many(&self, remote: SocketAddr) -> bool {
+        let with_ip = || self.open.values().filter(|link| link.remote.ip() == remote.ip()).count();
+        self.open.len() >= self.limits.links || !remote.ip().is_loopback() && with_ip() >= self.limits.links_per_ip
     }
 
     /// A new one, with a stranger.
-    pub fn open(&mut self, id: LinkId, remote: SocketAddr, dialled: Option<Dialled>, now: Instant, limits: &Limits) {
-        let quota = Quota { left: limits.burst, filled: now };
-        let (role, pulse, partner) = (Role::Stranger, Pulse::new(now), Partner::default());
+    pub fn open(&mut self, id: LinkId, remote: SocketAddr, dialled: Option<Dialled>, now: Instant) {
+        let quota = Quota { left: self.limits.burst, filled: now };
+        let (role, detector, partner) = (Role::Stranger, FailureDetector::new(now), Partner::default());
         let link = Link {
             remote,
             dialled,
             opened: now,
             role,
-            pulse,
+            detector,
             partner,
-            difference: None,
-            compared: None,
-            compare_again: false,
+            comparison: Comparison::default(),
             life: None,
             sees: None,
             aliases: Vec::new(),
@@ -225,10 +211,10 @@ impl Links {
     }
 
     /// A message was heard on a link. Returns whether it may be.
-    pub fn heard(&mut self, id: LinkId, now: Instant, limits: &Limits) -> Admission {
+    pub fn heard(&mut self, id: LinkId, now: Instant) -> Admission {
         let Some(link) = self.open.get_mut(&id) else { return Admission::Closed };
-        link.pulse.heard(now);
-        if link.quota.take(now, limits) { Admission::Admitted } else { Admission::TooMany }
+        link.detector.heard(now);
+        if link.quota.take(now, &self.limits) { Admission::Admitted } else { Admission::TooMany }
     }
 
     /// The other end of a link is known now. A former link with the same peer must have been closed.
@@ -268,6 +254,11 @@ impl Links {
         })
     }
 
+    /// The links with neighbours, but for one.
+    pub fn neighbours_but(&self, link: LinkId) -> Vec<LinkId> {
+        self.neighbours().map(|neighbour| neighbour.link).filter(|id| *id != link).collect()
+    }
+
     /// The size of the active view.
     pub fn active(&self) -> usize {
         self.active
@@ -284,9 +275,9 @@ impl Links {
     }
 
     /// Nothing could be heard for `pause`, since this node itself was held up: it counts for no link.
-    pub fn forgive(&mut self, pause: Duration) {
+    pub fn discount(&mut self, pause: Duration) {
         for link in self.open.values_mut() {
-            link.pulse.forgive(pause);
+            link.detector.discount(pause);
             link.opened = link.opened + pause;
         }
     }

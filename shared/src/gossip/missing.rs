@@ -21,7 +21,7 @@ use std::time::Duration;
 use crate::gossip::branch::LONGEST_ANSWER;
 use crate::gossip::estimate::Lately;
 use crate::gossip::io::LinkId;
-use crate::gossip::pulse::PUNCTUAL;
+use crate::gossip::liveness::local_health::PUNCTUAL;
 use crate::time::Instant;
 use crate::wire::broadcast::{IdRange, MessageId, Source};
 

@@ -1,197 +1,120 @@
 //! One peer's protocol state: `handle(now, input)`, `poll_output()` until it is empty, sleep until `next_wake()`.
 //!
-//! Long because all that a node is, and which part of it takes which input, stands on one page.
+//! A node is its parts, each a state machine of its own: it hands them what comes, and does what follows from one for the
+//! others. What all of them act through is the [`Runtime`].
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
-use std::time::Duration;
 
-use crate::gossip::book::Book;
+use crate::gossip::anti_entropy::{self, AntiEntropy, Sets};
 use crate::gossip::catalogue::Catalogue;
 use crate::gossip::census::Census;
 use crate::gossip::config::Config;
-use crate::gossip::io::{Input, LinkId, NodeEvent, Output, Ticket};
-use crate::gossip::links::{Admission, Links, Role};
-use crate::gossip::names::Names;
+use crate::gossip::deadlines::Deadline;
+use crate::gossip::handshake::Handshake;
+use crate::gossip::io::{Identity, Input, LinkId, NodeEvent, Output};
+use crate::gossip::links::{Admission, Role};
+use crate::gossip::liveness::{self, Liveness};
+use crate::gossip::membership::Membership;
+use crate::gossip::membership::contacts::Ended;
 use crate::gossip::originals::Originals;
-use crate::gossip::pulse::{LocalHealth, PUNCTUAL};
 use crate::gossip::recent::Pushed;
-use crate::gossip::reconcile::Fetch;
+use crate::gossip::runtime::Runtime;
 use crate::gossip::tree::Tree;
+use crate::gossip::updates::Updates;
 use crate::gossip::whereabouts;
 use crate::ids::PeerId;
-use crate::rng::Rng;
 use crate::time::Instant;
-use crate::wire::broadcast::Source;
-use crate::wire::peer::PeerMessage;
+use crate::wire::peer::{Payload, PeerMessage};
 
-mod catching_up;
-mod greeting;
-mod heartbeat;
+mod closing;
+mod lines;
 mod news;
-mod originals;
-mod outgoing;
-mod records;
-mod twins;
-mod views;
+mod opening;
 
-/// Bits of a source's number: what is 8 bytes on the wire.
-const SOURCE_BITS: u32 = 56;
 /// Outputs that the messages that came at once may bring before the rest of them is refused: twice what the largest
 /// graft is answered with.
 const MAX_OUTPUTS: usize = 16_384;
 
-/// How long a node may be without a neighbour before it says so. A guess: joins take a second, restarts a few.
-const ALONE_AFTER: Duration = Duration::from_secs(10);
-
-/// Who a node is and what it starts with.
-#[derive(Debug)]
-pub struct Identity {
-    /// Its id.
-    pub peer: PeerId,
-    /// Where it listens, as others shall dial it. With an unspecified IP address: where they see it.
-    pub listen: SocketAddr,
-    /// Whether its driver's [`Input::Stored`] means that a change survives a crash.
-    pub durable: bool,
-    /// Wall time at [`Instant::START`], in milliseconds since 1970.
-    pub began_ms: u64,
-    /// Its software's version.
-    pub version: String,
-}
-
 /// One peer.
 #[derive(Debug)]
 pub struct Node {
-    me: Identity,
-    config: Config,
-    rng: Rng,
-    source: Source,
-    catalogue: Catalogue,
-    /// [`Catalogue::files`], kept up with each change.
-    files: u32,
-    book: Book,
-    names: Names,
-    originals: Originals,
-    links: Links,
+    rt: Runtime,
+    handshake: Handshake,
+    membership: Membership,
+    liveness: Liveness,
     tree: Tree,
+    updates: Updates,
+    anti_entropy: AntiEntropy,
     census: Census,
-    fetch: Fetch,
-    health: LocalHealth,
-    outputs: VecDeque<Output>,
-    leaving: bool,
-    /// The last ticket given out.
-    issued: Ticket,
-    /// The last ticket that is on disk.
-    stored: Ticket,
-    /// Submitted changes whose acceptance waits for the disk.
-    unanswered: BTreeMap<(Ticket, LinkId), Vec<u64>>,
-    applied: u64,
-    /// [`Node::applied`] in the last record.
-    told_applied: Option<u64>,
-    /// When this node wants to be woken.
-    planned: Instant,
-    check_at: Instant,
-    seek_at: Instant,
-    /// Attempts to find a neighbour that failed since the last that succeeded.
-    sought: u32,
-    probe_at: Instant,
-    shuffle_at: Instant,
-    shuffles: u32,
-    /// Walks of shuffles that passed here, and whence they came; `None`: from here.
-    walks: VecDeque<(u64, Option<LinkId>)>,
-    /// Since when it has had no neighbour, and when that is told.
-    alone: Option<(Instant, Instant)>,
-    /// Where others see this node, if it listens everywhere.
-    seen_at: BTreeSet<SocketAddr>,
+    originals: Originals,
+    /// Whether peers of the original system may take part.
+    takes_originals: bool,
     /// Links that were closed because of what the other side did.
     offences: u64,
-    /// Lines that weren't understood.
-    not_understood: u64,
+    /// When this node wants to be woken.
+    planned: Instant,
 }
 
 impl Node {
     /// A node that starts `now` with what it kept, and knows nobody yet.
     pub fn new(me: Identity, config: Config, catalogue: Catalogue, seed: u64, now: Instant) -> Self {
-        let mut rng = Rng::from_seed(seed);
-        let source = Source(rng.below(1 << SOURCE_BITS));
-        let views = &config.views;
+        let mut rt = Runtime::new(me, &config, seed, now);
         Self {
-            source,
-            book: Book::new(me.listen, views.clone()),
-            names: Names::default(),
-            originals: Originals::default(),
-            links: Links::default(),
-            tree: Tree::new(source, config.broadcast.clone()),
-            census: Census::new(config.census.clone()),
-            fetch: Fetch::default(),
-            health: LocalHealth::default(),
-            outputs: VecDeque::new(),
-            leaving: false,
-            issued: Ticket::default(),
-            stored: Ticket::default(),
-            unanswered: BTreeMap::new(),
-            applied: 0,
-            told_applied: None,
-            planned: now,
-            check_at: now + config.liveness.busy_ping,
-            seek_at: now,
-            sought: 0,
-            probe_at: now + rng.duration(views.probe_every.shortest, views.probe_every.longest),
-            shuffle_at: now + views.shuffle.every.delay(0, &mut rng),
-            shuffles: 0,
-            walks: VecDeque::new(),
-            alone: Some((now, now + ALONE_AFTER)),
-            seen_at: BTreeSet::new(),
+            liveness: Liveness::new(config.liveness, &mut rt),
+            originals: Originals::new(config.views.redial_lost),
+            membership: Membership::new(config.views, &mut rt),
+            handshake: Handshake::new(config.cluster),
+            tree: Tree::new(rt.life.source, config.broadcast),
+            updates: Updates::new(config.limits, config.reconcile_after, catalogue),
+            anti_entropy: AntiEntropy::new(config.reconcile_after, config.reconcile_pause),
+            census: Census::new(config.census),
+            takes_originals: config.original,
             offences: 0,
-            not_understood: 0,
-            files: catalogue.files(),
-            me,
-            config,
-            rng,
-            catalogue,
+            planned: now,
+            rt,
         }
     }
 
     /// Takes one thing that happened. The outputs must be drained before the next.
     pub fn handle(&mut self, now: Instant, input: Input) {
-        debug_assert!(self.outputs.is_empty(), "a driver drains the outputs after each input");
-        self.note_lateness(now);
+        debug_assert!(self.rt.waiting() == 0, "a driver drains the outputs after each input");
+        self.rt.now = now;
+        self.liveness.woken(self.planned, &mut self.rt);
         match input {
             Input::Wake => {}
-            Input::LinkUp { link, remote, dialled } => self.link_up(now, link, remote, dialled),
-            Input::DialFailed { addr, reason } => self.dial_failed(now, addr, &reason),
-            Input::NameReached { name, link, addr } => self.name_reached(now, &name, link, addr),
-            Input::NameFailed { name, reason } => self.name_failed(now, &name, reason),
-            Input::OriginalUp { link, remote } => self.original_up(now, link, remote),
-            Input::Brought { remote, lines } => self.brought(now, remote, lines),
+            Input::LinkUp { link, remote, dialled } => self.link_up(link, remote, dialled),
+            Input::DialFailed { addr, reason } => self.dial_failed(addr, &reason),
+            Input::NameReached { name, link, addr } => self.name_reached(&name, link, addr),
+            Input::NameFailed { name, reason } => self.membership.contacts.name_failed(&name, reason, &mut self.rt),
+            Input::OriginalUp { link, remote } => self.original_up(link, remote),
+            Input::Brought { remote, lines } => self.brought(remote, lines),
             Input::TurnedAway { remote, reason } => self.misbehaved(remote, &reason),
-            Input::LinkDown { link, reason } => self.drop_link(now, link, &reason, Ended::Broken),
-            Input::Unreadable { link, reason } => self.unreadable(now, link, &reason),
+            Input::LinkDown { link, reason } => self.drop_link(link, &reason, Ended::Broken),
+            Input::Unreadable { link, reason } => self.unreadable(link, &reason),
             Input::Messages { link, messages } => {
                 for message in messages {
-                    self.heard(now, link, message);
+                    self.heard(link, message);
                 }
             }
-            Input::Lines { link, lines } => self.lines(now, link, lines),
-            Input::Recall { addrs } => self.recall(now, &addrs),
-            Input::Contact { addr } => self.named(now, addr),
-            Input::Name { name } => self.host_named(now, name),
+            Input::Lines { link, lines } => self.lines(link, lines),
+            Input::Recall { addrs } => self.membership.contacts.recall(&addrs, &mut self.rt),
+            Input::Contact { addr } => self.named(addr),
+            Input::Name { name } => self.membership.contacts.host_named(name, &mut self.rt),
             Input::Publish { update } => {
-                self.publish(now, &update);
+                self.publish(&update);
             }
-            Input::Stored { ticket } => self.on_disk(ticket),
+            Input::Stored { ticket } => self.updates.stored(ticket, &mut self.rt),
             Input::Congested { link } => self.congested(link),
-            Input::Drained { link } => self.drained(now, link),
-            Input::Leave => self.leave(now),
+            Input::Drained { link } => self.drained(link),
+            Input::Leave => self.leave(),
         }
-        self.tick(now);
-        self.say_what_the_tree_says(now);
-        self.planned = self.earliest();
+        self.tick();
+        self.planned = self.rt.deadlines.next(self.rt.leaving).unwrap_or(now);
     }
 
     /// The next thing to do, in order.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        self.rt.poll_output()
     }
 
     /// When to come back with [`Input::Wake`] if nothing else happens.
@@ -201,7 +124,7 @@ impl Node {
 
     /// What this node knows of every file.
     pub fn catalogue(&self) -> &Catalogue {
-        &self.catalogue
+        self.updates.catalogue()
     }
 
     /// What this node knows of every peer.
@@ -211,7 +134,7 @@ impl Node {
 
     /// The active view.
     pub fn neighbours(&self) -> impl Iterator<Item = PeerId> {
-        self.links.neighbours().map(|neighbour| neighbour.peer)
+        self.rt.links.neighbours().map(|neighbour| neighbour.peer)
     }
 
     /// The links on which it pushes news.
@@ -221,7 +144,7 @@ impl Node {
 
     /// The addresses that this node knows.
     pub fn known(&self) -> impl Iterator<Item = SocketAddr> {
-        self.book.addrs()
+        self.membership.contacts.book().addrs()
     }
 
     /// How many links were closed because of what the other side did.
@@ -231,153 +154,170 @@ impl Node {
 
     // --- time -------------------------------------------------------------------------------------------------
 
-    /// Only this node knows how late it is; nobody else pays for it.
-    fn note_lateness(&mut self, now: Instant) {
-        let late = now - self.planned;
-        if late > PUNCTUAL {
-            self.health.woken(self.planned, now);
-            self.links.forgive(late);
+    /// Does what is due, and what follows each input.
+    fn tick(&mut self) {
+        let (now, mut former) = (self.rt.now, None);
+        while let Some(deadline) = self.rt.deadlines.due_after(former, now) {
+            self.meet(deadline);
+            former = Some(deadline);
         }
+        self.tell_of_myself();
+        let known = |rt: &Runtime| {
+            let neighbours = rt.links.neighbours().map(|neighbour| neighbour.addr);
+            neighbours.chain(self.membership.contacts.book().passive_view()).collect()
+        };
+        self.originals.tend(known, self.updates.catalogue(), &mut self.rt);
+        self.tree.tick(now, self.liveness.slowness(now), &mut self.rt.rng);
+        self.flush_tree();
+        let record_due = self.record_due();
+        let deadlines = &mut self.rt.deadlines;
+        deadlines.put(Deadline::Record, record_due);
+        deadlines.put(Deadline::Originals, self.originals.next_wake());
+        deadlines.put(Deadline::Tree, self.tree.next_wake());
     }
 
-    fn earliest(&self) -> Instant {
-        let mut earliest = self.check_at.min(self.shuffle_at);
-        if !self.leaving {
-            earliest = earliest.min(self.seek_at).min(self.probe_at);
-            earliest = self.alone.map_or(earliest, |(_, told_at)| earliest.min(told_at));
-            earliest = self.originals.next_wake().map_or(earliest, |at| earliest.min(at));
-        }
-        [self.record_due(), self.tree.next_wake()].into_iter().flatten().fold(earliest, Instant::min)
-    }
-
-    fn tick(&mut self, now: Instant) {
-        if now >= self.check_at {
-            self.check_links(now);
-            // Somebody who was given up just now may have been the partner: then another is, and has a deadline.
-            if now >= self.check_at {
-                self.check_links(now);
+    /// Does what is due.
+    fn meet(&mut self, deadline: Deadline) {
+        match deadline {
+            Deadline::Links => {
+                self.check_links();
+                // Somebody who was given up just now may have been the partner: then another is, and has a deadline.
+                if self.rt.deadlines.is_due(Deadline::Links, self.rt.now) {
+                    self.check_links();
+                }
             }
+            Deadline::Seek => self.membership.contacts.seek(&self.originals, &mut self.rt),
+            Deadline::Probe => self.membership.contacts.probe(&self.census, &self.originals, &mut self.rt),
+            Deadline::Shuffle => self.membership.shuffle(&mut self.rt),
+            Deadline::Alone => self.membership.tell_that_i_am_alone(&mut self.rt),
+            // These follow each input: what comes can bring them forward.
+            Deadline::Record | Deadline::Originals | Deadline::Tree => {}
         }
-        if now >= self.seek_at {
-            self.seek(now);
-        }
-        if now >= self.probe_at {
-            self.probe(now);
-        }
-        if now >= self.shuffle_at {
-            self.shuffle(now);
-        }
-        self.tell_that_i_am_alone(now);
-        self.tell_of_myself(now);
-        self.tend_originals(now);
-        self.tree.tick(now, self.health.slowness(now), &mut self.rng);
     }
 
-    // --- links ------------------------------------------------------------------------------------------------
+    /// Asks the silent for a sign of life, closes the dead, and compares again.
+    fn check_links(&mut self) {
+        let findings = self.liveness.check(self.updates.catalogue().total(), &mut self.rt);
+        for peer in findings.suspects {
+            self.tree.publish(Payload::Suspect(peer.into()), self.rt.now, &mut self.rt.rng);
+        }
+        for (id, reason) in findings.dead {
+            self.goodbye(id, reason, Ended::Broken);
+        }
+        let sets = Sets { catalogue: self.updates.catalogue(), census: &self.census };
+        self.anti_entropy.tick(sets, &mut self.rt);
+    }
 
-    /// A link is gone.
-    fn drop_link(&mut self, now: Instant, id: LinkId, reason: &str, ended: Ended) {
-        let Some(link) = self.links.close(id) else { return };
-        self.unanswered.retain(|(_, asker), _| *asker != id);
-        if let Role::Expected { .. } | Role::Original { .. } = link.role {
-            return self.original_gone(now, id, link.role);
+    // --- driver -----------------------------------------------------------------------------------------------
+
+    /// A person named an address.
+    fn named(&mut self, addr: SocketAddr) {
+        if self.originals.knows(&addr) {
+            self.originals.learn(addr, true, self.rt.now);
+        } else {
+            self.membership.contacts.named(addr, &mut self.rt);
         }
-        let announced = link.role.peer().map(|(_, addr)| addr);
-        let dialled = link.dialled_addr().filter(|dialled| Some(*dialled) != announced);
-        if link.dialled.is_some() && !matches!(link.role, Role::Neighbour { .. }) {
-            self.not_taken(dialled.or(announced), reason);
+    }
+
+    /// A link takes nothing now.
+    fn congested(&mut self, link: LinkId) {
+        self.tree.congested(link);
+        self.originals.congested(link);
+        if let Some(Role::Neighbour { peer, .. }) = self.rt.links.get(link).map(|link| link.role) {
+            self.rt.event(NodeEvent::Slow { peer });
         }
-        for addr in [announced, dialled].into_iter().flatten().chain(link.aliases) {
-            match ended {
-                Ended::Peacefully => self.book.released(addr, now, &mut self.rng),
-                Ended::Broken => self.book.lost(addr, now, &mut self.rng),
-                Ended::Left => self.book.left(addr, now, &mut self.rng),
+    }
+
+    /// It takes something again.
+    fn drained(&mut self, link: LinkId) {
+        match self.rt.links.get(link).map(|link| link.role) {
+            Some(Role::Original { .. }) => self.originals.drained(link, self.rt.now),
+            Some(Role::Neighbour { peer, .. }) => {
+                let withheld = self.tree.drained(link);
+                self.rt.event(NodeEvent::KeepsUp { peer, withheld });
+                self.anti_entropy.compare_with(link, self.updates.catalogue(), &mut self.rt);
             }
+            Some(Role::Stranger | Role::Asked { .. } | Role::Client | Role::Expected { .. }) | None => {}
         }
-        if let Role::Neighbour { peer, addr } = link.role {
-            self.event(NodeEvent::NeighbourDown { peer, addr, reason: reason.to_owned() });
-            self.neighbour_down(now, id);
-        } else if link.dialled.is_some() {
-            self.seek_later(now);
-        }
-        if ended == Ended::Broken {
-            self.hasten_probe(now);
-        }
-    }
-
-    fn neighbour_down(&mut self, now: Instant, id: LinkId) {
-        if self.links.active() == 0 {
-            self.alone = Some((now, now + ALONE_AFTER));
-        }
-        self.census.neighbours_changed(now, &mut self.rng);
-        self.sought = 0;
-        (self.seek_at, self.check_at) = (now, now);
-        self.shuffles = self.shuffles.min(1);
-        for mended in self.tree.unlinked(id, now) {
-            self.compare_with(now, mended);
-        }
-        let fetched = self.fetch.gone(id);
-        self.after_fetch(now, fetched);
     }
 
     // --- messages ---------------------------------------------------------------------------------------------
 
-    fn heard(&mut self, now: Instant, id: LinkId, message: PeerMessage) {
-        match self.links.heard(id, now, &self.config.limits) {
+    fn heard(&mut self, id: LinkId, message: PeerMessage) {
+        match self.rt.links.heard(id, self.rt.now) {
             Admission::Closed => {}
-            Admission::TooMany => self.refuse(now, id, "too many messages"),
-            Admission::Admitted if self.outputs.len() + self.tree.unsaid() > MAX_OUTPUTS => {
-                self.refuse(now, id, "too much asked at once");
+            Admission::TooMany => self.refuse(id, "too many messages"),
+            Admission::Admitted if self.rt.waiting() + self.tree.unsaid() > MAX_OUTPUTS => {
+                self.refuse(id, "too much asked at once");
             }
-            Admission::Admitted => self.message(now, id, message),
+            Admission::Admitted => self.message(id, message),
         }
     }
 
-    fn message(&mut self, now: Instant, id: LinkId, mut message: PeerMessage) {
-        let Some((role, remote)) = self.links.get(id).map(|link| (link.role, link.remote)) else { return };
+    fn message(&mut self, id: LinkId, mut message: PeerMessage) {
+        let Some((role, remote)) = self.rt.links.get(id).map(|link| (link.role, link.remote)) else { return };
         message.relocate(|addr| whereabouts::meant(addr, remote));
+        let sets = Sets { catalogue: self.updates.catalogue(), census: &self.census };
         match (role, message) {
-            (Role::Expected { .. }, _) => self.close(now, id, "not an original"),
+            (Role::Expected { .. }, _) => self.close(id, "not an original"),
             // A driver tells the two ways of speaking apart.
             (Role::Original { .. }, _) => {}
-            (_, PeerMessage::Goodbye { reason, leaving, others }) => {
-                self.told_goodbye(now, id, &reason, leaving, others);
-            }
-            (Role::Stranger, PeerMessage::Hello(hello)) => self.greeted(now, id, &hello),
-            (Role::Stranger, _) => self.refuse(now, id, "a message before hello"),
-            (_, PeerMessage::Hello(_)) => self.refuse(now, id, "a second hello"),
+            (_, PeerMessage::Goodbye { reason, leaving, others }) => self.told_goodbye(id, &reason, leaving, others),
+            (Role::Stranger, PeerMessage::Hello(hello)) => self.greeted(id, &hello),
+            (Role::Stranger, _) => self.refuse(id, "a message before hello"),
+            (_, PeerMessage::Hello(_)) => self.refuse(id, "a second hello"),
             (_, PeerMessage::Unknown { .. }) => {}
-            (Role::Asked { peer, addr }, PeerMessage::Welcome { others }) => self.welcomed(now, id, peer, addr, others),
-            (_, PeerMessage::Ping { nonce, catalogue, partner }) => self.ping(now, id, nonce, catalogue, partner),
-            (_, PeerMessage::Pong { nonce, catalogue, partner }) => self.pong(now, id, nonce, catalogue, partner),
-            (_, PeerMessage::Submit { request, update }) => self.submitted(now, id, request, &update),
-            (_, PeerMessage::Reconcile(set, claims)) => self.claimed(now, id, set, &claims),
-            (_, PeerMessage::Want(set, wanted)) => self.wanted(now, id, set, &wanted),
-            (Role::Neighbour { peer, .. }, message) => self.neighbourly(now, id, peer, message),
+            (Role::Asked { peer, addr }, PeerMessage::Welcome { others }) => self.welcomed(id, (peer, addr), others),
+            (_, PeerMessage::Ping { nonce, catalogue, partner }) => {
+                liveness::ping(id, nonce, partner, sets.catalogue.total(), &mut self.rt);
+                self.anti_entropy.compare_sums(id, catalogue, sets.catalogue, &mut self.rt);
+            }
+            (_, PeerMessage::Pong { nonce, catalogue, partner }) => {
+                if let Some(wait) = liveness::pong(id, nonce, partner, &mut self.rt) {
+                    self.tree.measured(id, wait);
+                }
+                self.anti_entropy.compare_sums(id, catalogue, sets.catalogue, &mut self.rt);
+            }
+            (_, PeerMessage::Submit { request, update }) => {
+                let taken = self.publish(&update);
+                self.updates.submitted(id, request, taken, &mut self.rt);
+            }
+            (_, PeerMessage::Reconcile(set, claims)) => {
+                self.anti_entropy.claimed(id, set, &claims, sets, &mut self.rt);
+            }
+            (_, PeerMessage::Want(set, wanted)) => anti_entropy::wanted(id, set, &wanted, sets, &mut self.rt),
+            (Role::Neighbour { peer, .. }, message) => self.neighbourly(id, peer, message),
             // What was on its way when a link ended or was refused.
             (Role::Asked { .. }, _) => {}
             (Role::Client, message) if message.is_answer() => {}
-            (Role::Client, _) => self.refuse(now, id, "a client that speaks as a neighbour"),
+            (Role::Client, _) => self.refuse(id, "a client that speaks as a neighbour"),
         }
     }
 
-    fn neighbourly(&mut self, now: Instant, id: LinkId, peer: PeerId, message: PeerMessage) {
+    fn neighbourly(&mut self, id: LinkId, peer: PeerId, message: PeerMessage) {
+        let (originals, now) = (&self.originals, self.rt.now);
         match message {
             PeerMessage::Broadcast { id: name, hops, payload } => {
-                self.broadcast(now, (id, peer), name, Pushed { hops, payload });
+                self.broadcast((id, peer), name, Pushed { hops, payload });
             }
-            PeerMessage::Have(announced) => self.tree.announced(id, &announced, now, &mut self.rng),
+            PeerMessage::Have(announced) => self.tree.announced(id, &announced, now, &mut self.rt.rng),
             PeerMessage::Graft(wanted) => {
                 if !self.tree.grafted(id, &wanted, now) {
-                    self.compare_with(now, id);
+                    self.anti_entropy.compare_with(id, self.updates.catalogue(), &mut self.rt);
                 }
             }
             PeerMessage::Prune => self.tree.pruned(id, now),
-            PeerMessage::ForwardJoin { addr, ttl } => self.forward_join(now, id, addr, ttl),
-            PeerMessage::Shuffle { walk, ttl, addrs } => self.shuffled(now, id, walk, ttl, addrs),
-            PeerMessage::ShuffleReply { walk, addrs } => self.shuffle_replied(now, walk, addrs),
-            PeerMessage::State { entries, rest } => self.state(now, id, peer, &entries, rest),
-            PeerMessage::Records { entries, rest } => self.records(now, id, &entries, rest),
+            PeerMessage::ForwardJoin { addr, ttl } => {
+                self.membership.forward_join(id, (addr, ttl), originals, &mut self.rt);
+            }
+            PeerMessage::Shuffle { walk, ttl, addrs } => {
+                self.membership.shuffled(id, (walk, ttl), addrs, originals, &mut self.rt);
+            }
+            PeerMessage::ShuffleReply { walk, addrs } => {
+                self.membership.shuffle_replied(walk, addrs, originals, &mut self.rt);
+            }
+            PeerMessage::State { entries, rest } => self.state((id, peer), &entries, rest),
+            PeerMessage::Records { entries, rest } => self.records(id, &entries, rest),
             // A second welcome comes with a link that both sides dialled; the others were dealt with or are a client's.
             PeerMessage::Welcome { .. }
             | PeerMessage::Hello(_)
@@ -393,15 +333,4 @@ impl Node {
             | PeerMessage::Unknown { .. } => {}
         }
     }
-}
-
-/// How a link ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ended {
-    /// One side had no room, or has another link with the other.
-    Peacefully,
-    /// The other side is gone, or misbehaved.
-    Broken,
-    /// The other side leaves for good.
-    Left,
 }

@@ -16,18 +16,23 @@
 //! ```
 //!
 //! Nobody is taken for an original because of what others say: only who speaks lines first is told anything. An address
-//! is in the [`super::book`] or here, never in both, so no original is ever offered to peers as one of them.
+//! is in the [address book](super::membership::address_book) or here, never in both, so no original is ever offered to peers as one of them.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::backoff::Backoff;
-use crate::gossip::io::LinkId;
+use crate::gossip::catalogue::Catalogue;
+use crate::gossip::io::{LinkId, NodeEvent, Output};
+use crate::gossip::ledger::EVERYTHING;
+use crate::gossip::reconcile;
+use crate::gossip::runtime::Runtime;
 use crate::ids::{FileId, Version};
 use crate::rng::Rng;
 use crate::time::Instant;
-use crate::wire::peer::Key;
+use crate::wire::lines::{self, Line, Said};
+use crate::wire::peer::{Key, Wanted};
 
 /// Originals that are dialled and told. A guess: each costs a link, and every original dials every other anyway.
 pub const MAX_ORIGINALS: usize = 16;
@@ -45,8 +50,10 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
 const PEERS_EVERY: Duration = Duration::from_secs(2);
 
 /// The originals that this node knows.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Originals {
+    /// The pause before one that was lost is dialled again.
+    redial: Backoff,
     known: BTreeMap<SocketAddr, Original>,
     /// When one may be dialled again.
     dial_at: Instant,
@@ -59,6 +66,8 @@ pub struct Originals {
     peers_at: Instant,
     /// When the next part of a state may be told.
     state_at: Instant,
+    /// Lines that weren't understood.
+    not_understood: u64,
 }
 
 #[derive(Debug)]
@@ -91,6 +100,21 @@ struct Told {
 }
 
 impl Originals {
+    /// None is known. `redial`: the pause before one that was lost is dialled again.
+    pub fn new(redial: Backoff) -> Self {
+        Self {
+            redial,
+            known: BTreeMap::new(),
+            dial_at: Instant::START,
+            clock: 0,
+            changes: Vec::new(),
+            peers: Vec::new(),
+            peers_at: Instant::START,
+            state_at: Instant::START,
+            not_understood: 0,
+        }
+    }
+
     /// An address where an original may be. Says whether it is taken: if there is no room, one that fails
     /// gives way, but those that a person names are always taken.
     pub fn learn(&mut self, addr: SocketAddr, named: bool, now: Instant) -> bool {
@@ -149,7 +173,7 @@ impl Originals {
     }
 
     /// A dial failed (`link`: absent), or the link that was dialled is closed: it is tried again, or forgotten.
-    pub fn lost(&mut self, addr: SocketAddr, link: Option<LinkId>, now: Instant, pause: Backoff, rng: &mut Rng) {
+    pub fn lost(&mut self, addr: SocketAddr, link: Option<LinkId>, now: Instant, rng: &mut Rng) {
         let Some(known) = self.known.get_mut(&addr) else { return };
         match &known.usage {
             Usage::Linked(told) if Some(told.link) != link => return,
@@ -157,7 +181,7 @@ impl Originals {
             Usage::Linked(_) | Usage::Dialling | Usage::Idle => {}
         }
         known.usage = Usage::Idle;
-        known.not_before = now + pause.delay(known.failures, rng);
+        known.not_before = now + self.redial.delay(known.failures, rng);
         known.failures = known.failures.saturating_add(1);
         if known.failures > MAX_FAILURES && !known.named {
             self.known.remove(&addr);
@@ -263,6 +287,71 @@ impl Originals {
         }
     }
 
+    // --- lines ----------------------------------------------------------------------------------------------------
+
+    /// Dials those that are to be dialled, and tells the others what is to be told. `known`: the peers that this node knows.
+    pub fn tend(&mut self, known: impl Fn(&Runtime) -> Vec<SocketAddr>, catalogue: &Catalogue, rt: &mut Runtime) {
+        if rt.leaving {
+            return;
+        }
+        while let Some(addr) = self.poll_dial(rt.now) {
+            rt.push(Output::Dial { addr });
+        }
+        self.tell_changes(None, rt);
+        if self.are_peers_due(rt.now) {
+            let peers = peers_to_tell(&known, rt);
+            let links = self.poll_peers(rt.now, &peers);
+            self.say(links, lines::state(own_addr(rt), [], &peers), rt);
+        }
+        if let Some((link, from)) = self.poll_state() {
+            self.tell_state((link, from), known, catalogue, rt);
+        }
+    }
+
+    /// Tells the changes that were applied since the last time, but not who told them, at `except`.
+    pub fn tell_changes(&mut self, except: Option<SocketAddr>, rt: &mut Runtime) {
+        let (links, changes) = self.poll_changes(except);
+        let events = changes.into_iter().map(|(file, version)| Said::Event { file, version });
+        self.say(links, events, rt);
+    }
+
+    /// Tells a page of the files, from a key on. The driver says when the link takes no more.
+    fn tell_state(
+        &mut self,
+        (link, from): (LinkId, Key),
+        known: impl Fn(&Runtime) -> Vec<SocketAddr>,
+        catalogue: &Catalogue,
+        rt: &mut Runtime,
+    ) {
+        let (page, rest) = reconcile::page(catalogue, &Wanted::Range(EVERYTHING, from));
+        let files = page.iter().map(|update| (update.file.clone(), update.version));
+        let peers = if from == Key(0) { peers_to_tell(known, rt) } else { Vec::new() };
+        let state = lines::state(own_addr(rt), files, &peers);
+        self.say(vec![link], state, rt);
+        self.told_state(link, rest.map(|(_, key)| key), rt.now);
+    }
+
+    /// Introduces this node, which listens at `own`, to one that was dialled and is an original.
+    pub fn introduce_myself(&mut self, link: LinkId, own: Option<SocketAddr>, rt: &mut Runtime) {
+        self.say(vec![link], own.filter(can_be_told).map(|from| Said::Hello { from }), rt);
+    }
+
+    fn say(&mut self, to: Vec<LinkId>, said: impl IntoIterator<Item = Said>, rt: &mut Runtime) {
+        if to.is_empty() {
+            return;
+        }
+        let lines: Vec<Line> = said.into_iter().map(|said| Line { said, ts: self.stamp() }).collect();
+        if !lines.is_empty() {
+            rt.push(Output::SendLines { to, lines });
+        }
+    }
+
+    /// A line from `remote` couldn't be understood.
+    pub fn not_understood(&mut self, remote: SocketAddr, reason: String, rt: &mut Runtime) {
+        self.not_understood += 1;
+        rt.event(NodeEvent::NotUnderstood { remote, reason, lines: self.not_understood });
+    }
+
     fn told(&self) -> impl Iterator<Item = &Told> {
         self.known.values().filter_map(|known| match &known.usage {
             Usage::Linked(told) => Some(told),
@@ -276,6 +365,21 @@ impl Originals {
             Usage::Linked(_) | Usage::Idle | Usage::Dialling => None,
         })
     }
+}
+
+/// This node and the peers that it knows, as far as an original can dial them.
+fn peers_to_tell(known: impl Fn(&Runtime) -> Vec<SocketAddr>, rt: &Runtime) -> Vec<SocketAddr> {
+    std::iter::once(rt.me.listen).chain(known(rt)).filter(can_be_told).collect()
+}
+
+/// Where this node listens, if that is the same for all.
+fn own_addr(rt: &Runtime) -> Option<SocketAddr> {
+    Some(rt.me.listen).filter(|addr| !addr.ip().is_unspecified())
+}
+
+/// The original can't dial an address with more than one colon, and would find itself everywhere.
+fn can_be_told(addr: &SocketAddr) -> bool {
+    addr.is_ipv4() && !addr.ip().is_unspecified()
 }
 
 impl Told {
@@ -300,7 +404,7 @@ mod tests {
         let mut count = 0;
         while let Some(at) = originals.next_wake().filter(|_| count < 100) {
             let addr = originals.poll_dial(at).unwrap();
-            originals.lost(addr, None, at, PAUSE, &mut rng);
+            originals.lost(addr, None, at, &mut rng);
             count += 1;
         }
         count
@@ -308,7 +412,7 @@ mod tests {
 
     #[test]
     fn an_original_that_stays_away_is_forgotten_unless_a_person_named_it() {
-        let mut originals = Originals::default();
+        let mut originals = Originals::new(PAUSE);
         originals.learn(addr(1), false, Instant::START);
         assert_eq!(dials(&mut originals), 10);
         originals.learn(addr(1), true, Instant::START);
@@ -317,18 +421,18 @@ mod tests {
 
     #[test]
     fn bounded_memory_only_one_that_fails_gives_way() {
-        let (mut originals, now) = (Originals::default(), Instant::START);
+        let (mut originals, now) = (Originals::new(PAUSE), Instant::START);
         for number in 0..100 {
             assert_eq!(originals.learn(addr(number), false, now), number < MAX_ORIGINALS);
         }
         let failing = originals.poll_dial(now).unwrap();
-        originals.lost(failing, None, now, PAUSE, &mut Rng::from_seed(1));
+        originals.lost(failing, None, now, &mut Rng::from_seed(1));
         assert!(originals.learn(addr(200), false, now) && !originals.knows(&failing));
     }
 
     #[test]
     fn the_clock_never_goes_back() {
-        let mut originals = Originals::default();
+        let mut originals = Originals::new(PAUSE);
         originals.heard(102);
         assert_eq!(originals.stamp(), 104);
         originals.heard(0);
@@ -339,7 +443,7 @@ mod tests {
 
     #[test]
     fn who_missed_a_change_while_congested_is_told_all_again() {
-        let (mut originals, now, link) = (Originals::default(), Instant::START, LinkId(1));
+        let (mut originals, now, link) = (Originals::new(PAUSE), Instant::START, LinkId(1));
         originals.learn(addr(1), false, now);
         originals.linked(addr(1), link, now);
         originals.told_state(link, None, now);

@@ -5,18 +5,10 @@
 //! and nothing about a comparison has to be remembered: each message is answered from the set alone. Entries are only
 //! sent when they are asked for, page by page, so that neither side is flooded.
 
-use std::collections::{BTreeSet, VecDeque};
-use std::time::Duration;
+use std::collections::BTreeSet;
 
-use crate::gossip::io::LinkId;
 use crate::gossip::ledger::{EVERYTHING, Entry, Ledger};
-use crate::time::Instant;
-use crate::wire::peer::{Claim, Key, MAX_CLAIMS, MAX_ENTRIES, MAX_KEYS, MAX_WANTED, PeerMessage, Prefix, Set, Wanted};
-
-/// Wishes that are under way at once: enough to keep a link of 100 ms busy with pages of 256 entries.
-const WINDOW: usize = MAX_WANTED;
-/// Wishes that wait. A comparison that brings more is answered in part and made again.
-const MAX_WISHES: usize = 4096;
+use crate::wire::peer::{Claim, Key, MAX_CLAIMS, MAX_ENTRIES, MAX_KEYS, PeerMessage, Prefix, Set, Wanted};
 
 /// Keys that are listed in answer to one message, give or take a claim's: 256 honest claims ask for about 32 each. What
 /// is left unanswered is found by the next comparison.
@@ -148,108 +140,6 @@ pub fn messages(set: Set, claims: Vec<Claim>) -> impl Iterator<Item = PeerMessag
     })
 }
 
-/// What is being fetched: from one neighbour at a time, so that nothing is fetched twice.
-#[derive(Debug, Default)]
-pub struct Fetch {
-    source: Option<LinkId>,
-    wishes: VecDeque<(Set, Wanted)>,
-    under_way: usize,
-    /// When it began.
-    began: Instant,
-    /// When something last came.
-    progress: Instant,
-    /// Those that have something too; they are compared with anew afterwards.
-    waiting: BTreeSet<(LinkId, Set)>,
-    /// Whether something came that was news.
-    news: bool,
-}
-
-/// A fetch that is over.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Fetched {
-    /// From whom.
-    pub link: LinkId,
-    /// Whether it brought news, so that others must be told.
-    pub news: bool,
-    /// Who said meanwhile that it has something.
-    pub waiting: BTreeSet<(LinkId, Set)>,
-}
-
-impl Fetch {
-    /// A neighbour has these. Says whether they are going to be fetched; if not, it is remembered that it has some.
-    pub fn wish(&mut self, link: LinkId, set: Set, wanted: Vec<Wanted>, now: Instant) {
-        if wanted.is_empty() {
-            return;
-        }
-        if self.source.is_some_and(|source| source != link) {
-            self.waiting.insert((link, set));
-            return;
-        }
-        if self.source.is_none() {
-            (self.began, self.progress) = (now, now);
-        }
-        self.source = Some(link);
-        for wanted in wanted {
-            if self.wishes.len() >= MAX_WISHES {
-                self.waiting.insert((link, set));
-                return;
-            }
-            self.wishes.push_back((set, wanted));
-        }
-    }
-
-    /// The next thing to ask for, and whom.
-    pub fn poll_wish(&mut self) -> Option<(LinkId, Set, Wanted)> {
-        let source = self.source?;
-        if self.under_way >= WINDOW {
-            return None;
-        }
-        let (set, wanted) = self.wishes.pop_front()?;
-        self.under_way += 1;
-        Some((source, set, wanted))
-    }
-
-    /// A page came; `rest`: what is left of its range; `news`: whether it brought any.
-    pub fn came(
-        &mut self,
-        link: LinkId,
-        set: Set,
-        rest: Option<(Prefix, Key)>,
-        news: bool,
-        now: Instant,
-    ) -> Option<Fetched> {
-        if self.source != Some(link) {
-            return None;
-        }
-        self.under_way = self.under_way.saturating_sub(1);
-        self.progress = now;
-        self.news |= news;
-        if let Some((range, from)) = rest {
-            self.wishes.push_front((set, Wanted::Range(range, from)));
-        }
-        (self.under_way == 0 && self.wishes.is_empty()).then(|| self.end(link))
-    }
-
-    /// A link is gone, or too slow.
-    pub fn gone(&mut self, link: LinkId) -> Option<Fetched> {
-        self.waiting.retain(|(waiting, _)| *waiting != link);
-        (self.source == Some(link)).then(|| self.end(link))
-    }
-
-    /// From whom something is being fetched, and when that is given up: when nothing comes for `stalled`, or, since
-    /// others have something too, after a `turn`.
-    pub fn until(&self, stalled: Duration, turn: Duration) -> Option<(LinkId, Instant)> {
-        let stalled = self.progress + stalled;
-        let until = if self.waiting.is_empty() { stalled } else { stalled.min(self.began + turn) };
-        self.source.map(|source| (source, until))
-    }
-
-    fn end(&mut self, link: LinkId) -> Fetched {
-        let over = std::mem::take(self);
-        Fetched { link, news: over.news, waiting: over.waiting }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -257,9 +147,12 @@ mod tests {
     use proptest::prelude::{Strategy, prop_assert, prop_assert_eq, proptest};
 
     use super::*;
+    use crate::gossip::anti_entropy::fetch::{Fetch, Page};
     use crate::gossip::catalogue::Catalogue;
+    use crate::gossip::io::LinkId;
     use crate::ids::{PeerId, Version};
     use crate::stamp::Stamp;
+    use crate::time::Instant;
     use crate::wire::frame::encode;
     use crate::wire::update::FileUpdate;
 
@@ -306,7 +199,8 @@ mod tests {
                             cost.entries += postcard::to_stdvec(&entry).unwrap().len();
                             sides[listener].merge(entry);
                         }
-                        fetches[listener].came(LinkId(1), Set::Catalogue, rest, true, Instant::START);
+                        let page = Page { set: Set::Catalogue, rest, news: true };
+                        fetches[listener].came(LinkId(1), page, Instant::START);
                     }
                     other => panic!("{other:?}"),
                 }

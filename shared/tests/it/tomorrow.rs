@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use shared::gossip::catalogue::Catalogue;
 use shared::gossip::config::Config;
-use shared::gossip::io::{Input, LinkId, NodeEvent, Output, Ticket};
-use shared::gossip::node::{Identity, Node};
+use shared::gossip::io::{Identity, Input, LinkId, NodeEvent, Output, Ticket};
+use shared::gossip::node::Node;
 use shared::ids::Version;
 use shared::rng::Rng;
 use shared::sim::host::{addr, host_at, peer_id};

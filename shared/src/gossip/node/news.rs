@@ -1,188 +1,161 @@
-//! Changes: from the driver, from clients, and from neighbours; merged, kept, passed on.
+//! What comes and what is passed on: changes, records and suspicions, each to the part that it concerns.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use crate::gossip::io::{LinkId, NodeEvent, Output, Ticket};
-use crate::gossip::ledger::Entry as _;
+use crate::gossip::anti_entropy::Sets;
+use crate::gossip::anti_entropy::fetch::Page;
+use crate::gossip::census::short_name;
+use crate::gossip::handshake::twins;
+use crate::gossip::io::LinkId;
+use crate::gossip::liveness;
 use crate::gossip::node::Node;
 use crate::gossip::recent::Pushed;
+use crate::gossip::updates::Taken;
 use crate::ids::PeerId;
 use crate::time::Instant;
 use crate::wire::broadcast::MessageId;
-use crate::wire::peer::{Key, Payload, PeerMessage};
-use crate::wire::update::{FileUpdate, MAX_NAME_BYTES};
-
-/// Why a change isn't taken.
-struct Refusal {
-    reason: &'static str,
-    /// Whether it may be taken later.
-    passes: bool,
-}
-
-impl Refusal {
-    fn lasting(reason: &'static str) -> Self {
-        Self { reason, passes: false }
-    }
-
-    fn passing(reason: &'static str) -> Self {
-        Self { reason, passes: true }
-    }
-}
+use crate::wire::census::Record;
+use crate::wire::peer::{Key, MAX_RECORD_NEIGHBOURS, Payload, Prefix, Set};
+use crate::wire::update::FileUpdate;
 
 impl Node {
-    pub(super) fn broadcast(&mut self, now: Instant, (link, from): (LinkId, PeerId), id: MessageId, pushed: Pushed) {
+    /// Sends what the tree wants sent.
+    pub(super) fn flush_tree(&mut self) {
+        while let Some((to, message)) = self.tree.poll_said() {
+            self.rt.send(to, message);
+        }
+    }
+
+    // --- changes --------------------------------------------------------------------------------------------------
+
+    /// A change begins its way here. Returns what became of it.
+    pub(super) fn publish(&mut self, update: &Arc<FileUpdate>) -> Taken {
+        let taken = self.updates.publish(update, &mut self.rt);
+        if taken == Taken::Applied {
+            self.originals.changed(&update.file, update.version);
+            self.tree.publish(Payload::Update(update.clone()), self.rt.now, &mut self.rt.rng);
+        }
+        taken
+    }
+
+    /// A change came over a link. Returns whether it was news.
+    fn received(&mut self, from: PeerId, update: &Arc<FileUpdate>, hops: Option<u16>) -> bool {
+        let is_news = self.updates.receive(from, update, hops, &mut self.rt) == Taken::Applied;
+        if is_news {
+            self.originals.changed(&update.file, update.version);
+        }
+        is_news
+    }
+
+    /// A broadcast came: it is passed on if it comes for the first time, whatever it says.
+    pub(super) fn broadcast(&mut self, (link, from): (LinkId, PeerId), id: MessageId, pushed: Pushed) {
         let hops = pushed.hops.saturating_add(1);
-        let first_time = self.tree.note(id, now);
+        let first_time = self.tree.note(id, self.rt.now);
         let news = match &pushed.payload {
-            Payload::Update(update) => self.received(now, from, update, Some(hops)),
-            Payload::Record(record) => first_time && self.take_record(now, record),
-            Payload::Suspect(peer) => first_time && self.doubt(now, **peer),
+            Payload::Update(update) => self.received(from, update, Some(hops)),
+            Payload::Record(record) => first_time && self.take_record(record),
+            Payload::Suspect(peer) => {
+                if first_time {
+                    liveness::accused(**peer, &mut self.rt);
+                }
+                first_time
+            }
             // Nothing is known of it but that those behind may know it.
             Payload::Beacon | Payload::Unknown(_) => first_time,
         };
         // What is known or not taken, but no duplicate, is passed on, too: those behind would miss its number.
+        let now = self.rt.now;
         if first_time || news {
-            self.tree.pass_on(link, id, Pushed { hops, ..pushed }, now, &mut self.rng);
+            self.tree.pass_on(link, id, Pushed { hops, ..pushed }, now, &mut self.rt.rng);
         } else {
             self.tree.came_again(link, id, hops, now);
         }
     }
 
-    /// Somebody gets no answer from a peer: if it is a neighbour, it is asked at once. An accusation is no more than
-    /// this hint, so nothing has to be refuted and nobody can be slandered (SWIM, section 4.2, needs both).
-    fn doubt(&mut self, now: Instant, peer: PeerId) -> bool {
-        let link = self.links.with(peer);
-        if let Some(link) = link.and_then(|link| self.links.get_mut(link)) {
-            link.pulse.doubt(now);
-            self.check_at = now;
+    /// A page of the catalogue came.
+    pub(super) fn state(
+        &mut self,
+        (link, from): (LinkId, PeerId),
+        entries: &[Arc<FileUpdate>],
+        rest: Option<(Prefix, Key)>,
+    ) {
+        let mut news = false;
+        for update in entries {
+            // What is on its way comes to the others, too, without anybody's comparing.
+            news |= self.received(from, update, None) && self.updates.is_settled(update, &self.rt);
         }
-        true
+        self.page_came(link, Page { set: Set::Catalogue, rest, news });
     }
 
-    /// A change of this node's own. Where it can't be taken, an event says why.
-    pub(super) fn publish(&mut self, now: Instant, update: &Arc<FileUpdate>) {
-        if let Err(refusal) = self.take(now, update) {
-            self.reject(update, &refusal);
+    fn page_came(&mut self, link: LinkId, page: Page) {
+        let sets = Sets { catalogue: self.updates.catalogue(), census: &self.census };
+        self.anti_entropy.came(link, page, sets, &mut self.rt);
+    }
+
+    // --- records --------------------------------------------------------------------------------------------------
+
+    /// When this node's record is to be sent.
+    pub(super) fn record_due(&self) -> Option<Instant> {
+        let is_heard = self.census.is_on() && !self.rt.leaving && self.rt.links.active() > 0;
+        self.census.next_due(self.updates.applied()).filter(|_| is_heard)
+    }
+
+    /// Sends it where it is due.
+    pub(super) fn tell_of_myself(&mut self) {
+        let now = self.rt.now;
+        if self.record_due().is_some_and(|due| due <= now) {
+            self.census.forget_the_gone(self.rt.me.peer, now);
+            self.send_record();
         }
     }
 
-    /// Takes a change that begins its way here, if it is news.
-    fn take(&mut self, now: Instant, update: &Arc<FileUpdate>) -> Result<(), Refusal> {
-        let key = update.key();
-        let known = self.catalogue.get(key);
-        if known.is_some_and(|known| !update.replaces(known)) {
-            return Ok(());
+    /// The last record, so that nobody waits for this node to come back.
+    pub(super) fn tell_that_i_leave(&mut self) {
+        if self.census.is_on() {
+            self.send_record();
         }
-        self.check(now, update, known)?;
-        let was_there = known.is_some_and(|known| !known.deleted);
-        self.apply(key, update, was_there);
-        self.tree.publish(Payload::Update(update.clone()), now, &mut self.rng);
-        Ok(())
     }
 
-    /// A change came over a link. Says whether it was news.
-    pub(super) fn received(&mut self, now: Instant, from: PeerId, update: &Arc<FileUpdate>, hops: Option<u16>) -> bool {
-        let key = update.key();
-        let present = self.catalogue.get(key);
-        let known = present.is_some_and(|present| !update.replaces(present));
-        if !known && let Err(refusal) = self.check(now, update, present) {
-            self.reject(update, &refusal);
+    fn send_record(&mut self) {
+        let rt = &mut self.rt;
+        let now = rt.now;
+        let active = rt.links.neighbours().map(|neighbour| short_name(neighbour.peer));
+        let record = Arc::new(Record {
+            peer: rt.me.peer,
+            source: rt.life.source,
+            started: rt.life.started,
+            serial: self.census.next_serial(self.updates.applied(), now),
+            addr: rt.me.listen,
+            left: rt.leaving,
+            active: active.take(MAX_RECORD_NEIGHBOURS).collect(),
+            passive: u16::try_from(self.membership.contacts.book().passive()).unwrap_or(u16::MAX),
+            files: u32::try_from(self.updates.catalogue().len()).unwrap_or(u32::MAX),
+            applied: self.updates.applied(),
+            duplicates: self.tree.duplicates,
+            load: self.liveness.load(now),
+            version: rt.me.version.as_str().into(),
+        });
+        self.census.merge(record.clone(), now);
+        self.tree.publish(Payload::Record(record), now, &mut rt.rng);
+    }
+
+    /// A record came. Returns whether it is news. One from the future would never be replaced.
+    fn take_record(&mut self, record: &Arc<Record>) -> bool {
+        if record.peer == self.rt.me.peer {
+            if twins::is_of_younger(record, &self.rt) && self.membership.contacts.book().is_dialable(&record.addr) {
+                self.membership.contacts.look_up(record.addr, &self.originals, &mut self.rt);
+            }
             return false;
         }
-        let was_there = present.is_some_and(|present| !present.deleted);
-        // A page of the catalogue may hold what has come meanwhile: only its news is worth telling.
-        if !known || hops.is_some() {
-            let (file, version) = (update.file.clone(), update.version);
-            self.event(NodeEvent::Received { from, file, version, hops, fresh: !known });
+        let credible = !self.updates.is_future(record.started, &self.rt);
+        self.census.is_on() && credible && self.census.merge(record.clone(), self.rt.now)
+    }
+
+    /// A page of the census came.
+    pub(super) fn records(&mut self, link: LinkId, entries: &[Arc<Record>], rest: Option<(Prefix, Key)>) {
+        for record in entries {
+            self.take_record(record);
         }
-        if !known {
-            self.apply(key, update, was_there);
-        }
-        !known
+        self.page_came(link, Page { set: Set::Census, rest, news: false });
     }
-
-    fn reject(&mut self, update: &FileUpdate, refusal: &Refusal) {
-        self.event(NodeEvent::Rejected { file: update.file.clone(), reason: refusal.reason });
-    }
-
-    /// Whether a change is within the limits, given what is known of its file.
-    fn check(&self, now: Instant, update: &FileUpdate, known: Option<&Arc<FileUpdate>>) -> Result<(), Refusal> {
-        let limits = &self.config.limits;
-        if update.name.len() > MAX_NAME_BYTES {
-            return Err(Refusal::lasting("its name is too long"));
-        }
-        if self.is_future(now, update.stamp.wall_ms()) {
-            return Err(Refusal::passing("its stamp is from the future"));
-        }
-        if update.version.0 > known.map_or(0, |known| known.version.0).saturating_add(limits.version_step) {
-            return Err(Refusal::lasting("its version is too far ahead"));
-        }
-        if known.is_none() && self.catalogue.len() >= limits.files {
-            return Err(Refusal::passing("there are too many files"));
-        }
-        Ok(())
-    }
-
-    /// Whether a moment, in milliseconds since 1970, is further ahead than clocks may differ.
-    pub(super) fn is_future(&self, now: Instant, wall_ms: u64) -> bool {
-        wall_ms > self.wall_ms(now).saturating_add(millis(self.config.limits.future))
-    }
-
-    /// Wall time, in milliseconds since 1970.
-    fn wall_ms(&self, now: Instant) -> u64 {
-        self.me.began_ms.saturating_add(millis(now - Instant::START))
-    }
-
-    /// Whether a change was made so long ago that the tree must have brought it everywhere, if it could.
-    pub(super) fn is_settled(&self, now: Instant, update: &FileUpdate) -> bool {
-        update.stamp.wall_ms().saturating_add(millis(self.config.reconcile_after)) < self.wall_ms(now)
-    }
-
-    /// Takes news in, and has it kept. `was_there`: whether the file was known and not deleted.
-    fn apply(&mut self, key: Key, update: &Arc<FileUpdate>, was_there: bool) {
-        self.catalogue.put(key, update.clone());
-        self.applied += 1;
-        match (was_there, update.deleted) {
-            (false, false) => self.files = self.files.saturating_add(1),
-            (true, true) => self.files = self.files.saturating_sub(1),
-            (true, false) | (false, true) => {}
-        }
-        let (file, version, files) = (update.file.clone(), update.version, self.files);
-        self.event(NodeEvent::Applied { file, version, files });
-        self.originals.changed(&update.file, update.version);
-        self.issued = Ticket(self.issued.0 + 1);
-        self.outputs.push_back(Output::Store { ticket: self.issued, update: update.clone() });
-    }
-
-    pub(super) fn submitted(&mut self, now: Instant, id: LinkId, request: u64, update: &Arc<FileUpdate>) {
-        let answer = match self.take(now, update) {
-            Err(refusal) => {
-                self.reject(update, &refusal);
-                let reason = refusal.reason.to_owned();
-                if refusal.passes {
-                    PeerMessage::Deferred { request, reason }
-                } else {
-                    PeerMessage::Refused { request, reason }
-                }
-            }
-            Ok(()) if self.stored >= self.issued => PeerMessage::Accepted { request },
-            Ok(()) => return self.unanswered.entry((self.issued, id)).or_default().push(request),
-        };
-        self.send(now, vec![id], answer);
-    }
-
-    pub(super) fn on_disk(&mut self, ticket: Ticket) {
-        self.stored = self.stored.max(ticket);
-        while let Some(first) = self.unanswered.first_entry().filter(|first| first.key().0 <= ticket) {
-            let ((_, link), requests) = first.remove_entry();
-            for request in requests {
-                self.outputs.push_back(Output::Send { to: vec![link], message: PeerMessage::Accepted { request } });
-            }
-        }
-    }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

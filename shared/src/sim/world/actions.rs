@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::gossip::io::Input;
-use crate::gossip::node::{Identity, Node};
+use crate::gossip::io::{Identity, Input};
+use crate::gossip::node::Node;
 use crate::ids::{FileId, Version};
 use crate::sim::check::Violation;
 use crate::sim::host::{Life, addr as addr_of, peer_id};

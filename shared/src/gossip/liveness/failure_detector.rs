@@ -1,19 +1,15 @@
 //! Whether the other end of a link is alive: heartbeats with a deadline that follows the link's measured round trip
-//! (RFC 6298, section 2) and this node's own slowness.
-//!
-//! From Lifeguard (Dadgar, Phillips, Currey, DSN-W 2018, section III-A, "local health"): a node that is late for its
-//! own deadlines has no right to accuse others. There the measure is missed answers; here it is the delay between when
-//! the node wanted to be woken and when it was, which no other node can falsify.
+//! (RFC 6298, section 2) and this node's own slowness ([`super::local_health`]); how long a suspicion lasts.
 
 use std::time::Duration;
 
 use crate::gossip::config::Liveness;
-use crate::gossip::estimate::{Estimate, Lately};
+use crate::gossip::estimate::Estimate;
 use crate::time::Instant;
 
-/// One link's heartbeat.
+/// What is known of the other end of one link.
 #[derive(Debug, Clone)]
-pub struct Pulse {
+pub struct FailureDetector {
     heard: Instant,
     /// When something was first said that has had no answer of any kind yet.
     unanswered: Option<Instant>,
@@ -21,6 +17,11 @@ pub struct Pulse {
     nonce: u32,
     suspected: bool,
     round_trip: Estimate,
+}
+
+/// How long a suspicion lasts before the link is closed, where an answer may take so long as `wait`.
+pub fn suspicion(wait: Duration, config: &Liveness) -> Duration {
+    wait * config.patience
 }
 
 /// What is to be done about a link.
@@ -36,7 +37,7 @@ pub enum Verdict {
     Dead,
 }
 
-impl Pulse {
+impl FailureDetector {
     /// A link that opens now.
     pub fn new(now: Instant) -> Self {
         Self { heard: now, unanswered: None, asked: None, nonce: 0, suspected: false, round_trip: Estimate::default() }
@@ -77,13 +78,13 @@ impl Pulse {
     }
 
     /// Ask at once, unless that is under way.
-    pub fn doubt(&mut self, now: Instant) {
+    pub fn probe_now(&mut self, now: Instant) {
         // As if something had been said long ago; what is under way already is only kept from being forgotten.
         self.unanswered = Some(if self.asked.is_none() { Instant::START } else { now });
     }
 
     /// Nothing could be heard for `pause`, since this node itself was held up.
-    pub fn forgive(&mut self, pause: Duration) {
+    pub fn discount(&mut self, pause: Duration) {
         self.heard = self.heard + pause;
         self.unanswered = self.unanswered.map(|at| at + pause);
         self.asked = self.asked.map(|at| at + pause);
@@ -106,7 +107,7 @@ impl Pulse {
     fn wait(&mut self, now: Instant, asked: Instant, config: &Liveness, slowness: Duration) -> Verdict {
         let wait = config.answer.max(self.usual_wait().unwrap_or_default()) + slowness * 2;
         let suspect_at = asked + wait;
-        let dead_at = suspect_at + wait * config.patience;
+        let dead_at = suspect_at + suspicion(wait, config);
         if now >= dead_at {
             return Verdict::Dead;
         }
@@ -125,40 +126,10 @@ impl Pulse {
     }
 }
 
-/// A delay that doesn't count: timers of drivers are no finer than some milliseconds, and on a busy machine a process has
-/// its turn some tens of them late.
-pub const PUNCTUAL: Duration = Duration::from_millis(50);
-
-/// How late this node is for its own deadlines.
-#[derive(Debug, Clone, Default)]
-pub struct LocalHealth {
-    delay: Lately,
-    late: Duration,
-}
-
-impl LocalHealth {
-    /// It wanted to be woken at `planned`, and was at `now`.
-    pub fn woken(&mut self, planned: Instant, now: Instant) {
-        let delay = now - planned;
-        self.late += delay;
-        self.delay.sample(delay, now);
-    }
-
-    /// What deadlines have to allow for.
-    pub fn slowness(&self, now: Instant) -> Duration {
-        self.delay.largest(now)
-    }
-
-    /// The part of the time until `now` in which it was late, in thousandths.
-    pub fn load(&self, now: Instant) -> u16 {
-        let share = self.late.as_micros() * 1000 / u128::from(now.as_micros().max(1));
-        u16::try_from(share.min(1000)).unwrap_or(1000)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gossip::liveness::local_health::LocalHealth;
 
     const CONFIG: fn() -> Liveness = Liveness::default;
 
@@ -168,10 +139,10 @@ mod tests {
 
     #[test]
     fn liveness_a_silent_link_is_suspected_within_three_seconds_and_then_dead() {
-        let (mut pulse, every) = (Pulse::new(at(0)), CONFIG().partner_ping);
+        let (mut detector, every) = (FailureDetector::new(at(0)), CONFIG().partner_ping);
         let mut seen = Vec::new();
         for ms in 0..10_000 {
-            let verdict = pulse.check(at(ms), every, &CONFIG(), Duration::ZERO);
+            let verdict = detector.check(at(ms), every, &CONFIG(), Duration::ZERO);
             if !matches!(verdict, Verdict::Fine(_)) {
                 seen.push((ms, verdict));
             }
@@ -184,28 +155,28 @@ mod tests {
 
     #[test]
     fn liveness_a_starved_node_accuses_nobody() {
-        let (mut pulse, every) = (Pulse::new(at(0)), CONFIG().partner_ping);
-        assert_eq!(pulse.check(at(2200), every, &CONFIG(), Duration::ZERO), Verdict::Ask(1));
+        let (mut detector, every) = (FailureDetector::new(at(0)), CONFIG().partner_ping);
+        assert_eq!(detector.check(at(2200), every, &CONFIG(), Duration::ZERO), Verdict::Ask(1));
         let mut health = LocalHealth::default();
         health.woken(at(2950), at(7950));
-        pulse.forgive(Duration::from_secs(5));
-        assert!(matches!(pulse.check(at(7950), every, &CONFIG(), health.slowness(at(7950))), Verdict::Fine(_)));
-        pulse.heard(at(7951));
-        assert!(matches!(pulse.check(at(7951), every, &CONFIG(), health.slowness(at(7951))), Verdict::Fine(_)));
+        detector.discount(Duration::from_secs(5));
+        assert!(matches!(detector.check(at(7950), every, &CONFIG(), health.slowness(at(7950))), Verdict::Fine(_)));
+        detector.heard(at(7951));
+        assert!(matches!(detector.check(at(7951), every, &CONFIG(), health.slowness(at(7951))), Verdict::Fine(_)));
     }
 
     #[test]
     fn the_deadline_follows_the_round_trip() {
-        let mut pulse = Pulse::new(at(0));
+        let mut detector = FailureDetector::new(at(0));
         let mut now = 0;
         for _ in 0..20 {
             now += 1500;
-            let verdict = pulse.check(at(now), Duration::from_secs(1), &CONFIG(), Duration::ZERO);
+            let verdict = detector.check(at(now), Duration::from_secs(1), &CONFIG(), Duration::ZERO);
             let Verdict::Ask(nonce) = verdict else { panic!("{verdict:?}") };
-            pulse.heard(at(now + 300));
-            pulse.answered(nonce, at(now + 300));
+            detector.heard(at(now + 300));
+            detector.answered(nonce, at(now + 300));
         }
-        assert_eq!(pulse.round_trip().unwrap().as_millis(), 300);
-        assert!(pulse.usual_wait().unwrap() < Duration::from_millis(310));
+        assert_eq!(detector.round_trip().unwrap().as_millis(), 300);
+        assert!(detector.usual_wait().unwrap() < Duration::from_millis(310));
     }
 }

@@ -12,7 +12,7 @@ use crate::wire::peer::Wish;
 
 /// A bounded book of addresses.
 #[derive(Debug)]
-pub struct Book {
+pub struct AddressBook {
     known: BTreeMap<SocketAddr, Contact>,
     /// Addresses that turned out to be this node's own.
     own: BTreeSet<SocketAddr>,
@@ -59,7 +59,7 @@ pub enum Standing {
     Beyond,
 }
 
-impl Book {
+impl AddressBook {
     /// Knows nobody but the node's own address.
     pub fn new(own: SocketAddr, views: Views) -> Self {
         Self { known: BTreeMap::new(), own: [own].into(), views, last_loss: None, counts: Counts::default() }

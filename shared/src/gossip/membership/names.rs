@@ -1,5 +1,5 @@
 //! Hosts' names that a person gave as places to join through. A name is looked up each time it is dialled, by the driver,
-//! so that a peer that moves is found again; the addresses behind it are in the [`super::book`] like any others.
+//! so that a peer that moves is found again; the addresses behind it are in the [`super::address_book`] like any others.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

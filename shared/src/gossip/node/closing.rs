@@ -1,0 +1,142 @@
+//! The end of a link, and of a node: what each part has to do with that.
+
+use std::net::SocketAddr;
+
+use crate::gossip::anti_entropy::Sets;
+use crate::gossip::deadlines::Deadline;
+use crate::gossip::io::{LinkId, NodeEvent, Output};
+use crate::gossip::links::Role;
+use crate::gossip::membership::contacts::Ended;
+use crate::gossip::node::Node;
+use crate::wire::peer::{MAX_REASON_BYTES, PeerMessage};
+
+impl Node {
+    // --- saying why -----------------------------------------------------------------------------------------------
+
+    /// Closes a link after saying why.
+    pub(super) fn goodbye(&mut self, id: LinkId, reason: &str, ended: Ended) {
+        let others = self.membership.others_for_stranger(&mut self.rt);
+        self.goodbye_with(id, reason, ended, others);
+    }
+
+    /// The same, naming these others that the receiver could turn to.
+    pub(super) fn goodbye_with(&mut self, id: LinkId, reason: &str, ended: Ended, others: Vec<SocketAddr>) {
+        if let Some(Role::Expected { .. } | Role::Original { .. }) = self.rt.links.get(id).map(|link| link.role) {
+            return self.close(id, reason);
+        }
+        let mut text = reason.to_owned();
+        text.truncate(text.floor_char_boundary(MAX_REASON_BYTES));
+        let leaving = self.rt.leaving;
+        self.rt.send(vec![id], PeerMessage::Goodbye { reason: text, leaving, others });
+        self.rt.push(Output::Close { link: id });
+        self.drop_link(id, reason, ended);
+    }
+
+    /// Closes a link on which no goodbye would be understood.
+    pub(super) fn close(&mut self, id: LinkId, reason: &str) {
+        self.rt.push(Output::Close { link: id });
+        self.drop_link(id, reason, Ended::Broken);
+    }
+
+    /// Closes a link because of what the other side did.
+    pub(super) fn refuse(&mut self, id: LinkId, reason: &str) {
+        self.misbehaved_on(id, reason);
+        self.goodbye_with(id, reason, Ended::Broken, Vec::new());
+    }
+
+    /// The same where the driver has closed it already.
+    pub(super) fn unreadable(&mut self, id: LinkId, reason: &str) {
+        self.misbehaved_on(id, reason);
+        self.drop_link(id, reason, Ended::Broken);
+    }
+
+    fn misbehaved_on(&mut self, id: LinkId, reason: &str) {
+        if let Some(remote) = self.rt.links.get(id).map(|link| link.remote) {
+            self.misbehaved(remote, reason);
+        }
+    }
+
+    /// Somebody did what it may not do.
+    pub(super) fn misbehaved(&mut self, remote: SocketAddr, reason: &str) {
+        self.offences += 1;
+        let offences = self.offences;
+        self.rt.event(NodeEvent::Misbehaved { remote, reason: reason.to_owned(), offences });
+    }
+
+    // --- what follows ---------------------------------------------------------------------------------------------
+
+    /// A link is gone.
+    pub(super) fn drop_link(&mut self, id: LinkId, reason: &str, ended: Ended) {
+        let Some(link) = self.rt.links.close(id) else { return };
+        self.updates.gone(id);
+        if let Role::Expected { .. } | Role::Original { .. } = link.role {
+            return self.original_gone(id, link.role);
+        }
+        self.membership.closed(&link, reason, ended, &mut self.rt);
+        if let Role::Neighbour { .. } = link.role {
+            self.neighbour_down(id);
+        } else if link.dialled.is_some() {
+            self.membership.contacts.seek_later(&mut self.rt);
+        }
+        if ended == Ended::Broken {
+            self.membership.contacts.hasten_probe(&mut self.rt);
+        }
+    }
+
+    fn neighbour_down(&mut self, id: LinkId) {
+        let rt = &mut self.rt;
+        self.census.neighbours_changed(rt.now, &mut rt.rng);
+        // It may have been the partner.
+        rt.deadlines.set(Deadline::Links, rt.now);
+        let sets = Sets { catalogue: self.updates.catalogue(), census: &self.census };
+        for mended in self.tree.unlinked(id, rt.now) {
+            self.anti_entropy.compare_with(mended, sets.catalogue, rt);
+        }
+        self.anti_entropy.gone(id, sets, rt);
+    }
+
+    /// A link with an original is closed. Who was dialled as one and didn't speak first isn't one.
+    fn original_gone(&mut self, id: LinkId, role: Role) {
+        match role {
+            Role::Original { dialled: Some(addr) } => {
+                self.originals.lost(addr, Some(id), self.rt.now, &mut self.rt.rng);
+            }
+            Role::Expected { addr } if self.originals.knows(&addr) => {
+                if self.originals.forget(&addr) {
+                    self.membership.contacts.named(addr, &mut self.rt);
+                } else {
+                    self.membership.contacts.learn(vec![addr], &self.originals, &mut self.rt);
+                }
+            }
+            Role::Expected { .. }
+            | Role::Original { dialled: None }
+            | Role::Stranger
+            | Role::Asked { .. }
+            | Role::Neighbour { .. }
+            | Role::Client => {}
+        }
+    }
+
+    // --- leaving --------------------------------------------------------------------------------------------------
+
+    /// Says goodbye to everybody, and to all of the overlay.
+    pub(super) fn leave(&mut self) {
+        self.rt.leaving = true;
+        self.tell_that_i_leave();
+        self.flush_tree();
+        self.close_all("leaving");
+    }
+
+    /// Leaves without a word of it to the census: who bears the same id goes on.
+    pub(super) fn stay_out(&mut self) {
+        self.rt.leaving = true;
+        self.close_all("stays out: another peer has the same id");
+    }
+
+    fn close_all(&mut self, reason: &str) {
+        let all: Vec<LinkId> = self.rt.links.iter().map(|(id, _)| id).collect();
+        for id in all {
+            self.goodbye(id, reason, Ended::Left);
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! Changes: which are taken, what they make of the catalogue, and when whoever handed one over hears that it is kept.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::gossip::catalogue::Catalogue;
+use crate::gossip::config::Limits;
+use crate::gossip::io::{LinkId, NodeEvent, Output, Ticket};
+use crate::gossip::ledger::Entry as _;
+use crate::gossip::runtime::{Runtime, millis};
+use crate::gossip::updates::journal::Journal;
+use crate::ids::PeerId;
+use crate::wire::peer::{Key, PeerMessage};
+use crate::wire::update::{FileUpdate, MAX_NAME_BYTES};
+
+pub mod journal;
+
+/// What a node knows of the files.
+#[derive(Debug)]
+pub struct Updates {
+    limits: Limits,
+    /// A change that is older than this must have come everywhere by itself, if it could.
+    settled_after: Duration,
+    catalogue: Catalogue,
+    /// [`Catalogue::files`], kept up with each change.
+    files: u32,
+    applied: u64,
+    journal: Journal,
+}
+
+/// Why a change isn't taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refusal {
+    reason: &'static str,
+    /// Whether it may be taken later.
+    passes: bool,
+}
+
+/// What became of a change that was to be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// It is news: others are to be told.
+    Applied,
+    /// It was known, or a later one is.
+    Known,
+    /// It can't be taken, of which people have been told.
+    Refused(Refusal),
+}
+
+impl Refusal {
+    fn lasting(reason: &'static str) -> Self {
+        Self { reason, passes: false }
+    }
+
+    fn passing(reason: &'static str) -> Self {
+        Self { reason, passes: true }
+    }
+}
+
+impl Updates {
+    /// A node that starts with what it kept. `settled_after`: how old a change is that must have come by itself.
+    pub fn new(limits: Limits, settled_after: Duration, catalogue: Catalogue) -> Self {
+        let files = catalogue.files();
+        Self { limits, settled_after, catalogue, files, applied: 0, journal: Journal::default() }
+    }
+
+    /// What is known of every file.
+    pub fn catalogue(&self) -> &Catalogue {
+        &self.catalogue
+    }
+
+    /// How many changes were news since the start.
+    pub fn applied(&self) -> u64 {
+        self.applied
+    }
+
+    // --- changes --------------------------------------------------------------------------------------------------
+
+    /// A change that begins its way here: this node's own, a client's, or an original's.
+    pub fn publish(&mut self, update: &Arc<FileUpdate>, rt: &mut Runtime) -> Taken {
+        let key = update.key();
+        let known = self.catalogue.get(key);
+        if known.is_some_and(|known| !update.replaces(known)) {
+            return Taken::Known;
+        }
+        if let Err(refusal) = self.check(update, known, rt) {
+            return reject(update, refusal, rt);
+        }
+        let was_there = known.is_some_and(|known| !known.deleted);
+        self.apply(key, update, was_there, rt);
+        Taken::Applied
+    }
+
+    /// A change came over a link, over so many hops if it was pushed.
+    pub fn receive(&mut self, from: PeerId, update: &Arc<FileUpdate>, hops: Option<u16>, rt: &mut Runtime) -> Taken {
+        let key = update.key();
+        let present = self.catalogue.get(key);
+        let known = present.is_some_and(|present| !update.replaces(present));
+        if !known && let Err(refusal) = self.check(update, present, rt) {
+            return reject(update, refusal, rt);
+        }
+        let was_there = present.is_some_and(|present| !present.deleted);
+        // A page of the catalogue may hold what has come meanwhile: only its news is worth telling.
+        if !known || hops.is_some() {
+            let (file, version) = (update.file.clone(), update.version);
+            rt.event(NodeEvent::Received { from, file, version, hops, fresh: !known });
+        }
+        if known {
+            return Taken::Known;
+        }
+        self.apply(key, update, was_there, rt);
+        Taken::Applied
+    }
+
+    /// Whether a change is within the limits, given what is known of its file.
+    fn check(&self, update: &FileUpdate, known: Option<&Arc<FileUpdate>>, rt: &Runtime) -> Result<(), Refusal> {
+        if update.name.len() > MAX_NAME_BYTES {
+            return Err(Refusal::lasting("its name is too long"));
+        }
+        if self.is_future(update.stamp.wall_ms(), rt) {
+            return Err(Refusal::passing("its stamp is from the future"));
+        }
+        if update.version.0 > known.map_or(0, |known| known.version.0).saturating_add(self.limits.version_step) {
+            return Err(Refusal::lasting("its version is too far ahead"));
+        }
+        if known.is_none() && self.catalogue.len() >= self.limits.files {
+            return Err(Refusal::passing("there are too many files"));
+        }
+        Ok(())
+    }
+
+    /// Whether a moment, in milliseconds since 1970, is further ahead than clocks may differ.
+    pub fn is_future(&self, wall_ms: u64, rt: &Runtime) -> bool {
+        wall_ms > rt.wall_ms().saturating_add(millis(self.limits.future))
+    }
+
+    /// Whether a change was made so long ago that the tree must have brought it everywhere, if it could.
+    pub fn is_settled(&self, update: &FileUpdate, rt: &Runtime) -> bool {
+        update.stamp.wall_ms().saturating_add(millis(self.settled_after)) < rt.wall_ms()
+    }
+
+    /// Takes news in, and has it kept. `was_there`: whether the file was known and not deleted.
+    fn apply(&mut self, key: Key, update: &Arc<FileUpdate>, was_there: bool, rt: &mut Runtime) {
+        self.catalogue.put(key, update.clone());
+        self.applied += 1;
+        match (was_there, update.deleted) {
+            (false, false) => self.files = self.files.saturating_add(1),
+            (true, true) => self.files = self.files.saturating_sub(1),
+            (true, false) | (false, true) => {}
+        }
+        let (file, version, files) = (update.file.clone(), update.version, self.files);
+        rt.event(NodeEvent::Applied { file, version, files });
+        rt.push(Output::Store { ticket: self.journal.next_ticket(), update: update.clone() });
+    }
+
+    // --- answers to clients ---------------------------------------------------------------------------------------
+
+    /// Answers who handed a change over, now or once it is on disk. `taken`: what became of it.
+    pub fn submitted(&mut self, client: LinkId, request: u64, taken: Taken, rt: &mut Runtime) {
+        let answer = match taken {
+            Taken::Refused(Refusal { reason, passes: true }) => {
+                PeerMessage::Deferred { request, reason: reason.to_owned() }
+            }
+            Taken::Refused(Refusal { reason, passes: false }) => {
+                PeerMessage::Refused { request, reason: reason.to_owned() }
+            }
+            Taken::Applied | Taken::Known => {
+                if !self.journal.await_disk(client, request) {
+                    return;
+                }
+                PeerMessage::Accepted { request }
+            }
+        };
+        rt.send(vec![client], answer);
+    }
+
+    /// All that was to be kept up to a ticket is on disk.
+    pub fn stored(&mut self, ticket: Ticket, rt: &mut Runtime) {
+        while let Some((client, requests)) = self.journal.poll_stored(ticket) {
+            for request in requests {
+                rt.answer(client, PeerMessage::Accepted { request });
+            }
+        }
+    }
+
+    /// A link is gone: nobody waits there for an answer.
+    pub fn gone(&mut self, client: LinkId) {
+        self.journal.gone(client);
+    }
+}
+
+fn reject(update: &FileUpdate, refusal: Refusal, rt: &mut Runtime) -> Taken {
+    rt.event(NodeEvent::Rejected { file: update.file.clone(), reason: refusal.reason });
+    Taken::Refused(refusal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Version;
+    use crate::stamp::Stamp;
+
+    const FROM: PeerId = PeerId([7; 32]);
+    const CLIENT: LinkId = LinkId(1);
+
+    fn update(version: u64, deleted: bool) -> Arc<FileUpdate> {
+        let update = FileUpdate::injected("f".parse().unwrap(), Version(version), Stamp(1), FROM);
+        Arc::new(FileUpdate { deleted, ..update })
+    }
+
+    fn updates() -> Updates {
+        Updates::new(Limits::default(), Duration::from_secs(2), Catalogue::default())
+    }
+
+    /// How many files there are after each change, as people are told.
+    fn counts(rt: &mut Runtime) -> Vec<u32> {
+        let count = |output| match output {
+            Output::Event(NodeEvent::Applied { files, .. }) => Some(files),
+            _ => None,
+        };
+        rt.outputs().into_iter().filter_map(count).collect()
+    }
+
+    #[test]
+    fn news_is_applied_once_and_kept() {
+        let (mut rt, mut updates) = (Runtime::with_neighbours(0), updates());
+        assert_eq!(updates.publish(&update(2, false), &mut rt), Taken::Applied);
+        assert!(matches!(rt.outputs().last(), Some(Output::Store { ticket: Ticket(1), .. })));
+        assert_eq!(updates.receive(FROM, &update(2, false), Some(3), &mut rt), Taken::Known);
+        assert_eq!(updates.receive(FROM, &update(1, false), None, &mut rt), Taken::Known);
+        assert!(rt.outputs().iter().all(|output| !matches!(output, Output::Store { .. })));
+        assert_eq!(updates.applied(), 1);
+    }
+
+    #[test]
+    fn deleted_files_are_not_counted() {
+        let (mut rt, mut updates) = (Runtime::with_neighbours(0), updates());
+        for (version, deleted) in [(1, false), (2, true), (3, true), (4, false)] {
+            updates.publish(&update(version, deleted), &mut rt);
+        }
+        assert_eq!(counts(&mut rt), [1, 0, 0, 1]);
+    }
+
+    #[test]
+    fn what_breaks_a_limit_is_not_taken_and_people_are_told() {
+        let (mut rt, mut updates) = (Runtime::with_neighbours(0), updates());
+        let jump = update(Limits::default().version_step + 1, false);
+        assert!(matches!(
+            updates.receive(FROM, &jump, Some(1), &mut rt),
+            Taken::Refused(Refusal { passes: false, .. })
+        ));
+        assert!(matches!(rt.outputs().as_slice(), [Output::Event(NodeEvent::Rejected { .. })]));
+        assert!(updates.catalogue().is_empty());
+    }
+
+    #[test]
+    fn a_client_hears_of_its_change_when_it_is_on_disk() {
+        let (mut rt, mut updates) = (Runtime::with_neighbours(1), updates());
+        let taken = updates.publish(&update(1, false), &mut rt);
+        updates.submitted(CLIENT, 5, taken, &mut rt);
+        assert_eq!(rt.sent(), []);
+        updates.stored(Ticket(1), &mut rt);
+        assert_eq!(rt.sent(), [(CLIENT, PeerMessage::Accepted { request: 5 })]);
+        updates.submitted(CLIENT, 6, Taken::Known, &mut rt);
+        assert_eq!(rt.sent(), [(CLIENT, PeerMessage::Accepted { request: 6 })]);
+        let later = Taken::Refused(Refusal::passing("not now"));
+        updates.submitted(CLIENT, 7, later, &mut rt);
+        assert_eq!(rt.sent(), [(CLIENT, PeerMessage::Deferred { request: 7, reason: "not now".to_owned() })]);
+    }
+}
