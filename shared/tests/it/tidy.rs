@@ -116,6 +116,21 @@ fn who_speaks_to_peers_has_one_way_to_them() {
 }
 
 #[test]
+fn what_leaves_a_process_is_in_wire() {
+    // The formats, the ids in them, and the reports of `--json`.
+    let may = ["shared/src/wire", "shared/src/ids", "shared/src/stamp", "shared/src/sim/", "server/src/bench"];
+    let others = all_files().into_iter().filter(|path| {
+        let place = path.strip_prefix(root()).unwrap().to_str().unwrap();
+        place.contains("/src/") && !may.iter().any(|begin| place.starts_with(begin))
+    });
+    let serialized = others.filter(|path| {
+        let text = fs::read_to_string(path).unwrap();
+        text.lines().any(|line| line.trim_start().starts_with("#[derive(") && line.contains("Serialize"))
+    });
+    assert_eq!(serialized.collect::<Vec<_>>(), Vec::<PathBuf>::new());
+}
+
+#[test]
 fn every_file_says_what_it_holds() {
     let silent: Vec<_> =
         all_files().into_iter().filter(|path| !fs::read_to_string(path).unwrap().starts_with("//! ")).collect();
