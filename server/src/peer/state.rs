@@ -103,12 +103,17 @@ type Opened = (Db, Read, Option<(PathBuf, PeerError)>);
 
 fn open(dir: &Path, fresh: PeerId, new_identity: bool) -> Result<Opened, PeerError> {
     let failed = |source| PeerError::Directory { path: dir.to_owned(), source };
+    let mut cleared = clear_way(dir).map_err(failed)?;
     std::fs::create_dir_all(dir).map_err(failed)?;
     let path = dir.join(FILE);
+    if !is_usable(&path) {
+        cleared = Some(set_aside(&path).map_err(failed)?);
+    }
+    let cleared = cleared.map(|aside| (aside, PeerError::Damaged("it isn't a file in a folder".to_owned())));
     // Room is made by whoever keeps a reserve of it: a write that fails is tried again.
     let open = || Db::open(&path, || (), |db| read(db, fresh, new_identity));
     match open() {
-        Ok((db, read)) => Ok((db, read, None)),
+        Ok((db, read)) => Ok((db, read, cleared)),
         Err(error) if error.is_damage() => {
             let aside = set_aside(&path).map_err(failed)?;
             open().map(|(db, read)| (db, read, Some((aside, error))))
@@ -117,17 +122,47 @@ fn open(dir: &Path, fresh: PeerId, new_identity: bool) -> Result<Opened, PeerErr
     }
 }
 
+/// Moves away what isn't a folder in the place of `dir` or the folder that it is in; says where it is now. Blocks.
+fn clear_way(dir: &Path) -> std::io::Result<Option<PathBuf>> {
+    let folders = dir.parent().into_iter().chain([dir]);
+    let Some(obstacle) = folders.into_iter().find(|folder| folder.symlink_metadata().is_ok() && !folder.is_dir())
+    else {
+        return Ok(None);
+    };
+    let aside = free_name(obstacle);
+    std::fs::rename(obstacle, &aside)?;
+    Ok(Some(aside))
+}
+
+/// Whether what is at `path`, and beside it, can be a database: files, or nothing.
+fn is_usable(path: &Path) -> bool {
+    let is_obstacle = |part: &PathBuf| part.symlink_metadata().is_ok() && !part.is_file();
+    !parts(path).iter().any(is_obstacle)
+}
+
+/// Where a database and its log are.
+fn parts(path: &Path) -> [PathBuf; 3] {
+    ["", "-wal", "-shm"].map(|suffix| beside(path, suffix))
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    PathBuf::from(format!("{}{suffix}", path.display()))
+}
+
+/// A free name beside `path`, for what is of no use in its place.
+fn free_name(path: &Path) -> PathBuf {
+    let mut names = (1..).map(|number: u32| beside(path, &format!(".damaged-{number}")));
+    names.find(|name| name.symlink_metadata().is_err()).unwrap_or_else(|| beside(path, ".damaged"))
+}
+
 /// Moves the state of a peer to a free name beside it, its log with it; says which. Blocks.
 ///
 /// # Errors
-/// When the file can't be moved.
+/// When a file can't be moved.
 pub fn set_aside(path: &Path) -> std::io::Result<PathBuf> {
-    let beside = |path: &Path, suffix: &str| PathBuf::from(format!("{}{suffix}", path.display()));
-    let mut names = (1..).map(|number: u32| beside(path, &format!(".damaged-{number}")));
-    let aside = names.find(|name| !name.exists()).unwrap_or_else(|| beside(path, ".damaged"));
-    std::fs::rename(path, &aside)?;
-    for suffix in ["-wal", "-shm"] {
-        match std::fs::rename(beside(path, suffix), beside(&aside, suffix)) {
+    let aside = free_name(path);
+    for (from, to) in parts(path).iter().zip(parts(&aside)) {
+        match std::fs::rename(from, to) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
         }
@@ -140,6 +175,9 @@ pub fn set_aside(path: &Path) -> std::io::Result<PathBuf> {
 /// # Errors
 /// What is wrong with it.
 pub fn check(path: &Path) -> Result<(), PeerError> {
+    if !is_usable(path) {
+        return Err(PeerError::Damaged("it isn't a file".to_owned()));
+    }
     let db = open_to_read(path)?;
     quick_check(&db)?;
     identity(&db)?;
@@ -311,6 +349,29 @@ mod tests {
             assert!(kept.peer != peer && kept.catalogue.is_empty() && kept.journal.is_some(), "{what}");
             let (aside, _why) = kept.set_aside.unwrap();
             assert!(aside.to_str().unwrap().ends_with("peer.sqlite.damaged-1"), "{what}");
+        }
+    }
+
+    #[tokio::test]
+    async fn whatever_is_in_the_way_is_set_aside_and_the_peer_begins_anew() {
+        let obstacles: [(&str, Harm); 4] = [
+            ("peers.damaged-1", |peers| std::fs::write(peers, "").unwrap()),
+            ("peers/1.damaged-1", |peers| {
+                std::fs::create_dir(peers).unwrap();
+                std::fs::write(peers.join("1"), "").unwrap();
+            }),
+            ("peers/1/peer.sqlite.damaged-1", |peers| std::fs::create_dir_all(peers.join("1").join(FILE)).unwrap()),
+            ("peers/1/peer.sqlite.damaged-1-wal", |peers| {
+                std::fs::create_dir_all(peers.join("1/peer.sqlite-wal")).unwrap();
+            }),
+        ];
+        for (aside, obstacle) in obstacles {
+            let dir = tempfile::tempdir().unwrap();
+            obstacle(&dir.path().join("peers"));
+            let tasks = Tasks::default();
+            let kept = load(Some(&dir.path().join("peers/1")), false, &tasks).await.unwrap();
+            assert!(kept.journal.is_some() && kept.set_aside.is_some(), "{aside}");
+            assert!(dir.path().join(aside).exists(), "{aside}");
         }
     }
 }
