@@ -14,6 +14,9 @@ use crate::front::{AllowedHost, BasePath};
 /// The most local peers that may be allowed. A thousand in one process have been measured.
 const PEERS: u32 = 4096;
 
+/// The largest reserve of the disk, in bytes: a pebibyte.
+const RESERVE_MAX: u64 = 1 << 50;
+
 /// `grapevine serve`.
 #[derive(Debug, Args)]
 pub struct Serve {
@@ -43,7 +46,7 @@ pub struct Serve {
     pub max_upload_bytes: u64,
     /// How much room on the disk is kept from uploads, in bytes: for deletions, journals and shutting down. It is a file in
     /// the data directory; 0 keeps none.
-    #[arg(long, default_value_t = 32 << 20, value_name = "BYTES", env = "GRAPEVINE_DISK_RESERVE_BYTES")]
+    #[arg(long, default_value_t = 32 << 20, value_name = "BYTES", value_parser = value_parser!(u64).range(..=RESERVE_MAX), env = "GRAPEVINE_DISK_RESERVE_BYTES")]
     pub disk_reserve_bytes: u64,
     /// Begin a new catalogue where there is none, even beside contents or peers' state that an old one knew. These
     /// contents are kept in `contents/lost`, but no file has them any more.

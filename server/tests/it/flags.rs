@@ -222,6 +222,7 @@ fn wrong_flags_and_combinations_are_refused_in_one_line_before_anything_starts()
         ("serve --peer-port 65533", "no port 65537"),
         ("serve --host 0.0.0.0", "--allow-unauthenticated"),
         ("serve --max-upload-bytes 0", "--max-upload-bytes"),
+        ("serve --disk-reserve-bytes 18446744073709551615", "--disk-reserve-bytes"),
         (&format!("serve --cluster {cluster}"), "at most 64"),
         (&format!("peer --port 9001 --cluster {cluster}"), "at most 64"),
         (&format!("bridge --peer 127.0.0.1:9 --cluster {cluster}"), "at most 64"),
