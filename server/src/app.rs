@@ -37,6 +37,7 @@ use crate::peer::{self, PeerConfig};
 use crate::republish::{self, RepublishError};
 use crate::shutdown::{StopSignals, Tasks};
 use crate::simulate::{self, Order, SimulateError};
+use crate::store::LOCK;
 use crate::store::error::StoreError;
 use crate::tls::{Trust, TrustError};
 use crate::watch::{self as watcher, WatchError};
@@ -47,6 +48,8 @@ mod serve;
 const OVERVIEW_FILES: u32 = 100_000;
 /// How long shutting down may take once the peers have left.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(10);
+/// How long calls of the file system that don't come back are waited for in the end. A guess: they won't.
+const HANGING_LIMIT: Duration = Duration::from_secs(2);
 
 /// What was asked for can't be meant.
 #[derive(Debug, thiserror::Error)]
@@ -106,7 +109,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
         _ => tokio::runtime::Builder::new_multi_thread(),
     };
     let runtime = runtime.enable_all().build().context("can't start the runtime")?;
-    runtime.block_on(async {
+    let done = runtime.block_on(async {
         // Before anything is begun: from here on a signal ends the command in order.
         let outlives_its_terminal = matches!(command, Command::Serve(_) | Command::Peer(_) | Command::Bridge(_));
         let signals = || StopSignals::take(outlives_its_terminal).context("can't listen for signals");
@@ -119,7 +122,10 @@ pub fn run(command: Command) -> anyhow::Result<()> {
             Command::Republish(flags) => run_republish(flags).await,
             Command::Concurrency(_) | Command::Simulate(_) | Command::Fsck(_) => Ok(()),
         }
-    })
+    });
+    // A file system that hangs mustn't keep the process from ending.
+    runtime.shutdown_timeout(HANGING_LIMIT);
+    done
 }
 
 async fn run_peer(flags: Peer, mut signals: StopSignals) -> anyhow::Result<()> {
@@ -254,14 +260,32 @@ fn check_exposure(host: IpAddr, overlay: &Overlay) -> Result<(), BadInput> {
     if host.is_loopback() || overlay.allow_unauthenticated { Ok(()) } else { Err(BadInput::Exposed(host)) }
 }
 
-/// Two processes in one data directory would ruin each other's work. The lock ends with the process.
-fn lock(dir: &Path) -> anyhow::Result<File> {
+/// Two processes in one data directory would ruin each other's work.
+fn lock(dir: &Path) -> anyhow::Result<Locked> {
     std::fs::create_dir_all(dir).with_context(|| format!("can't make the data directory {}", dir.display()))?;
-    let path = dir.join("lock");
+    let path = dir.join(LOCK);
     let file = File::create(&path).with_context(|| format!("can't write {}", path.display()))?;
+    let folder = File::open(dir).with_context(|| format!("can't open {}", dir.display()))?;
+    let in_use = || BadInput::InUse(dir.display().to_string());
     match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(BadInput::InUse(dir.display().to_string()).into()),
-        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("can't lock {}", path.display())),
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(in_use().into()),
+        Err(TryLockError::Error(error)) => {
+            return Err(error).with_context(|| format!("can't lock {}", path.display()));
+        }
     }
+    match folder.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(in_use().into()),
+        // Some file systems can't lock a folder: there the file must do.
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(Locked { _file: file, _folder: folder }),
+    }
+}
+
+/// A data directory that nobody else may use, until this is dropped or the process ends.
+#[derive(Debug)]
+struct Locked {
+    /// What earlier versions lock, too.
+    _file: File,
+    /// The directory itself: unlike the file it can't be removed and made again without anybody noticing.
+    _folder: File,
 }

@@ -10,20 +10,22 @@ pub mod incoming;
 pub mod outgoing;
 pub mod space;
 
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use shared::ids::ContentHash;
 use tracing::{info, warn};
 
 use crate::contents::error::ContentsError;
-use crate::contents::fault::Fault;
+use crate::contents::fault::{Fault, Inode};
 use crate::contents::incoming::{Incoming, Received};
 use crate::contents::outgoing::{Outgoing, Wanted};
-use crate::contents::space::Claim;
+use crate::contents::space::Space;
 
 /// Where what nobody uses is kept, below the folder of contents.
 pub const LOST: &str = "lost";
@@ -53,15 +55,28 @@ impl Contents {
     /// When the folder can't be made.
     pub fn open(dir: PathBuf) -> Result<Self, ContentsError> {
         let contents = Self::at(dir);
-        fs::create_dir_all(&contents.temporary).map_err(ContentsError::io("make the folder of contents"))?;
-        sync_dir(&contents.dir)?;
+        contents.make()?;
         Ok(contents)
     }
 
-    /// The contents in `dir`, which may be there or not: only to look at them and to move them.
+    /// The contents in `dir`, which may be there or not: to look at them and to move them. They can be added to after
+    /// [`Contents::make`].
     pub fn at(dir: PathBuf) -> Self {
         let temporary = dir.join(TEMPORARY);
         Self { dir, temporary }
+    }
+
+    /// Makes the folders where they aren't; what is in their place is moved aside. Blocks.
+    ///
+    /// # Errors
+    /// When a folder can't be made.
+    pub fn make(&self) -> Result<(), ContentsError> {
+        fs::create_dir_all(&self.dir).map_err(ContentsError::folder(&self.dir))?;
+        for folder in [&self.temporary, &self.dir.join(LOST)] {
+            clear_way(folder).map_err(ContentsError::folder(folder))?;
+        }
+        fs::create_dir_all(&self.temporary).map_err(ContentsError::folder(&self.temporary))?;
+        sync_dir(&self.dir)
     }
 
     /// Where the content `hash` is, if it is here.
@@ -69,12 +84,12 @@ impl Contents {
         self.dir.join(hash.to_string())
     }
 
-    /// Begins to take a content of at most `bytes_max` bytes, for which `claim` has the room.
+    /// Begins to take a content of at most `bytes_max` bytes, as long as there is `space`.
     ///
     /// # Errors
     /// When no temporary file can be made.
-    pub async fn receive(&self, bytes_max: u64, claim: Arc<Claim>) -> Result<Incoming, ContentsError> {
-        Incoming::begin(self.temporary.clone(), bytes_max, claim).await
+    pub async fn receive(&self, bytes_max: u64, space: Arc<Space>) -> Result<Incoming, ContentsError> {
+        Incoming::begin(self.temporary.clone(), bytes_max, space).await
     }
 
     /// Opens a content, or a part of it, for reading. A small one is checked by then, a larger one while it is read (see
@@ -87,26 +102,31 @@ impl Contents {
     }
 
     /// Gives a received content its final name. It takes the place of one that is there already: of what has just come
-    /// the bytes are known to be right, of what has lain there they aren't. Blocks until that is on stable storage.
+    /// the bytes are known to be right, of what has lain there they aren't. What isn't a file at all goes to the folder
+    /// `lost`. Blocks until that is on stable storage.
     ///
     /// # Errors
     /// When the disk fails; then the content is gone.
     pub fn keep(&self, received: Received) -> Result<(), ContentsError> {
         let path = self.path(received.hash);
-        if let Some(found) = fs::metadata(&path).ok().filter(|found| found.len() != received.size_bytes) {
-            let (found, expected) = (found.len(), received.size_bytes);
-            warn!(content = %received.hash, "a content had {found} bytes instead of {expected}; it has come anew");
+        if let Some(fault) = self.fault(received.hash, received.size_bytes).filter(|fault| *fault != Fault::Missing) {
+            warn!(content = %received.hash, "a content was damaged: {fault}; it has come anew");
+            if fault == Fault::NotAFile {
+                self.move_to(received.hash, LOST).map_err(ContentsError::io("move away what has a content's name"))?;
+            }
         }
         received.temporary.persist(path).map_err(|error| ContentsError::io("name a content")(error.error))?;
         sync_dir(&self.dir)
     }
 
-    /// Forgets the content `hash`; it's no error when it isn't here. Blocks.
+    /// Forgets the content `hash`; it's no error when it isn't here. What isn't a file goes to the folder `lost`. Blocks.
     ///
     /// # Errors
     /// When the disk fails.
     pub fn forget(&self, hash: ContentHash) -> Result<(), ContentsError> {
-        match fs::remove_file(self.path(hash)) {
+        let path = self.path(hash);
+        let is_file = fs::symlink_metadata(&path).map_or(true, |found| found.is_file());
+        match if is_file { fs::remove_file(path) } else { self.move_to(hash, LOST) } {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(ContentsError::io("remove a content")(error)),
             Ok(()) | Err(_) => Ok(()),
         }
@@ -122,33 +142,50 @@ impl Contents {
 
     /// When the content `hash` got its name, in milliseconds since 1970, if it is here. Blocks.
     pub fn named_ms(&self, hash: ContentHash) -> Option<u64> {
-        let found = fs::metadata(self.path(hash)).ok()?;
+        let found = fs::symlink_metadata(self.path(hash)).ok()?;
         u64::try_from(found.ctime().saturating_mul(1000).saturating_add(found.ctime_nsec() / 1_000_000)).ok()
     }
 
     /// What can be told from outside to be wrong with a content of `size_bytes` bytes. Blocks.
     pub fn fault(&self, hash: ContentHash, size_bytes: u64) -> Option<Fault> {
-        match fs::metadata(self.path(hash)) {
+        match fs::symlink_metadata(self.path(hash)) {
+            Ok(found) if !found.is_file() => Some(Fault::NotAFile),
             Ok(found) if found.len() == size_bytes => None,
             Ok(found) => Some(Fault::Length { found: found.len(), expected: size_bytes }),
             Err(error) => (error.kind() == io::ErrorKind::NotFound).then_some(Fault::Missing),
         }
     }
 
-    /// Removes temporary files, moves to `lost` what `is_used` doesn't know, and back what it knows. What can't be moved
-    /// stays where it is. Blocks.
+    /// Whether `fault`, which a content of `size_bytes` bytes had when it was read, is still so: it may have come anew
+    /// since. Blocks.
+    pub fn still_has(&self, fault: Fault, hash: ContentHash, size_bytes: u64) -> bool {
+        match fault {
+            Fault::Missing | Fault::Length { .. } | Fault::NotAFile => self.fault(hash, size_bytes).is_some(),
+            Fault::Bytes { read } => {
+                fs::symlink_metadata(self.path(hash)).map_or(true, |found| Inode::of(&found) == read)
+            }
+        }
+    }
+
+    /// Removes temporary files, moves to `lost` what `is_used` doesn't know, and back what it knows. What can't be removed
+    /// or moved stays where it is. Blocks.
     ///
     /// # Errors
     /// When the folders can't be read, or `is_used` fails.
     pub fn tidy<E: From<ContentsError>>(&self, is_used: impl Fn(ContentHash) -> Result<bool, E>) -> Result<(), E> {
-        for entry in fs::read_dir(&self.temporary).map_err(UNREADABLE)? {
-            fs::remove_file(entry.map_err(UNREADABLE)?.path()).map_err(ContentsError::io("remove a temporary file"))?;
+        for entry in entries(&self.temporary)? {
+            let path = entry?.path();
+            if let Err(error) = fs::remove_file(&path) {
+                warn!(%error, "can't remove {}: it isn't a temporary file of grapevine", path.display());
+            }
         }
         let lost = self.dir.join(LOST);
         let (mut found, mut missed) = (0, 0);
         for hash in hashes_in(&lost)? {
             let hash = hash?;
-            if is_used(hash)? && !self.path(hash).exists() && moved(&lost.join(hash.to_string()), &self.path(hash)) {
+            let (from, to) = (lost.join(hash.to_string()), self.path(hash));
+            let can_be = fs::symlink_metadata(&from).is_ok_and(|found| found.is_file()) && is_free(&to);
+            if can_be && is_used(hash)? && moved(&from, &to) {
                 found += 1;
             }
         }
@@ -173,12 +210,18 @@ impl Contents {
     /// Moves a content to the folder `below`, under its own name, or one with a number where that is taken. Whether it
     /// did; else a log line says why not. Blocks.
     pub fn set_aside(&self, hash: ContentHash, below: &str) -> bool {
-        let folder = self.dir.join(below);
-        if let Err(error) = fs::create_dir_all(&folder) {
-            warn!(%error, "can't make {}", folder.display());
-            return false;
+        let done = self.move_to(hash, below);
+        if let Err(error) = &done {
+            warn!(%error, "can't move {} to {}", self.path(hash).display(), self.dir.join(below).display());
         }
-        moved(&self.path(hash), &free_name(&folder.join(hash.to_string())))
+        done.is_ok()
+    }
+
+    fn move_to(&self, hash: ContentHash, below: &str) -> io::Result<()> {
+        let folder = self.dir.join(below);
+        clear_way(&folder)?;
+        fs::create_dir_all(&folder)?;
+        fs::rename(self.path(hash), free_name(&folder.join(hash.to_string())))
     }
 
     /// What is in the folder `lost`. Blocks.
@@ -203,16 +246,43 @@ impl Contents {
     }
 }
 
-const UNREADABLE: fn(io::Error) -> ContentsError =
-    |source| ContentsError::Io { doing: "read the folder of contents", source };
+/// Opens the file at `path`, which must be one: whatever else is there is neither followed nor waited for. Blocks.
+///
+/// # Errors
+/// [`ContentsError::Bad`] when there is none, or that it can't be opened.
+pub fn open_file(path: &Path) -> Result<(File, Metadata), ContentsError> {
+    let opened = rustix::fs::open(path, OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty());
+    let file = File::from(opened.map_err(|error| match error {
+        Errno::NOENT => ContentsError::Bad(Fault::Missing),
+        // A link, or a socket.
+        Errno::LOOP | Errno::NXIO => ContentsError::Bad(Fault::NotAFile),
+        _ => ContentsError::io("open a content")(error.into()),
+    })?);
+    let found = file.metadata().map_err(ContentsError::io("read a content"))?;
+    if found.is_file() { Ok((file, found)) } else { Err(ContentsError::Bad(Fault::NotAFile)) }
+}
+
+/// Moves away what isn't a folder and is where one belongs. Blocks.
+///
+/// # Errors
+/// When it can't be moved.
+pub fn clear_way(folder: &Path) -> io::Result<()> {
+    if fs::metadata(folder).is_ok_and(|found| !found.is_dir()) {
+        let aside = free_name(folder);
+        fs::rename(folder, &aside)?;
+        warn!("{} wasn't a folder; it is {} now", folder.display(), aside.display());
+    }
+    Ok(())
+}
 
 /// What is in a folder; nothing where there is none.
 fn entries(dir: &Path) -> Result<impl Iterator<Item = Result<fs::DirEntry, ContentsError>>, ContentsError> {
     let entries = match fs::read_dir(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        read => Some(read.map_err(UNREADABLE)?),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => None,
+        read => Some(read.map_err(ContentsError::folder(dir))?),
     };
-    Ok(entries.into_iter().flatten().map(|entry| entry.map_err(UNREADABLE)))
+    let dir = dir.to_owned();
+    Ok(entries.into_iter().flatten().map(move |entry| entry.map_err(ContentsError::folder(&dir))))
 }
 
 /// The contents in a folder. What isn't named by a hash isn't one.
@@ -231,7 +301,11 @@ pub fn hashes_in(dir: &Path) -> Result<impl Iterator<Item = Result<ContentHash, 
 pub fn free_name(path: &Path) -> PathBuf {
     let numbered = (1..).map(|number: u64| PathBuf::from(format!("{}.{number}", path.display())));
     let mut names = std::iter::once(path.to_owned()).chain(numbered);
-    names.find(|name| !name.exists()).unwrap_or_else(|| path.to_owned())
+    names.find(|name| is_free(name)).unwrap_or_else(|| path.to_owned())
+}
+
+fn is_free(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_err()
 }
 
 fn moved(from: &Path, to: &Path) -> bool {
@@ -252,12 +326,10 @@ mod tests {
     use futures_util::StreamExt as _;
 
     use super::*;
-    use crate::contents::space::Space;
 
     async fn receive(contents: &Contents, bytes: &'static [u8]) -> Received {
         let space = Arc::new(Space::open(&contents.dir, 0));
-        let claim = Arc::new(space.claim(0).unwrap());
-        let mut incoming = contents.receive(1000, claim).await.unwrap();
+        let mut incoming = contents.receive(1000, space).await.unwrap();
         incoming.write(Bytes::from_static(bytes)).await.unwrap();
         incoming.finish().await.unwrap()
     }

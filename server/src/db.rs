@@ -4,6 +4,11 @@
 //! only then answers them all: under load one fsync pays for many. A job that fails takes back its own changes and
 //! nobody else's. Readers see the last commit and never wait for the writer. Closing puts everything into the one file,
 //! which can then be copied.
+//!
+//! Opening changes nothing until the database was found to be usable: a log that belongs to another file stays as it is.
+//! When the files are moved or removed under the open database, nothing more is written.
+//!
+//! Long because writer and readers are opened and closed together, and their order is the point.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -18,9 +23,11 @@ use tokio::task;
 use tokio::time::timeout;
 use tracing::warn;
 
-use crate::db::access::{Access, connect_reader, connect_writer};
+use crate::db::access::{Access, connect_reader, connect_writer, keep_log, log_of, use_log};
+use crate::db::anchor::Anchor;
 
 pub mod access;
+pub mod anchor;
 
 /// How many writing jobs wait at most; a caller beyond that waits for room. A few groups' worth.
 const WRITE_QUEUE: usize = 1024;
@@ -43,6 +50,9 @@ pub enum DbError {
     /// It isn't what it was when it was written.
     #[error("the database is damaged: {0}")]
     Damaged(String),
+    /// Its file, or its log, isn't where it was any more, or is another one.
+    #[error("{0} was moved, replaced or removed while it was in use; nothing was changed")]
+    Displaced(PathBuf),
     /// Its writer's thread can't be started.
     #[error("can't start the database's thread")]
     Thread(#[source] std::io::Error),
@@ -68,7 +78,7 @@ impl DbError {
             Self::Commit(error) => is_full(error),
             Self::Open { source, .. } => is_full(source),
             // What rolls back others' work is a full disk or a broken one; the owner of the failure is told which.
-            Self::RolledBack | Self::Thread(_) | Self::Closed | Self::Damaged(_) => false,
+            Self::RolledBack | Self::Thread(_) | Self::Closed | Self::Damaged(_) | Self::Displaced(_) => false,
         }
     }
 
@@ -79,7 +89,7 @@ impl DbError {
             Self::Statement(error) => is_damage(error),
             Self::Commit(error) => is_damage(error),
             Self::Open { source, .. } => is_damage(source),
-            Self::RolledBack | Self::Thread(_) | Self::Closed => false,
+            Self::RolledBack | Self::Thread(_) | Self::Closed | Self::Displaced(_) => false,
         }
     }
 }
@@ -132,7 +142,7 @@ impl Db {
     /// Blocks.
     ///
     /// # Errors
-    /// What `prepare` says, or when the file can't be opened.
+    /// What `prepare` says, or when the file can't be opened; then database and log are as they were.
     pub fn open<T, E: From<DbError>>(
         path: &Path,
         before_writing: impl Fn() + Send + 'static,
@@ -143,6 +153,7 @@ impl Db {
         connection.execute_batch("BEGIN IMMEDIATE").map_err(DbError::from)?;
         let prepared = in_savepoint(&connection, prepare)?;
         connection.execute_batch("COMMIT").map_err(DbError::from)?;
+        use_log(&connection).map_err(DbError::from)?;
         Ok((Self::start(path, access, connection, before_writing)?, prepared))
     }
 
@@ -154,14 +165,17 @@ impl Db {
     ) -> Result<Self, DbError> {
         let (jobs, queue) = mpsc::channel(WRITE_QUEUE);
         let (end, ended) = oneshot::channel();
+        let anchor = Anchor::of([path.to_owned(), log_of(path)]);
+        let anchored = anchor.clone();
         let thread = std::thread::Builder::new().name("database".to_owned()).spawn(move || {
-            write_all(connection, queue, before_writing);
+            write_all(connection, queue, before_writing, &anchored);
             // Whoever waits sees it.
             drop(end);
         });
         let writer = Writer { thread: thread.map_err(DbError::Thread)?, ended };
         let idle = Mutex::new(Vec::with_capacity(READERS as usize));
-        let readers = Readers { path: path.to_owned(), access, idle, permits: Semaphore::new(READERS as usize) };
+        let permits = Arc::new(Semaphore::new(READERS as usize));
+        let readers = Readers { path: path.to_owned(), anchor, access, idle, permits };
         Ok(Self { jobs, readers: Arc::new(readers), writer: Arc::new(Mutex::new(Some(writer))) })
     }
 
@@ -246,29 +260,48 @@ impl Db {
         E: From<DbError> + Send + 'static,
     {
         let readers = Arc::clone(&self.readers);
-        let _permit = self.readers.permits.acquire().await.map_err(|_closed| DbError::Closed)?;
-        task::spawn_blocking(move || readers.read(work)).await.map_err(|_panicked| DbError::Closed)?
+        let permit = Arc::clone(&readers.permits).acquire_owned().await.map_err(|_closed| DbError::Closed)?;
+        let read = move || {
+            let read = readers.read(work);
+            // Not before, even when nobody waits for the answer any more: who closes waits for those who read.
+            drop(permit);
+            read
+        };
+        task::spawn_blocking(read).await.map_err(|_panicked| DbError::Closed)?
+    }
+
+    /// The file of this database that isn't where it was any more, or is another one; while that is so, nothing is
+    /// written. Blocks.
+    pub fn displaced(&self) -> Option<&Path> {
+        self.readers.anchor.displaced()
     }
 }
 
 struct Readers {
     path: PathBuf,
+    anchor: Anchor,
     access: Access,
     /// A lock is enough: it is held to take or to put back, never across a statement.
     idle: Mutex<Vec<Connection>>,
-    permits: Semaphore,
+    permits: Arc<Semaphore>,
 }
 
 impl Readers {
     fn read<T, E: From<DbError>>(&self, work: impl FnOnce(&Connection) -> Result<T, E>) -> Result<T, E> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let connection = idle.map_or_else(|| connect_reader(&self.path, self.access), Ok)?;
+        let connection = idle.map_or_else(|| self.connect(), Ok)?;
         // One transaction, so that all its statements see the same commit. It has nothing to keep: rolled back.
         let transaction = connection.unchecked_transaction().map_err(DbError::from)?;
         let result = work(&transaction);
         drop(transaction);
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
         result
+    }
+
+    /// One more reader, of the database that the writer has.
+    fn connect(&self) -> Result<Connection, DbError> {
+        refuse_displaced(&self.anchor)?;
+        connect_reader(&self.path, self.access)
     }
 
     /// Waits for those who read, and lets nobody read any more.
@@ -281,7 +314,7 @@ impl Readers {
 }
 
 /// The writer's life.
-fn write_all(connection: Connection, mut queue: Receiver<Job>, before_writing: impl Fn()) {
+fn write_all(connection: Connection, mut queue: Receiver<Job>, before_writing: impl Fn(), anchor: &Anchor) {
     let mut left_over = None;
     while let Some(job) = left_over.take().or_else(|| queue.blocking_recv()) {
         let (first, alone) = match job {
@@ -290,21 +323,41 @@ fn write_all(connection: Connection, mut queue: Receiver<Job>, before_writing: i
             Job::Close => break,
         };
         before_writing();
-        left_over = write_group(&connection, (first, alone), &mut queue);
+        match refuse_displaced(anchor) {
+            Ok(()) => left_over = write_group(&connection, (first, alone), &mut queue),
+            Err(displaced) => first(Err(displaced))(Ok(())),
+        }
     }
     // Whoever waits hears that the database is closed.
     drop(queue);
-    // Everything into the one file, so that a copy of it is a whole one. What fails here stays in the log, which counts.
-    let emptied = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_row| Ok(()));
-    if let Err(error) = emptied.and_then(|()| connection.close().map_err(|(_connection, error)| error)) {
-        warn!(%error, "the database's log couldn't be emptied");
+    if let Err(error) = put_together(&connection, anchor)
+        .and_then(|()| connection.close().map_err(|(_connection, error)| DbError::from(error)))
+    {
+        warn!(error = &error as &dyn std::error::Error, "the database's log couldn't be emptied");
     }
+}
+
+fn refuse_displaced(anchor: &Anchor) -> Result<(), DbError> {
+    anchor.displaced().map_or(Ok(()), |path| Err(DbError::Displaced(path.to_owned())))
+}
+
+/// Everything into the one file, so that a copy of it is a whole one. What fails here stays in the log, which counts.
+fn put_together(connection: &Connection, anchor: &Anchor) -> Result<(), DbError> {
+    if refuse_displaced(anchor).is_err() {
+        // Closing removes the log by its name, under which there may be another one now.
+        keep_log(connection)?;
+    }
+    let is_busy: bool = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    if is_busy {
+        warn!("somebody reads the database still: a part of it is in its log, which must be copied with it");
+    }
+    Ok(())
 }
 
 /// Writes a group; returns a job that was taken from the queue and isn't part of it.
 fn write_group(connection: &Connection, (first, alone): (Work, bool), queue: &mut Receiver<Job>) -> Option<Job> {
     if let Err(error) = connection.execute_batch("BEGIN IMMEDIATE") {
-        tracing::error!(%error, "the database can't begin a transaction");
+        complain(&error, "the database can't begin a transaction");
         first(Err(error.into()))(Ok(()));
         return None;
     }
@@ -333,14 +386,21 @@ fn write_group(connection: &Connection, (first, alone): (Work, bool), queue: &mu
 
 fn commit(connection: &Connection) -> Result<(), Arc<rusqlite::Error>> {
     connection.execute_batch("COMMIT").map_err(|error| {
-        tracing::error!(%error, "the database can't commit");
+        complain(&error, "the database can't commit");
         if !connection.is_autocommit()
             && let Err(error) = connection.execute_batch("ROLLBACK")
         {
-            tracing::error!(%error, "the database can't roll back");
+            complain(&error, "the database can't roll back");
         }
         Arc::new(error)
     })
+}
+
+/// Nothing is said of a full disk: that is told for as long as it lasts, and to whoever wants to change something.
+fn complain(error: &rusqlite::Error, what: &str) {
+    if !is_full(error) {
+        tracing::error!(%error, "{what}");
+    }
 }
 
 /// Runs `work` so that its failure undoes what it did and nothing else.
@@ -435,6 +495,74 @@ mod tests {
         db.close(LIMIT).await;
         let db = open(&path, SCHEMA);
         assert_eq!((db.readers.access, sum(&db).await), (Access::Shared, 1));
+    }
+
+    #[tokio::test]
+    async fn a_database_that_is_refused_keeps_its_log() {
+        let (dir, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let db = open(&dir.path().join("db"), SCHEMA);
+        insert(&db, 1).await.unwrap();
+        for name in ["db", "db-wal"] {
+            std::fs::copy(dir.path().join(name), copy.path().join(name)).unwrap();
+        }
+        let path = copy.path().join("db");
+        let log = std::fs::read(log_of(&path)).unwrap();
+        let refused = Db::open(&path, || (), |_c| Err::<(), _>(DbError::Closed));
+        assert!(matches!(refused, Err(DbError::Closed)));
+        assert!(std::fs::read(log_of(&path)).unwrap() == log);
+        // Of a file without a byte SQLite would remove it.
+        let whole = std::fs::read(&path).unwrap();
+        std::fs::write(&path, "").unwrap();
+        assert!(Db::open(&path, || (), |_c| Ok::<_, DbError>(())).unwrap_err().is_damaged());
+        assert!(std::fs::read(log_of(&path)).unwrap() == log);
+        std::fs::write(&path, whole).unwrap();
+        assert_eq!(sum(&open(&path, SCHEMA)).await, 1);
+    }
+
+    #[tokio::test]
+    async fn closing_waits_for_a_read_that_nobody_waits_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = open(&dir.path().join("db"), SCHEMA);
+        let (begin, mut begun) = mpsc::channel::<()>(1);
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let read = db.read(move |_c| {
+            drop(begin);
+            // Until the test says so.
+            assert!(ended.recv().is_err());
+            Ok::<_, DbError>(())
+        });
+        tokio::select! {
+            _done = read => panic!("it was told to wait"),
+            _ = begun.recv() => {}
+        }
+        assert_eq!(db.readers.permits.available_permits(), READERS as usize - 1);
+        drop(end);
+        db.close(LIMIT).await;
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_written_to_a_file_that_was_moved_or_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, away) = (dir.path().join("db"), dir.path().join("away"));
+        let db = open(&path, SCHEMA);
+        for moved in [path.clone(), log_of(&path)] {
+            std::fs::rename(&moved, &away).unwrap();
+            assert!(matches!(insert(&db, 1).await, Err(DbError::Displaced(_))));
+            assert_eq!(db.displaced(), Some(&*moved));
+            std::fs::copy(&away, &moved).unwrap();
+            assert!(matches!(insert(&db, 1).await, Err(DbError::Displaced(_))));
+            std::fs::rename(&away, &moved).unwrap();
+            assert_eq!(db.displaced(), None);
+        }
+        insert(&db, 2).await.unwrap();
+        // What is there now isn't its own to remove.
+        std::fs::remove_file(log_of(&path)).unwrap();
+        std::fs::write(log_of(&path), "another's").unwrap();
+        db.close(LIMIT).await;
+        assert_eq!(std::fs::read(log_of(&path)).unwrap(), b"another's");
+        std::fs::remove_file(log_of(&path)).unwrap();
+        assert_eq!(sum(&open(&path, SCHEMA)).await, 2, "and nothing was lost");
     }
 
     #[tokio::test]

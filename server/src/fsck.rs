@@ -2,7 +2,7 @@
 //! be. Nothing that somebody might want is removed: it is moved. Reads every content, whatever their sizes, in pieces.
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -10,13 +10,13 @@ use rusqlite::Connection;
 use shared::ids::ContentHash;
 
 use crate::contents::error::ContentsError;
-use crate::contents::fault::Fault;
-use crate::contents::{Contents, LOST, TEMPORARY, hashes_in};
+use crate::contents::fault::{Fault, Inode};
+use crate::contents::{Contents, LOST, TEMPORARY, clear_way, hashes_in, open_file};
 use crate::db::DbError;
 use crate::db::access::open_to_read;
 use crate::peer::state;
 use crate::store::error::StoreError;
-use crate::store::opening::{CATALOGUE, TABLES};
+use crate::store::opening::{CATALOGUE, TABLES, is_older};
 use crate::store::{metadata, schema};
 
 /// Where contents are kept whose bytes aren't right, below the folder of contents.
@@ -28,8 +28,13 @@ const BATCH: u32 = 500;
 #[derive(Debug, thiserror::Error)]
 pub enum FsckError {
     /// Something is wrong that is still so.
-    #[error("{0} faults{hint}", hint = if *.1 { "" } else { "; --repair puts right what can be" })]
-    Faults(u64, bool),
+    #[error("{}{hint}", counted(*count, "fault"), hint = if *mendable { "; --repair puts right what can be" } else { "" })]
+    Faults {
+        /// How many.
+        count: u64,
+        /// Whether some of them would have been put right.
+        mendable: bool,
+    },
     /// Nothing more can be printed.
     #[error("can't write")]
     Write(#[from] io::Error),
@@ -51,7 +56,8 @@ pub enum FsckError {
 /// [`FsckError::Faults`] when something is wrong and still is; or whatever ends it before its time.
 pub fn run(dir: &Path, repair: bool, out: &mut impl Write) -> Result<(), FsckError> {
     let contents = Contents::at(dir.join("contents"));
-    let mut check = Check { dir, contents, repair, out, faults: 0, mended: 0, looked_at: 0 };
+    let mut check = Check { dir, contents, repair, out, faults: 0, mended: 0, mendable: false, looked_at: 0 };
+    check.folders()?;
     match check.catalogue()? {
         Some(catalogue) => {
             check.files(&catalogue)?;
@@ -63,9 +69,11 @@ pub fn run(dir: &Path, repair: bool, out: &mut impl Write) -> Result<(), FsckErr
     check.temporary()?;
     check.kept_damage()?;
     check.peers()?;
-    let Check { faults, mended, looked_at, .. } = check;
-    writeln!(out, "{looked_at} contents were read; {} faults, {mended} of them mended", faults + mended)?;
-    if faults == 0 { Ok(()) } else { Err(FsckError::Faults(faults, repair)) }
+    let Check { faults: count, mended, mendable, looked_at, .. } = check;
+    let were = if looked_at == 1 { "was" } else { "were" };
+    let (looked_at, faults) = (counted(looked_at, "content"), counted(count + mended, "fault"));
+    writeln!(out, "{looked_at} {were} read; {faults}, {mended} of them mended")?;
+    if count == 0 { Ok(()) } else { Err(FsckError::Faults { count, mendable }) }
 }
 
 struct Check<'a, W> {
@@ -77,6 +85,8 @@ struct Check<'a, W> {
     faults: u64,
     /// What was wrong.
     mended: u64,
+    /// Whether something could be put right, and wasn't to be.
+    mendable: bool,
     looked_at: u64,
 }
 
@@ -96,8 +106,26 @@ impl<W: Write> Check<'_, W> {
             self.mended += 1;
             self.note(&format!("{what}; {done}"))
         } else {
+            self.mendable |= !self.repair;
             self.fault(what)
         }
+    }
+
+    /// A content that can't be read may be whole or not.
+    fn unreadable(&mut self, path: &Path, error: &ContentsError) -> Result<(), FsckError> {
+        self.fault(&format!("{}: it can't be read: {}", path.display(), innermost(error)))
+    }
+
+    /// What is in the place of a folder.
+    fn folders(&mut self) -> Result<(), FsckError> {
+        let contents = self.dir.join("contents");
+        for folder in [contents.join(TEMPORARY), contents.join(LOST), contents.join(DAMAGED), self.dir.join("peers")] {
+            if fs::metadata(&folder).is_ok_and(|found| !found.is_dir()) {
+                let what = format!("{}: it isn't a folder", folder.display());
+                self.mendable(&what, "moved away", || clear_way(&folder).is_ok())?;
+            }
+        }
+        Ok(())
     }
 
     /// The catalogue, if it can be relied on.
@@ -138,8 +166,11 @@ impl<W: Write> Check<'_, W> {
             after = last.to_string();
             for (hash, size_bytes) in batch {
                 self.looked_at += 1;
-                if let Some(fault) = fault_of(&self.contents.path(hash), hash, Some(size_bytes))? {
-                    self.bad_content(catalogue, hash, fault)?;
+                let path = self.contents.path(hash);
+                match fault_of(&path, hash, Some(size_bytes)) {
+                    Ok(None) => {}
+                    Ok(Some(fault)) => self.bad_content(catalogue, hash, fault)?,
+                    Err(error) => self.unreadable(&path, &error)?,
                 }
             }
         }
@@ -151,7 +182,7 @@ impl<W: Write> Check<'_, W> {
             (self.contents.path(hash), self.contents.path(hash).with_file_name(LOST).join(hash.to_string()));
         let is_there = fault != Fault::Missing;
         let contents = self.contents.clone();
-        if lost.exists() && fault_of(&lost, hash, None)?.is_none() {
+        if matches!(fault_of(&lost, hash, None), Ok(None)) {
             let put_back = || (!is_there || contents.set_aside(hash, DAMAGED)) && renamed(&lost, &path);
             let what = format!("{}: {fault}, but it is whole in {} (of {files})", path.display(), lost.display());
             return self.mendable(&what, "put back", put_back);
@@ -173,8 +204,11 @@ impl<W: Write> Check<'_, W> {
                 continue;
             }
             let path = self.contents.path(hash);
-            if forgotten.contains(&hash) {
-                self.note(&format!("{}: its file was deleted; the next start removes it", path.display()))?;
+            if let Some((_, at_ms)) = forgotten.iter().find(|(content, _)| *content == hash) {
+                let is_older = is_older(&self.contents, hash, *at_ms);
+                let next =
+                    if is_older { "removes it" } else { "moves it to contents/lost, for it may have come again" };
+                self.note(&format!("{}: its file was deleted; the next start {next}", path.display()))?;
                 continue;
             }
             let contents = self.contents.clone();
@@ -192,11 +226,14 @@ impl<W: Write> Check<'_, W> {
                 self.note(&format!("{}: isn't a content", path.display()))?;
                 continue;
             };
-            let state = fault_of(&path, hash, None)?.map_or_else(|| "whole".to_owned(), |fault| fault.to_string());
+            let state = match fault_of(&path, hash, None) {
+                Ok(fault) => fault.map_or_else(|| "whole".to_owned(), |fault| fault.to_string()),
+                Err(error) => innermost(&error),
+            };
             let in_place = self.contents.path(hash);
             if metadata::is_used(catalogue, hash)? {
                 // Where it isn't, that was told with the files that miss it.
-                if fault_of(&in_place, hash, None)?.is_none() {
+                if matches!(fault_of(&in_place, hash, None), Ok(None)) && state == "whole" {
                     let what = format!("{}: a second copy of what is whole in its place", path.display());
                     self.mendable(&what, "removed", || fs::remove_file(&path).is_ok())?;
                 }
@@ -217,8 +254,10 @@ impl<W: Write> Check<'_, W> {
             let hash = hash?;
             self.looked_at += 1;
             let path = self.contents.path(hash);
-            if let Some(fault) = fault_of(&path, hash, None)? {
-                self.fault(&format!("{}: {fault}", path.display()))?;
+            match fault_of(&path, hash, None) {
+                Ok(None) => {}
+                Ok(Some(fault)) => self.fault(&format!("{}: {fault}", path.display()))?,
+                Err(error) => self.unreadable(&path, &error)?,
             }
         }
         Ok(())
@@ -227,6 +266,10 @@ impl<W: Write> Check<'_, W> {
     /// What uploads that were interrupted have left.
     fn temporary(&mut self) -> Result<(), FsckError> {
         for path in files_in(&self.dir.join("contents").join(TEMPORARY))? {
+            if path.is_dir() {
+                self.fault(&format!("{}: isn't a temporary file of grapevine; remove it", path.display()))?;
+                continue;
+            }
             let done =
                 if self.repair && fs::remove_file(&path).is_ok() { "removed" } else { "the next start removes it" };
             self.note(&format!("{}: of an upload that was interrupted; {done}", path.display()))?;
@@ -245,6 +288,11 @@ impl<W: Write> Check<'_, W> {
     /// What the local peers keep; or the peer whose directory this is.
     fn peers(&mut self) -> Result<(), FsckError> {
         for dir in std::iter::once(self.dir.to_owned()).chain(files_in(&self.dir.join("peers"))?) {
+            let name = dir.file_name().and_then(OsStr::to_str).unwrap_or_default();
+            if !dir.is_dir() && name.parse::<u32>().is_ok() {
+                let what = format!("{}: it isn't a folder, as a peer's is", dir.display());
+                self.mendable(&what, "moved away", || clear_way(&dir).is_ok())?;
+            }
             for path in files_in(&dir)? {
                 let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
                 if name == state::FILE {
@@ -269,12 +317,12 @@ impl<W: Write> Check<'_, W> {
     }
 }
 
-/// The contents that the next start removes; the first catalogues had no table of them.
-fn forgotten(catalogue: &Connection) -> Result<Vec<ContentHash>, DbError> {
+/// Contents whose files were deleted, and since when; the first catalogues had no table of them.
+fn forgotten(catalogue: &Connection) -> Result<Vec<(ContentHash, u64)>, DbError> {
     if !metadata::tables(catalogue)?.iter().any(|table| table == "forgotten") {
         return Ok(Vec::new());
     }
-    Ok(metadata::forgotten(catalogue)?.into_iter().map(|(content, _)| content).collect())
+    metadata::forgotten(catalogue)
 }
 
 /// What is wrong with a catalogue, in a few sentences.
@@ -298,17 +346,21 @@ fn wrong_in(catalogue: &Connection) -> Result<Vec<String>, DbError> {
 
 /// What is wrong with the content at `path`. Reads all of it.
 fn fault_of(path: &Path, hash: ContentHash, size_bytes: Option<u64>) -> Result<Option<Fault>, ContentsError> {
-    let file = match File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(Fault::Missing)),
-        opened => opened.map_err(ContentsError::io("open a content"))?,
+    let (file, found) = match open_file(path) {
+        Err(ContentsError::Bad(fault)) => return Ok(Some(fault)),
+        opened => opened?,
     };
-    let found = file.metadata().map_err(ContentsError::io("read a content"))?.len();
-    if let Some(expected) = size_bytes.filter(|expected| *expected != found) {
-        return Ok(Some(Fault::Length { found, expected }));
+    if let Some(expected) = size_bytes.filter(|expected| *expected != found.len()) {
+        return Ok(Some(Fault::Length { found: found.len(), expected }));
     }
     let mut hasher = blake3::Hasher::new();
     hasher.update_reader(file).map_err(ContentsError::io("read a content"))?;
-    Ok((hasher.finalize().as_bytes() != &hash.0).then_some(Fault::Bytes))
+    Ok((hasher.finalize().as_bytes() != &hash.0).then_some(Fault::Bytes { read: Inode::of(&found) }))
+}
+
+/// So many of them, in words.
+fn counted(count: u64, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 /// The hash in the name of a content that was set aside: a number may follow it.

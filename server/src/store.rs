@@ -39,16 +39,21 @@ use crate::contents::error::ContentsError;
 use crate::contents::fault::Fault;
 use crate::contents::incoming::{Incoming, Received};
 use crate::contents::outgoing::{Outgoing, Wanted};
-use crate::contents::space::{Claim, Space};
+use crate::contents::space::Space;
 use crate::db::Db;
+use crate::db::anchor::Anchor;
 use crate::hub::Hub;
+use crate::outage::Outage;
 use crate::store::error::StoreError;
-use crate::store::faults::Faults;
-use crate::store::metadata::{FileRecord, ShareRecord};
+use crate::store::faults::{Faults, Found};
+use crate::store::metadata::{FileRecord, ShareRecord, describe};
 use crate::store::opening::{Opened, Place};
 use crate::store::outbox::Change;
 use crate::store::precondition::Precondition;
 use crate::wall;
+
+/// What the file is called that its opener locks, so that there is one server in a directory.
+pub const LOCK: &str = "lock";
 
 /// How a store is opened.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -102,6 +107,8 @@ pub struct Store {
 struct Keeper {
     contents: Contents,
     space: Arc<Space>,
+    /// The times that the disk's room couldn't be seen to. A lock is enough: it is held to count one.
+    room_outage: Mutex<Outage>,
     faults: Faults,
     hub: Hub,
     /// This host, as the origin of changes.
@@ -111,6 +118,8 @@ struct Keeper {
     outbox: watch::Sender<u64>,
     /// Who publishes again; one at a time.
     republishing: Semaphore,
+    /// What keeps a second server out of the directory.
+    lock: Anchor,
 }
 
 impl Store {
@@ -131,18 +140,21 @@ impl Store {
     fn open_blocking(dir: &Path, config: StoreConfig, hub: Hub) -> Result<(Self, Vec<ContentHash>), StoreError> {
         // First, for it may have to make room for the rest.
         let space = Arc::new(Space::open(dir, config.reserve_bytes));
-        let contents = Contents::open(dir.join("contents"))?;
+        // Not made before it is known that the store can be opened.
+        let contents = Contents::at(dir.join("contents"));
         let place = Place { dir, contents: &contents, space: &space, new_catalogue: config.new_catalogue };
         let (db, Opened { node, last, forgotten }) = opening::open(place)?;
         let keeper = Keeper {
             contents,
             space,
+            room_outage: Mutex::default(),
             faults: Faults::new(hub.clone()),
             hub,
             node,
             clock: Mutex::new(Clock::after(last)),
             outbox: watch::Sender::new(0),
             republishing: Semaphore::new(1),
+            lock: Anchor::of([dir.join(LOCK)]),
         };
         keeper.look_for_room();
         keeper.count_lost();
@@ -168,22 +180,22 @@ impl Store {
         self.db.write(move |_connection| Ok(keeper.contents.check()?)).await
     }
 
-    /// Sets room aside for an upload of `bytes` bytes, as far as they are known, before it is received.
+    /// Whether an upload of `bytes` bytes, as far as they are known, may begin.
     ///
     /// # Errors
     /// [`ContentsError::NoRoom`], or when the disk fails.
-    pub async fn claim(&self, bytes: u64) -> Result<Arc<Claim>, StoreError> {
+    pub async fn admit(&self, bytes: u64) -> Result<(), StoreError> {
         let space = Arc::clone(&self.keeper.space);
-        let claim = task::spawn_blocking(move || space.claim(bytes)).await;
-        Ok(claim.map_err(|_panicked| StoreError::Interrupted)?.map(Arc::new)?)
+        let admitted = task::spawn_blocking(move || space.admit(bytes)).await;
+        Ok(admitted.map_err(|_panicked| StoreError::Interrupted)??)
     }
 
-    /// Begins to take a content of at most `bytes_max` bytes, for which `claim` has the room.
+    /// Begins to take a content of at most `bytes_max` bytes.
     ///
     /// # Errors
     /// When the disk fails.
-    pub async fn receive(&self, bytes_max: u64, claim: Arc<Claim>) -> Result<Incoming, StoreError> {
-        Ok(self.keeper.contents.receive(bytes_max, claim).await?)
+    pub async fn receive(&self, bytes_max: u64) -> Result<Incoming, StoreError> {
+        Ok(self.keeper.contents.receive(bytes_max, Arc::clone(&self.keeper.space)).await?)
     }
 
     /// Opens a version's content, or a part of it, for reading. A small one is checked by then, a larger one while it is
@@ -202,7 +214,7 @@ impl Store {
             if fault == Fault::Missing && !self.db.read(move |connection| metadata::is_used(connection, hash)).await? {
                 return Err(StoreError::NotFound);
             }
-            self.keeper.faults.found(&[(hash, fault)]);
+            self.keeper.found_bad(file, hash, fault);
         }
         Ok(opened?)
     }
@@ -210,7 +222,7 @@ impl Store {
     /// Tells of a content that turned out to be bad while it was read.
     pub fn report_content(&self, file: &FileRecord, error: &ContentsError) {
         if let (Some(hash), ContentsError::Bad(fault)) = (file.content, error) {
-            self.keeper.faults.found(&[(hash, *fault)]);
+            self.keeper.found_bad(file, hash, *fault);
         } else {
             warn!(error = error as &dyn std::error::Error, file.id = %file.id, "a download broke off");
         }
@@ -433,6 +445,13 @@ fn owned(
 
 /// The jobs: each runs in the database's writer, inside one transaction.
 impl Keeper {
+    /// A content of `file` was found to be bad when it was read.
+    fn found_bad(&self, file: &FileRecord, hash: ContentHash, fault: Fault) {
+        let found = Found { content: hash, fault, files: describe(&file.id, file.version, &file.name) };
+        // The reader may have been slow: the content may have come anew since it was opened.
+        self.faults.found(vec![found], |found| self.contents.still_has(found.fault, hash, file.size_bytes));
+    }
+
     fn create_once(
         &self,
         connection: &Connection,
@@ -444,6 +463,10 @@ impl Keeper {
             return Ok(Created { file: self.create(connection, owner, new)?, is_repeated: false });
         };
         if let Some(file) = idempotency::first_answer(connection, (&owner, key), &new)? {
+            if metadata::is_used(connection, new.received.hash)? {
+                // Of what has lain here since nobody knows whether it is right still.
+                self.keep(new.received)?;
+            }
             return Ok(Created { file, is_repeated: true });
         }
         let fingerprint = new.fingerprint();

@@ -95,9 +95,11 @@ pub(super) async fn run(flags: Serve, mut signals: StopSignals, open_files: u64)
 async fn open_store(flags: &Serve, hub: &Hub) -> anyhow::Result<Store> {
     let config = StoreConfig { reserve_bytes: flags.disk_reserve_bytes, new_catalogue: flags.new_catalogue };
     match Store::open(&flags.data_dir, config, hub.clone()).await {
-        Err(error @ (StoreError::NoCatalogue { .. } | StoreError::NewerCatalogue { .. })) => {
-            Err(BadInput::Catalogue(error).into())
-        }
+        Err(
+            error @ (StoreError::NoCatalogue { .. }
+            | StoreError::EmptyCatalogue { .. }
+            | StoreError::NewerCatalogue { .. }),
+        ) => Err(BadInput::Catalogue(error).into()),
         opened => opened.context("can't open the store"),
     }
 }

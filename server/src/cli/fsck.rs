@@ -11,7 +11,8 @@ pub struct Fsck {
     #[arg(long, default_value = "grapevine-data", value_name = "DIR", env = "GRAPEVINE_DATA_DIR")]
     pub data_dir: PathBuf,
     /// Put right what can be: bring lost contents back to files that miss them, set damaged ones and damaged peers' state
-    /// aside, remove temporary files. Without it nothing is changed.
+    /// aside, remove temporary files. Without it nothing is changed; the files `lock` and `…-shm` may be made, which keep
+    /// others out and help to read.
     #[arg(long, env = "GRAPEVINE_REPAIR")]
     pub repair: bool,
 }

@@ -1,6 +1,7 @@
 //! What can fail with contents.
 
 use std::io;
+use std::path::{Path, PathBuf};
 
 use crate::contents::fault::Fault;
 
@@ -13,6 +14,15 @@ pub enum ContentsError {
         /// What was being done.
         doing: &'static str,
         /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+    /// A folder can't be made or read.
+    #[error("can't use the folder {}", path.display())]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// Why.
         #[source]
         source: io::Error,
     },
@@ -39,10 +49,16 @@ impl ContentsError {
         move |source| Self::Io { doing, source }
     }
 
+    /// Says which folder it was.
+    pub(super) fn folder(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Folder { path, source }
+    }
+
     /// Whether there is no room on the disk.
     pub fn is_disk_full(&self) -> bool {
         match self {
-            Self::Io { source, .. } => {
+            Self::Io { source, .. } | Self::Folder { source, .. } => {
                 matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
             }
             Self::NoRoom => true,

@@ -11,7 +11,7 @@ use tempfile::{NamedTempFile, TempPath};
 use tokio::task;
 
 use crate::contents::error::ContentsError;
-use crate::contents::space::Claim;
+use crate::contents::space::Space;
 
 /// How much of an upload is gathered before it is hashed and written. From a measurement elsewhere: beyond a quarter of
 /// a mebibyte larger writes gain nothing.
@@ -31,7 +31,7 @@ pub struct Incoming {
 #[derive(Debug)]
 struct Written {
     file: NamedTempFile,
-    claim: Arc<Claim>,
+    space: Arc<Space>,
     blake3: blake3::Hasher,
     sha256: Sha256,
     size_bytes: u64,
@@ -50,12 +50,12 @@ pub struct Received {
 }
 
 impl Incoming {
-    /// One of at most `bytes_max` bytes, for which `claim` has the room, in a temporary file in the folder `temporary`.
-    pub(super) async fn begin(temporary: PathBuf, bytes_max: u64, claim: Arc<Claim>) -> Result<Self, ContentsError> {
+    /// One of at most `bytes_max` bytes, as long as there is `space`, in a temporary file in the folder `temporary`.
+    pub(super) async fn begin(temporary: PathBuf, bytes_max: u64, space: Arc<Space>) -> Result<Self, ContentsError> {
         let make = move || NamedTempFile::new_in(temporary).map_err(ContentsError::io("make a temporary file"));
         let written = Written {
             file: blocking(make).await?,
-            claim,
+            space,
             blake3: blake3::Hasher::new(),
             sha256: Sha256::new(),
             size_bytes: 0,
@@ -66,7 +66,7 @@ impl Incoming {
     /// Takes the next piece; waits while a full buffer is written. Not to be used again when the future was dropped.
     ///
     /// # Errors
-    /// When the content is larger than allowed or the disk fails.
+    /// When the content is larger than allowed, there is no room left for it, or the disk fails.
     pub async fn write(&mut self, piece: Bytes) -> Result<(), ContentsError> {
         self.taken_bytes = self.taken_bytes.saturating_add(u64::try_from(piece.len()).unwrap_or(u64::MAX));
         if self.taken_bytes > self.bytes_max {
@@ -102,7 +102,7 @@ impl Incoming {
 
 impl Written {
     fn add_all(&mut self, pieces: &[Bytes]) -> Result<(), ContentsError> {
-        self.claim.spend(pieces.iter().map(|piece| u64::try_from(piece.len()).unwrap_or(u64::MAX)).sum())?;
+        self.space.check(pieces.iter().map(|piece| u64::try_from(piece.len()).unwrap_or(u64::MAX)).sum())?;
         pieces.iter().try_for_each(|piece| self.add(piece))
     }
 

@@ -4,7 +4,7 @@
 //! known to be right.
 
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,8 @@ use shared::ids::ContentHash;
 use tokio::task::{self, JoinHandle};
 
 use crate::contents::error::ContentsError;
-use crate::contents::fault::Fault;
+use crate::contents::fault::{Fault, Inode};
+use crate::contents::open_file;
 
 /// How much is read and hashed at once. Twice as much is held for each download: a guess between memory and the hops
 /// from thread to thread.
@@ -59,6 +60,7 @@ struct Reading {
 #[derive(Debug)]
 struct Source {
     file: File,
+    inode: Inode,
     size_bytes: u64,
     left_bytes: u64,
     /// For a whole content.
@@ -101,27 +103,24 @@ impl Outgoing {
 
 impl Source {
     fn open(path: &Path, wanted: &Wanted) -> Result<Self, ContentsError> {
-        let mut file = File::open(path).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => ContentsError::Bad(Fault::Missing),
-            _ => ContentsError::io("open a content")(error),
-        })?;
-        let unreadable = ContentsError::io("read a content");
-        let (found, expected) = (file.metadata().map_err(unreadable)?.len(), wanted.size_bytes);
-        if found != expected {
-            return Err(ContentsError::Bad(Fault::Length { found, expected }));
+        let (mut file, found) = open_file(path)?;
+        let (inode, expected) = (Inode::of(&found), wanted.size_bytes);
+        if found.len() != expected {
+            return Err(ContentsError::Bad(Fault::Length { found: found.len(), expected }));
         }
+        let unreadable = ContentsError::io("read a content");
         let is_whole = wanted.part == (0..expected);
         if !is_whole && expected <= CHECKED_PART_BYTES {
             let mut hasher = blake3::Hasher::new();
             hasher.update_reader(&file).map_err(unreadable)?;
             if hasher.finalize().as_bytes() != &wanted.hash.0 {
-                return Err(ContentsError::Bad(Fault::Bytes));
+                return Err(ContentsError::Bad(Fault::Bytes { read: inode }));
             }
         }
         let check = is_whole.then(|| (Box::default(), wanted.hash));
         file.seek(SeekFrom::Start(wanted.part.start)).map_err(unreadable)?;
         let left_bytes = wanted.part.end.saturating_sub(wanted.part.start);
-        Ok(Self { file, size_bytes: expected, left_bytes, check })
+        Ok(Self { file, inode, size_bytes: expected, left_bytes, check })
     }
 
     fn read(mut self) -> Result<Reading, ContentsError> {
@@ -136,7 +135,7 @@ impl Source {
         if let Some((hasher, hash)) = &mut self.check {
             hasher.update(&block);
             if self.left_bytes == 0 && hasher.finalize().as_bytes() != &hash.0 {
-                return Err(ContentsError::Bad(Fault::Bytes));
+                return Err(ContentsError::Bad(Fault::Bytes { read: self.inode }));
             }
         }
         Ok(Reading { block: block.into(), source: self })

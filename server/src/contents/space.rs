@@ -6,8 +6,9 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use tracing::{info, warn};
@@ -16,6 +17,8 @@ use crate::contents::error::ContentsError;
 
 /// What the ballast is called.
 pub const BALLAST: &str = "reserve";
+/// How long it isn't tried again to keep a reserve that couldn't be made.
+const RETRY_AFTER: Duration = Duration::from_mins(1);
 /// How much is written at once where a file can't be given room without writing it.
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
@@ -26,13 +29,19 @@ pub struct Space {
     ballast: PathBuf,
     /// What is kept, in bytes; 0 for nothing.
     reserve_bytes: u64,
-    /// The ballast's size, in bytes; 0 while it is given up. A lock is enough: calls of the file system under it are
-    /// short.
-    held_bytes: Mutex<u64>,
-    /// What uploads that are under way have announced and not yet written, in bytes.
-    claimed_bytes: AtomicU64,
+    /// A lock is enough: calls of the file system under it are short.
+    held: Mutex<Held>,
     /// Whether uploads are refused.
     is_low: AtomicBool,
+}
+
+/// The ballast.
+#[derive(Debug, Default)]
+struct Held {
+    /// Its size; 0 while it is given up.
+    bytes: u64,
+    /// When it may be tried again to make it, and why it couldn't be made; absent where it wasn't tried in vain.
+    failed: Option<(Instant, String)>,
 }
 
 impl Space {
@@ -41,10 +50,9 @@ impl Space {
         let ballast = dir.join(BALLAST);
         let space = Self {
             dir: dir.to_owned(),
-            held_bytes: Mutex::new(held_by(&ballast, reserve_bytes)),
+            held: Mutex::new(Held { bytes: held_by(&ballast, reserve_bytes), failed: None }),
             ballast,
             reserve_bytes,
-            claimed_bytes: AtomicU64::new(0),
             is_low: AtomicBool::new(false),
         };
         space.make_room();
@@ -54,20 +62,21 @@ impl Space {
     /// Looks how much room there is, and gives up the ballast or makes it. Blocks.
     ///
     /// # Errors
-    /// When the file system doesn't say how much there is.
+    /// When the file system doesn't say how much there is, or the ballast can't be made: until it can, there is none.
     pub fn tend(&self) -> Result<(), ContentsError> {
         let mut held = self.lock();
         let (free, margin) = (self.free()?, self.margin());
+        let mut made = Ok(());
         if free < margin {
             self.give_up(&mut held);
-        } else if *held == 0 && self.reserve_bytes > 0 && free >= self.reserve_bytes + 2 * margin {
-            self.make(&mut held);
+        } else if held.bytes == 0 && self.reserve_bytes > 0 && free >= self.with_reserve(margin.saturating_mul(2)) {
+            made = self.make(&mut held);
         }
-        let total = self.free()?.saturating_add(*held);
+        let total = self.free()?.saturating_add(held.bytes);
         // Further off than where it begins, so that it doesn't flicker.
-        let needed = self.reserve_bytes + if self.is_low() { 2 * margin } else { margin };
+        let needed = self.with_reserve(if self.is_low() { margin.saturating_mul(2) } else { margin });
         self.is_low.store(total < needed, Ordering::Relaxed);
-        Ok(())
+        made
     }
 
     /// Whether there is so little room that all uploads are refused.
@@ -77,11 +86,16 @@ impl Space {
 
     /// What is wrong while [`Space::is_low`], in a sentence for people.
     pub fn explain(&self) -> String {
-        let mib = (self.reserve_bytes + self.margin()).div_ceil(1 << 20);
+        let mib = self.with_reserve(self.margin()).div_ceil(1 << 20);
         let dir = self.dir.display();
+        let rest = if self.total().is_ok_and(|total| total < self.margin()) {
+            "the reserve is used up, too: files can be downloaded, and deleted only as long as there is a little room left"
+        } else {
+            "files can be downloaded and deleted"
+        };
         format!(
             "less than {mib} MiB are free on the disk of {dir} (see --disk-reserve-bytes): uploads are refused until \
-             there is room; files can be downloaded and deleted"
+             there is room; {rest}"
         )
     }
 
@@ -93,22 +107,31 @@ impl Space {
         }
     }
 
-    /// Sets room aside for an upload of `bytes` bytes, as far as they are known. Blocks.
+    /// Whether an upload of `bytes` bytes, as far as they are known, may begin. Nothing is kept for it: what is announced
+    /// and doesn't come would keep others out. Whether there is room for what comes is checked as it comes. Blocks.
     ///
     /// # Errors
     /// [`ContentsError::NoRoom`], or when the file system doesn't say how much there is.
-    pub fn claim(self: &Arc<Self>, bytes: u64) -> Result<Claim, ContentsError> {
-        let claim = Claim { space: Arc::clone(self), left_bytes: AtomicU64::new(bytes) };
-        let claimed = self.claimed_bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
-        if self.is_low() || self.total()? < self.reserve_bytes.saturating_add(claimed) {
-            return Err(ContentsError::NoRoom);
-        }
-        Ok(claim)
+    pub fn admit(&self, bytes: u64) -> Result<(), ContentsError> {
+        if self.is_low() { Err(ContentsError::NoRoom) } else { self.check(bytes) }
+    }
+
+    /// Before `bytes` of an upload are written. Blocks.
+    ///
+    /// # Errors
+    /// [`ContentsError::NoRoom`] when only the reserve would be left, or when the file system doesn't say.
+    pub(super) fn check(&self, bytes: u64) -> Result<(), ContentsError> {
+        if self.total()? < self.with_reserve(bytes) { Err(ContentsError::NoRoom) } else { Ok(()) }
+    }
+
+    /// So much and what is kept, in bytes.
+    fn with_reserve(&self, bytes: u64) -> u64 {
+        self.reserve_bytes.saturating_add(bytes)
     }
 
     /// What the ballast keeps and what nobody has, in bytes.
     fn total(&self) -> Result<u64, ContentsError> {
-        let held = *self.lock();
+        let held = self.lock().bytes;
         Ok(self.free()?.saturating_add(held))
     }
 
@@ -125,34 +148,41 @@ impl Space {
         self.reserve_bytes / 4
     }
 
-    fn give_up(&self, held: &mut u64) {
-        if *held == 0 {
+    fn give_up(&self, held: &mut Held) {
+        if held.bytes == 0 {
             return;
         }
         match fs::remove_file(&self.ballast) {
             Ok(()) => {
-                *held = 0;
+                held.bytes = 0;
                 warn!("the disk is full: its reserve is used now, for all but uploads");
             }
             Err(error) => warn!(%error, "the disk is full, and its reserve can't be used"),
         }
     }
 
-    fn make(&self, held: &mut u64) {
+    fn make(&self, held: &mut Held) -> Result<(), ContentsError> {
+        let failed = |why: &str| Err(ContentsError::io("keep a reserve of the disk")(io::Error::other(why.to_owned())));
+        if let Some((_, why)) = held.failed.as_ref().filter(|(retry_at, _)| Instant::now() < *retry_at) {
+            return failed(why);
+        }
         match File::create(&self.ballast).and_then(|file| fill(&file, self.reserve_bytes)) {
             Ok(()) => {
-                *held = self.reserve_bytes;
+                *held = Held { bytes: self.reserve_bytes, failed: None };
                 info!(bytes = self.reserve_bytes, "a reserve of the disk is kept");
+                Ok(())
             }
             Err(error) => {
-                warn!(%error, "no reserve of the disk can be kept");
                 drop(fs::remove_file(&self.ballast));
+                let why = error.to_string();
+                held.failed = Some((Instant::now() + RETRY_AFTER, why.clone()));
+                failed(&why)
             }
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, u64> {
-        self.held_bytes.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -183,40 +213,6 @@ fn fill(file: &File, bytes: u64) -> io::Result<()> {
     }
 }
 
-/// Room that is set aside for one upload. Dropping it gives back what wasn't used.
-#[derive(Debug)]
-pub struct Claim {
-    space: Arc<Space>,
-    left_bytes: AtomicU64,
-}
-
-impl Claim {
-    /// Before `bytes` of the upload are written. Blocks.
-    ///
-    /// # Errors
-    /// [`ContentsError::NoRoom`] when only the reserve is left, or when the file system doesn't say.
-    pub(super) fn spend(&self, bytes: u64) -> Result<(), ContentsError> {
-        if self.space.total()? < self.space.reserve_bytes.saturating_add(bytes) {
-            return Err(ContentsError::NoRoom);
-        }
-        self.give_back(bytes);
-        Ok(())
-    }
-
-    fn give_back(&self, bytes: u64) {
-        let less = |left: u64| Some(left.saturating_sub(bytes));
-        // Always `Ok`: the function always gives a value.
-        let left = self.left_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).unwrap_or_default();
-        self.space.claimed_bytes.fetch_sub(left.min(bytes), Ordering::Relaxed);
-    }
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        self.give_back(u64::MAX);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -244,20 +240,35 @@ mod tests {
     }
 
     #[test]
-    fn what_is_announced_counts_until_it_is_written_or_given_back() {
+    fn what_is_announced_keeps_nobody_out() {
         let dir = tempfile::tempdir().unwrap();
-        let space = Arc::new(Space::open(dir.path(), 0));
-        let claimed = || space.claimed_bytes.load(Ordering::Relaxed);
+        let space = Space::open(dir.path(), 0);
         let all = space.free().unwrap();
-        let claim = space.claim(all / 2).unwrap();
-        assert!(matches!(space.claim(all), Err(ContentsError::NoRoom)));
-        assert_eq!(claimed(), all / 2);
-        claim.spend(1000).unwrap();
-        assert_eq!(claimed(), all / 2 - 1000);
-        drop(claim);
-        assert_eq!(claimed(), 0);
-        // More comes than was announced.
-        space.claim(10).unwrap().spend(1000).unwrap();
-        assert_eq!(claimed(), 0);
+        for _ in 0..20 {
+            space.admit(all / 2).unwrap();
+        }
+        space.check(1000).unwrap();
+        assert!(matches!(space.admit(u64::MAX), Err(ContentsError::NoRoom)));
+    }
+
+    #[test]
+    fn a_reserve_that_cannot_be_made_is_tried_again_after_a_while_only() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join(BALLAST)).unwrap();
+        let space = Space::open(dir.path(), MIB);
+        assert!(space.tend().is_err());
+        fs::remove_dir(dir.path().join(BALLAST)).unwrap();
+        // Not yet.
+        assert!(space.tend().is_err());
+        assert!(!dir.path().join(BALLAST).exists() && !space.is_low());
+    }
+
+    #[test]
+    fn a_reserve_beyond_all_numbers_is_room_that_is_never_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let space = Space::open(dir.path(), u64::MAX);
+        space.tend().unwrap();
+        assert!(space.is_low() && !space.explain().is_empty());
+        assert!(matches!(space.admit(1), Err(ContentsError::NoRoom)));
     }
 }

@@ -1,8 +1,9 @@
 //! Ways to a database's file: for the one writer, for readers, and on a disk that is full.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tracing::warn;
 
@@ -31,8 +32,24 @@ pub fn quick_check(connection: &Connection) -> Result<(), DbError> {
     if said == "ok" { Ok(()) } else { Err(DbError::Damaged(said.lines().collect::<Vec<_>>().join(" "))) }
 }
 
+/// Where the log of a database is.
+pub fn log_of(path: &Path) -> PathBuf {
+    PathBuf::from(format!("{}-wal", path.display()))
+}
+
+/// Whether there is a log with something in it.
+pub fn has_log(path: &Path) -> bool {
+    std::fs::metadata(log_of(path)).is_ok_and(|log| log.len() > 0)
+}
+
+/// Whether there is no database at `path`, or a file without a byte. Of such a one SQLite removes the log.
+pub fn is_empty(path: &Path) -> bool {
+    std::fs::metadata(path).map_or(true, |found| found.len() == 0)
+}
+
 /// On a full disk there may be no room for the file that processes share the log's index in: then nobody else gets in.
 pub(super) fn connect_writer(path: &Path) -> Result<(Access, Connection), DbError> {
+    refuse_lone_log(path)?;
     let failed = |source| DbError::Open { path: path.to_owned(), source };
     match connect(path, Access::Shared) {
         Ok(connection) => Ok((Access::Shared, connection)),
@@ -45,13 +62,20 @@ pub(super) fn connect_writer(path: &Path) -> Result<(Access, Connection), DbErro
     }
 }
 
+fn refuse_lone_log(path: &Path) -> Result<(), DbError> {
+    if is_empty(path) && has_log(path) {
+        return Err(DbError::Damaged("there is its log, and nothing that it belongs to".to_owned()));
+    }
+    Ok(())
+}
+
 /// Opens a database that nobody uses, only to read it; one that was closed as it should be is left untouched. Blocks.
 ///
 /// # Errors
 /// When it can't be opened.
 pub fn open_to_read(path: &Path) -> Result<Connection, DbError> {
-    let log = format!("{}-wal", path.display());
-    if std::fs::metadata(log).is_ok_and(|log| log.len() > 0) {
+    refuse_lone_log(path)?;
+    if has_log(path) {
         return connect_reader(path, Access::Shared);
     }
     // Without a log nothing has to be put together, and SQLite needn't make its files.
@@ -77,12 +101,34 @@ fn open_file(path: &Path, flags: OpenFlags, access: Access) -> rusqlite::Result<
     Ok(connection)
 }
 
+/// A connection for the writer, which leaves database and log as they are for as long as it only reads, closing it
+/// included: the log may belong to another file. See [`use_log`].
 pub(super) fn connect(path: &Path, access: Access) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
     let connection = open_file(path, flags, access)?;
+    keep_log(&connection)?;
     // FULL: the log is synced at each commit, so that a commit survives a power cut.
-    connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")?;
+    connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")?;
+    // Now it is seen whether there is room for what SQLite puts beside it.
+    look(&connection)?;
     Ok(connection)
+}
+
+/// From now on changes go to the log, and closing puts that into the file and removes it: the database is the right one.
+pub(super) fn use_log(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch("PRAGMA journal_mode = WAL")?;
+    // Now the log is there.
+    look(connection)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map(drop)
+}
+
+fn look(connection: &Connection) -> rusqlite::Result<()> {
+    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_row| Ok(()))
+}
+
+/// Closing leaves the log alone.
+pub(super) fn keep_log(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map(drop)
 }
 
 pub(super) fn connect_reader(path: &Path, access: Access) -> Result<Connection, DbError> {

@@ -13,6 +13,7 @@ use tracing::error;
 
 use crate::concurrency::LabError;
 use crate::contents::error::ContentsError;
+use crate::db::DbError;
 use crate::http::etag;
 use crate::store::error::StoreError;
 use crate::swarm::SwarmError;
@@ -101,6 +102,9 @@ pub enum ApiError {
     /// The content is missing or damaged.
     #[error("{0}; the server's log says which it is, and so does `grapevine fsck`")]
     BadContent(String),
+    /// The catalogue isn't where it was any more.
+    #[error("the catalogue was moved, replaced or removed under the running server; nothing was changed: see /ready")]
+    Displaced,
     /// Something is broken here; the log says what.
     #[error("something is broken on the server; its log says what")]
     Internal(#[source] Box<dyn Error + Send + Sync>),
@@ -141,6 +145,7 @@ impl ApiError {
             Self::NotAWebSocket => (StatusCode::UPGRADE_REQUIRED, "not-a-websocket", "A WebSocket is needed"),
             Self::DiskFull => (StatusCode::INSUFFICIENT_STORAGE, "disk-full", "Disk full"),
             Self::BadContent(_) => (StatusCode::INTERNAL_SERVER_ERROR, "bad-content", "The content can't be served"),
+            Self::Displaced => (StatusCode::SERVICE_UNAVAILABLE, "catalogue-displaced", "The catalogue is elsewhere"),
             Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
         }
     }
@@ -230,8 +235,10 @@ impl From<StoreError> for ApiError {
             StoreError::KeyReused => Self::KeyReused,
             StoreError::SharedWithOwner => Self::Invalid(error.to_string()),
             StoreError::NoMoreVersions | StoreError::Republishing => Self::Conflict(error.to_string()),
+            StoreError::Db(DbError::Displaced(_)) => Self::Displaced,
             StoreError::Db(_)
             | StoreError::NoCatalogue { .. }
+            | StoreError::EmptyCatalogue { .. }
             | StoreError::DamagedCatalogue { .. }
             | StoreError::NewerCatalogue { .. }
             | StoreError::Random(_)
@@ -249,7 +256,9 @@ impl From<ContentsError> for ApiError {
             ContentsError::Bad(_) => Self::BadContent(error.to_string()),
             ContentsError::NoRoom => Self::DiskFull,
             ContentsError::TooLarge { bytes_max } => Self::TooLarge(bytes_max),
-            ContentsError::Io { .. } | ContentsError::Interrupted => Self::Internal(error.into()),
+            ContentsError::Io { .. } | ContentsError::Folder { .. } | ContentsError::Interrupted => {
+                Self::Internal(error.into())
+            }
         }
     }
 }
@@ -263,6 +272,7 @@ impl From<SwarmError> for ApiError {
             | SwarmError::Crowded(_)
             | SwarmError::Bind { .. }
             | SwarmError::ShuttingDown => Self::Conflict(error.to_string()),
+            SwarmError::Start(error) if error.is_disk_full() => Self::DiskFull,
             SwarmError::Start(_) | SwarmError::Forget { .. } => Self::Internal(error.into()),
         }
     }

@@ -68,6 +68,7 @@ pub struct ListQuery {
         (status = 415, description = "The body isn't multipart/form-data, or it is compressed"),
         (status = 422, description = "There is no file in the body, or several, its name is invalid, or the key was used \
             for another one"),
+        (status = 503, description = "Somebody has moved or removed the catalogue; nothing can be changed"),
         (status = 507, description = "There is no room on the disk"),
     ))]
 pub(super) async fn upload(
@@ -149,6 +150,7 @@ pub(super) async fn list(
         (status = 415, description = "The body isn't multipart/form-data, or it is compressed"),
         (status = 422, description = "There is no file in the body, or several, or its name is invalid"),
         (status = 428, description = "If-Match is missing"),
+        (status = 503, description = "Somebody has moved or removed the catalogue; nothing can be changed"),
         (status = 507, description = "There is no room on the disk"),
     ))]
 pub(super) async fn replace(
@@ -184,6 +186,8 @@ pub(super) async fn replace(
         (status = 404, description = "There is no such file, it was deleted, or it isn't yours to see"),
         (status = 412, description = "The file is at another version; `ETag` says which"),
         (status = 428, description = "If-Match is missing"),
+        (status = 503, description = "Somebody has moved or removed the catalogue; nothing can be changed"),
+        (status = 507, description = "There is no room on the disk, not even what is kept of it"),
     ))]
 pub(super) async fn delete(
     State(state): State<AppState>,

@@ -8,6 +8,7 @@ use shared::wire::overview::Overview;
 use shared::wire::rest::{ConditionOut, HealthOut, ReadyOut};
 use tracing::warn;
 
+use crate::broker::explain;
 use crate::http::AppState;
 use crate::wall;
 
@@ -35,7 +36,7 @@ pub(super) async fn ready(State(state): State<AppState>) -> (StatusCode, Json<Re
         Ok(counts) => (PartState::Up, counts),
         Err(error) => {
             warn!(error = &error as &dyn std::error::Error, "the store isn't ready");
-            (PartState::Down { reason: error.to_string() }, (0, 0))
+            (PartState::Down { reason: explain(&error) }, (0, 0))
         }
     };
     let (broker, bridge, peers) =

@@ -43,6 +43,7 @@ pub(super) async fn list(State(state): State<AppState>) -> Json<Vec<PeerOut>> {
             headers(("location" = String, description = "The peer's path"))),
         (status = 403, description = "The call comes from another origin's page"),
         (status = 409, description = "As many peers as allowed run already"),
+        (status = 507, description = "There is no room on the disk for what it keeps"),
     ))]
 pub(super) async fn start(State(state): State<AppState>) -> Result<Response<Body>, ApiError> {
     let swarm = state.swarm.clone();

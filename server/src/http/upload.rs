@@ -15,7 +15,6 @@ use multer::{Field, Multipart};
 use shared::wire::update::MAX_NAME_BYTES;
 use tokio::time::{Instant, timeout};
 
-use crate::contents::space::Claim;
 use crate::http::AppState;
 use crate::http::disposition::FormField;
 use crate::http::error::ApiError;
@@ -42,8 +41,8 @@ pub async fn receive(state: &AppState, headers: &HeaderMap, body: Body) -> Resul
         return Err(ApiError::TooLarge(bytes_max));
     }
     let form = Form::new(state, headers, body)?;
-    let claim = state.store.claim(announced.unwrap_or_default()).await?;
-    form.receive(state, claim).await
+    state.store.admit(announced.unwrap_or_default()).await?;
+    form.receive(state).await
 }
 
 /// A body is taken as it comes: what says that it is compressed isn't unpacked.
@@ -75,20 +74,20 @@ impl Form {
         Ok(Self { multipart: Multipart::new(pieces, boundary), body, allowance, pace: state.config.limits.pace() })
     }
 
-    async fn receive(mut self, state: &AppState, claim: Arc<Claim>) -> Result<NewContent, ApiError> {
-        let (mut claim, mut file) = (Some(claim), None);
+    async fn receive(mut self, state: &AppState) -> Result<NewContent, ApiError> {
+        let mut file = None;
         while let Some(mut field) = self.field().await? {
             let form_field = FormField::read(field.headers());
             if !form_field.name.as_deref().is_some_and(|name| FIELDS.contains(&name)) {
                 refuse_other_file(&form_field)?;
                 continue;
             }
-            let Some(claim) = claim.take() else {
+            if file.is_some() {
                 return Err(ApiError::Invalid("there are several files in the body; send each by itself".to_owned()));
-            };
+            }
             let name = checked_name(form_field.filename)?;
             let content_type = field.content_type().map_or_else(|| UNKNOWN_TYPE.to_owned(), ToString::to_string);
-            let mut content = state.store.receive(state.config.max_upload_bytes, claim).await?;
+            let mut content = state.store.receive(state.config.max_upload_bytes).await?;
             while let Some(piece) = self.piece(&mut field).await? {
                 content.write(piece).await?;
             }

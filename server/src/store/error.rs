@@ -28,6 +28,18 @@ pub enum StoreError {
         /// What is there.
         beside: &'static str,
     },
+    /// There is the catalogue's file without anything in it, and what only a catalogue can explain.
+    #[error(
+        "the catalogue {} is empty beside {beside}: all that it knew was in its log, which is missing. Put the log or a copy \
+         of the catalogue back, or say --new-catalogue to begin a new one (what is there is kept in contents/lost)",
+        path.display()
+    )]
+    EmptyCatalogue {
+        /// Where it is.
+        path: PathBuf,
+        /// What is there.
+        beside: &'static str,
+    },
     /// The catalogue isn't what was written.
     #[error(
         "the catalogue {} is damaged ({why}); nothing was changed: put back a copy of it, contents that it doesn't know \
@@ -89,6 +101,7 @@ impl StoreError {
             Self::Db(error) => error.is_disk_full(),
             Self::Contents(error) => error.is_disk_full(),
             Self::NoCatalogue { .. }
+            | Self::EmptyCatalogue { .. }
             | Self::DamagedCatalogue { .. }
             | Self::NewerCatalogue { .. }
             | Self::Random(_)

@@ -111,16 +111,23 @@ pub fn contents_after(connection: &Connection, after: &str, limit: u32) -> Resul
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Some of the versions that have a content, each as `FILE v1`, for people.
+/// Some of the versions that have a content, each as `FILE v1 (NAME)`, for people.
 ///
 /// # Errors
 /// When the database fails.
 pub fn files_with(connection: &Connection, content: ContentHash) -> Result<Vec<String>, DbError> {
-    let mut select = connection.prepare_cached("SELECT file, version FROM versions WHERE content = ?1 LIMIT 3")?;
+    let mut select =
+        connection.prepare_cached("SELECT file, version, name FROM versions WHERE content = ?1 LIMIT 3")?;
     let rows = select.query_map([content.to_string()], |row| {
-        Ok(format!("{} v{}", row.get::<_, String>(0)?, row.get::<_, i64>(1)?))
+        let version = Version(unsigned(row, 1)?);
+        Ok(describe(&parsed(row, 0)?, version, &row.get::<_, String>(2)?))
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// A version of a file, for people.
+pub(super) fn describe(file: &FileId, version: Version, name: &str) -> String {
+    format!("{file} v{version} ({name:?})")
 }
 
 /// Remembers that contents are left without use, until their files are gone.

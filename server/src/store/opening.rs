@@ -1,6 +1,6 @@
 //! Opening the store: what is refused, what is made, and what an earlier run left.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use crate::contents::error::ContentsError;
 use crate::contents::space::Space;
 use crate::contents::{Contents, free_name};
-use crate::db::access::quick_check;
+use crate::db::access::{has_log, is_empty, log_of, quick_check};
 use crate::db::{Db, DbError};
 use crate::store::error::StoreError;
 use crate::store::{metadata, schema};
@@ -48,7 +48,7 @@ pub(super) struct Opened {
 /// Opens the catalogue, and puts the contents in order. Blocks.
 pub(super) fn open(place: Place<'_>) -> Result<(Db, Opened), StoreError> {
     let path = place.dir.join(CATALOGUE);
-    if !path.exists() {
+    if is_empty(&path) {
         refuse_new(place, &path)?;
         set_log_aside(&path)?;
     }
@@ -67,7 +67,7 @@ pub(super) fn open(place: Place<'_>) -> Result<(Db, Opened), StoreError> {
 fn prepare(connection: &Connection, place: Place<'_>, path: &Path, fresh: PeerId) -> Result<Opened, StoreError> {
     let tables = metadata::tables(connection)?;
     if tables.is_empty() {
-        // Of a catalogue whose log is missing the file may be there, with nothing in it.
+        // Of a catalogue whose log is missing there is a file with nothing in it.
         refuse_new(place, path)?;
         schema::make(connection)?;
     } else {
@@ -79,6 +79,8 @@ fn prepare(connection: &Connection, place: Place<'_>, path: &Path, fresh: PeerId
         check(connection)?;
         schema::bring_up(connection)?;
     }
+    // From here on something is changed.
+    place.contents.make()?;
     let forgotten = finish_forgetting(connection, place.contents)?;
     place.contents.tidy(|hash| Ok::<_, StoreError>(metadata::is_used(connection, hash)?))?;
     Ok(Opened { node: metadata::node(connection, fresh)?, last: metadata::last_stamp(connection)?, forgotten })
@@ -100,7 +102,7 @@ fn refuse_new(place: Place<'_>, path: &Path) -> Result<(), StoreError> {
         "the contents of files"
     } else if has_entries(&place.dir.join("peers")) {
         "peers' state"
-    } else if !path.exists() && is_written(&log_of(path)) {
+    } else if is_empty(path) && has_log(path) {
         "its log"
     } else {
         return Ok(());
@@ -109,26 +111,23 @@ fn refuse_new(place: Place<'_>, path: &Path) -> Result<(), StoreError> {
         warn!("a new catalogue is begun beside {beside}");
         return Ok(());
     }
-    Err(StoreError::NoCatalogue { path: path.to_owned(), beside })
+    let path = path.to_owned();
+    Err(if path.exists() {
+        StoreError::EmptyCatalogue { path, beside }
+    } else {
+        StoreError::NoCatalogue { path, beside }
+    })
 }
 
 /// SQLite would remove the log of a catalogue that is gone.
 fn set_log_aside(path: &Path) -> Result<(), StoreError> {
-    let log = log_of(path);
-    if !is_written(&log) {
+    if !has_log(path) {
         return Ok(());
     }
+    let log = log_of(path);
     let aside = free_name(&log.with_extension("db-wal.lost"));
     warn!("the log of a catalogue that is gone is kept as {}", aside.display());
     Ok(std::fs::rename(log, aside).map_err(ContentsError::io("set the log of the former catalogue aside"))?)
-}
-
-fn log_of(path: &Path) -> PathBuf {
-    path.with_extension("db-wal")
-}
-
-fn is_written(log: &Path) -> bool {
-    std::fs::metadata(log).is_ok_and(|found| found.len() > 0)
 }
 
 fn has_entries(dir: &Path) -> bool {
@@ -140,12 +139,16 @@ fn has_entries(dir: &Path) -> bool {
 fn finish_forgetting(connection: &Connection, contents: &Contents) -> Result<Vec<ContentHash>, StoreError> {
     let forgotten = metadata::forgotten(connection)?;
     for (hash, at_ms) in &forgotten {
-        let is_old = contents.named_ms(*hash).is_some_and(|named_ms| named_ms + SURELY_OLDER_MS < *at_ms);
-        if is_old && !metadata::is_used(connection, *hash)? {
+        if is_older(contents, *hash, *at_ms) && !metadata::is_used(connection, *hash)? {
             contents.forget(*hash)?;
         }
     }
     Ok(forgotten.into_iter().map(|(hash, _)| hash).collect())
+}
+
+/// Whether a content has surely lain where it is since before it was forgotten; then a start removes it. Blocks.
+pub fn is_older(contents: &Contents, hash: ContentHash, forgotten_ms: u64) -> bool {
+    contents.named_ms(hash).is_some_and(|named_ms| named_ms.saturating_add(SURELY_OLDER_MS) < forgotten_ms)
 }
 
 /// The last cause, which says most.

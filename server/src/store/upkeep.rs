@@ -1,17 +1,20 @@
-//! What the store does by itself while it is open: it looks for contents that are missing, and for room on the disk.
+//! What the store does by itself while it is open: it looks for contents that are missing, for room on the disk, and
+//! whether its files are still where they were.
 
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use rusqlite::Connection;
 use shared::ids::ContentHash;
 use shared::wire::condition::Condition;
 use tokio::task;
-use tokio::time::{MissedTickBehavior, interval};
-use tracing::warn;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tracing::{info, warn};
 
 use crate::shutdown::Tasks;
 use crate::store::error::StoreError;
+use crate::store::faults::Found;
 use crate::store::{Keeper, Store, metadata};
 
 /// How often the room on the disk is looked at. Uploads look themselves.
@@ -36,9 +39,10 @@ impl Store {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         for look in 0_u32.. {
             ticks.tick().await;
-            let keeper = Arc::clone(&self.keeper);
+            let (keeper, db) = (Arc::clone(&self.keeper), self.db().clone());
             let looked = task::spawn_blocking(move || {
                 keeper.look_for_room();
+                keeper.tell_displaced(db.displaced());
                 if look.is_multiple_of(LOOKS_PER_COUNT) {
                     keeper.count_lost();
                 }
@@ -72,13 +76,50 @@ impl Store {
 impl Keeper {
     /// Tells whether there is room.
     pub(super) fn look_for_room(&self) {
-        if let Err(error) = self.space.tend() {
-            warn!(error = &error as &dyn std::error::Error, "the room on the disk isn't known");
+        let tended = self.space.tend();
+        let mut outage = self.room_outage.lock().unwrap_or_else(PoisonError::into_inner);
+        match tended {
+            Ok(()) => {
+                outage.over(Instant::now()).into_iter().for_each(|text| info!("the disk's room is seen to: {text}"))
+            }
+            Err(error) => {
+                let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+                if let Some(text) = outage.failed(&format!("{error}: {cause}"), Instant::now()) {
+                    warn!("the disk's room can't be seen to: {text}");
+                }
+            }
         }
+        drop(outage);
         if self.space.is_low() {
             self.hub.raise(Condition::DiskFull, self.space.explain());
         } else {
             self.hub.clear(Condition::DiskFull);
+        }
+    }
+
+    /// Tells whether the catalogue's file, or what keeps a second server out, isn't where it was any more.
+    fn tell_displaced(&self, catalogue: Option<&Path>) {
+        match catalogue {
+            None => self.hub.clear(Condition::CatalogueDisplaced),
+            Some(path) => self.hub.raise(
+                Condition::CatalogueDisplaced,
+                format!(
+                    "{} was moved, replaced or removed while the server ran: nothing can be changed, and what came last \
+                     may be gone when it stops. Put back what was there, or stop the server and look (`grapevine fsck`)",
+                    path.display()
+                ),
+            ),
+        }
+        match self.lock.displaced() {
+            None => self.hub.clear(Condition::LockDisplaced),
+            Some(path) => self.hub.raise(
+                Condition::LockDisplaced,
+                format!(
+                    "{} was moved, replaced or removed while the server ran: a server of an earlier version wouldn't notice \
+                     that the directory is in use; start this one anew",
+                    path.display()
+                ),
+            ),
         }
     }
 
@@ -109,10 +150,11 @@ impl Keeper {
             if let Some(fault) = self.contents.fault(*hash, *size_bytes)
                 && metadata::is_used(connection, *hash)?
             {
-                faults.push((*hash, fault));
+                let files = metadata::files_with(connection, *hash)?.join(", ");
+                faults.push(Found { content: *hash, fault, files });
             }
         }
-        self.faults.found(&faults);
+        self.faults.found(faults, |_found| true);
         Ok(())
     }
 }

@@ -103,7 +103,10 @@ async fn an_older_catalogue_keeps_what_it_does_not_know() {
 async fn a_catalogue_that_is_gone_is_not_taken_for_one_that_never_was() {
     let refused = async |dir: &Path| {
         let opened = open(dir, StoreConfig::default()).await;
-        assert!(matches!(opened, Err(StoreError::NoCatalogue { .. })), "{opened:?}");
+        assert!(
+            matches!(opened, Err(StoreError::NoCatalogue { .. } | StoreError::EmptyCatalogue { .. })),
+            "{opened:?}"
+        );
     };
     let dir = data_with(&["kept"]).await;
     fs::remove_file(dir.path().join("grapevine.db")).unwrap();
@@ -117,6 +120,7 @@ async fn a_catalogue_that_is_gone_is_not_taken_for_one_that_never_was() {
         grapevine(&["serve", "--port", "0", "--peers", "0", "--data-dir", dir.path().to_str().unwrap()]);
     let lines: Vec<&str> = said.lines().collect();
     assert!(code == 2 && lines.len() == 1 && lines[0].contains("--new-catalogue"), "{code}: {said}");
+    assert!(said.contains("grapevine.db is empty"), "the file is there: {said}");
     // Peers that know what nobody has would be as wrong.
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir_all(dir.path().join("peers/1")).unwrap();
@@ -360,7 +364,7 @@ async fn fsck_says_what_is_where_and_puts_right_what_can_be() {
     fs::remove_file(dir.path().join("grapevine.db")).unwrap();
     let (code, said) = fsck(&[]);
     has(&said, &dir.path().join("grapevine.db"), "there is none");
-    assert_eq!((code, said.last().unwrap().as_str()), (1, "4 contents were read; 1 faults, 0 of them mended"));
+    assert_eq!((code, said.last().unwrap().as_str()), (1, "4 contents were read; 1 fault, 0 of them mended"));
 }
 
 #[tokio::test]

@@ -118,6 +118,51 @@ fn a_disk_that_fills_meanwhile_costs_an_upload_and_not_the_reserve() {
 }
 
 #[test]
+fn announced_sizes_keep_nobody_out() {
+    on_small_disk("announced_sizes_keep_nobody_out", 16, async |dir| {
+        let app = App::start_with(&dir, 1 << 30, RESERVE).await;
+        let mut slow = Vec::new();
+        for _ in 0..10 {
+            let mut socket = tokio::net::TcpStream::connect(app.address).await.unwrap();
+            let head = format!(
+                "POST /files HTTP/1.1\r\nhost: {}\r\nx-user-id: mallory\r\ncontent-type: multipart/form-data; \
+                 boundary=b\r\nexpect: 100-continue\r\ncontent-length: {}\r\n\r\n",
+                app.address,
+                8 * MIB
+            );
+            socket.write_all(head.as_bytes()).await.unwrap();
+            let mut answer = vec![0; 1024];
+            let read = tokio::time::timeout(LIMIT, socket.read(&mut answer)).await.unwrap().unwrap();
+            let answer = String::from_utf8_lossy(&answer[..read]).into_owned();
+            assert!(answer.starts_with("HTTP/1.1 100 "), "{answer}");
+            slow.push(socket);
+        }
+        assert_eq!(post(&app, 1_000_000).await.status(), 201);
+        assert!(has_room(&app).await);
+    });
+}
+
+#[test]
+fn when_the_reserve_is_used_up_too_it_is_said_and_no_fault_of_the_server() {
+    on_small_disk("when_the_reserve_is_used_up_too_it_is_said_and_no_fault_of_the_server", 16, async |dir| {
+        let app = App::start_with(&dir, 1 << 30, RESERVE).await;
+        let _full = Full::fill(&dir);
+        eventually("the reserve is given up", async || !dir.join("reserve").exists()).await;
+        let more = dir.join("more");
+        std::fs::create_dir(&more).unwrap();
+        let _fuller = Full::fill(&more);
+        assert_problem(app.call(Method::POST, "/peers").send().await.unwrap(), 507, "disk-full").await;
+        eventually("it is told", async || {
+            let ready: Value = app.call(Method::GET, "/ready").send().await.unwrap().json().await.unwrap();
+            ready["conditions"][0]["detail"]
+                .as_str()
+                .is_some_and(|detail| detail.contains("the reserve is used up, too"))
+        })
+        .await;
+    });
+}
+
+#[test]
 fn a_start_without_any_room_serves_what_it_has() {
     on_small_disk("a_start_without_any_room_serves_what_it_has", 8, async |dir| {
         let app = App::start_in(&dir, 1 << 30).await;

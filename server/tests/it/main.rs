@@ -7,6 +7,7 @@ mod broker;
 mod browser;
 mod conditions;
 mod conflict;
+mod damage;
 mod data;
 mod door;
 mod encryption;

@@ -272,13 +272,13 @@ async fn an_upload_under_a_key_is_made_once(place: &impl Place) {
 
 async fn an_upload_that_comes_to_nothing_leaves_nothing(place: &impl Place) {
     let store = place.open().await;
-    let claim = store.claim(4).await.unwrap();
-    let mut broken_off = store.receive(BYTES_MAX, claim).await.unwrap();
+    store.admit(4).await.unwrap();
+    let mut broken_off = store.receive(BYTES_MAX).await.unwrap();
     broken_off.write(Bytes::from(vec![7; 500_000])).await.unwrap();
     assert_eq!(place.on_their_way(), 1);
     drop(broken_off);
     drop(received(&store, b"nobody's").await);
-    let mut large = store.receive(3, store.claim(3).await.unwrap()).await.unwrap();
+    let mut large = store.receive(3).await.unwrap();
     let refused = large.write(Bytes::from_static(b"four")).await;
     assert!(matches!(refused, Err(ContentsError::TooLarge { bytes_max: 3 })), "{refused:?}");
     drop(large);
@@ -423,8 +423,7 @@ fn at(version: u64) -> Precondition {
 }
 
 async fn received(store: &Store, bytes: &[u8]) -> Received {
-    let claim = store.claim(bytes.len().try_into().unwrap()).await.unwrap();
-    let mut incoming = store.receive(BYTES_MAX, claim).await.unwrap();
+    let mut incoming = store.receive(BYTES_MAX).await.unwrap();
     for piece in bytes.chunks(100_000) {
         incoming.write(Bytes::copy_from_slice(piece)).await.unwrap();
     }

@@ -15,6 +15,10 @@ pub enum Condition {
     BadContents,
     /// There is so little room on the disk that uploads are refused.
     DiskFull,
+    /// The catalogue was moved, replaced or removed under the running server; changes are refused.
+    CatalogueDisplaced,
+    /// The file that keeps a second server out of the data directory was moved, replaced or removed.
+    LockDisplaced,
     /// A peer's state was damaged; it was set aside, and the peer begins anew.
     DamagedPeerState,
     /// The broker takes nothing because it is short of memory or disk.
@@ -54,9 +58,10 @@ impl Condition {
     /// Whether uploads can't be accepted while it lasts.
     pub fn stops_uploads(self) -> bool {
         match self {
-            Self::DiskFull => true,
+            Self::DiskFull | Self::CatalogueDisplaced => true,
             Self::LostContents
             | Self::BadContents
+            | Self::LockDisplaced
             | Self::DamagedPeerState
             | Self::BrokerAlarm
             | Self::QueueUnread
@@ -79,6 +84,8 @@ impl fmt::Display for Condition {
             Self::LostContents => "lost contents",
             Self::BadContents => "missing or damaged contents",
             Self::DiskFull => "disk full",
+            Self::CatalogueDisplaced => "displaced catalogue",
+            Self::LockDisplaced => "displaced lock",
             Self::DamagedPeerState => "damaged state of a peer",
             Self::BrokerAlarm => "alarm of the broker",
             Self::QueueUnread => "unread queue",
