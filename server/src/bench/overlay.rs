@@ -65,7 +65,7 @@ impl Observer for Watcher {
             NodeEvent::NeighbourDown { reason, .. } => {
                 let mut seen = self.seen();
                 seen.neighbours -= 1;
-                *seen.lost.entry(reason).or_default() += 1;
+                *seen.lost.entry(reason.to_string()).or_default() += 1;
             }
             NodeEvent::Suspected { .. } => {
                 let mut seen = self.seen();

@@ -61,7 +61,7 @@ impl Observer for Hub {
             NodeEvent::Learned { addr } => Event::PeerLearned { peer, addr },
             NodeEvent::NeighbourUp { peer: neighbour, addr } => Event::LinkUp { peer, neighbour, addr },
             NodeEvent::NeighbourDown { peer: neighbour, addr: _, reason } => {
-                Event::LinkDown { peer, neighbour, reason }
+                Event::LinkDown { peer, neighbour, reason: reason.to_string() }
             }
             NodeEvent::Received { from, file, version, hops, fresh } => {
                 Event::UpdateReceived { peer, from, file, version, hops, fresh }
@@ -108,10 +108,10 @@ fn log(hub: &Hub, me: SocketAddr, event: &NodeEvent) {
         }
         NodeEvent::NeighbourUp { addr, .. } => info!(peer.addr = %me, "{}", Line::Connected(*addr)),
         NodeEvent::NeighbourDown { peer, addr, reason } if runs_here(peer) => {
-            debug!(peer.addr = %me, "{}", Line::Lost(&peer.short(), *addr, reason));
+            debug!(peer.addr = %me, "{}", Line::Lost(&peer.short(), *addr, &reason.to_string()));
         }
         NodeEvent::NeighbourDown { peer, addr, reason } => {
-            info!(peer.addr = %me, "{}", Line::Lost(&peer.short(), *addr, reason));
+            info!(peer.addr = %me, "{}", Line::Lost(&peer.short(), *addr, &reason.to_string()));
         }
         NodeEvent::Suspected { peer, addr } => {
             warn!(peer.addr = %me, "[P2P] neighbour {} at {addr} doesn't answer", peer.short());

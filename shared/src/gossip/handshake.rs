@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::gossip::handshake::twins::Myself;
 use crate::gossip::io::{LinkId, NodeEvent};
 use crate::gossip::links::{Dialled, Links};
+use crate::gossip::reason::Reason;
 use crate::gossip::runtime::Runtime;
 use crate::gossip::whereabouts::meant;
 use crate::ids::{ClusterName, PeerId};
@@ -30,7 +31,7 @@ pub struct Handshake {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Stranger {
     /// Somebody that can't be spoken with, and why.
-    Unfit(String),
+    Unfit(Reason),
     /// A client.
     Client,
     /// Somebody with this node's own id.
@@ -105,11 +106,10 @@ impl Handshake {
     /// Somebody says hello on a link. Returns who it is.
     pub fn greeted(&mut self, link: LinkId, hello: &Hello, rt: &mut Runtime) -> Option<Stranger> {
         if hello.major != MAJOR {
-            let reason = format!("protocol version {}; this peer speaks {MAJOR}", hello.major);
-            return Some(Stranger::Unfit(reason));
+            return Some(Stranger::Unfit(Reason::OtherVersion(hello.major)));
         }
         if hello.cluster != self.cluster.as_str() {
-            let reason = format!("cluster {:?}; this peer is in {:?}", hello.cluster, self.cluster.as_str());
+            let reason = Reason::OtherCluster { theirs: hello.cluster.clone(), own: self.cluster.clone() };
             return Some(Stranger::Unfit(reason));
         }
         let remote = rt.links.get(link)?.remote;

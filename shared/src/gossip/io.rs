@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::gossip::reason::{Reason, Refusal};
 use crate::ids::{FileId, PeerId, Version};
 use crate::wire::lines::Line;
 use crate::wire::peer::PeerMessage;
@@ -248,7 +249,7 @@ pub enum NodeEvent {
         /// Where it listens.
         addr: SocketAddr,
         /// Why.
-        reason: String,
+        reason: Reason,
     },
     /// A neighbour doesn't answer; it is asked once more.
     Suspected {
@@ -315,14 +316,14 @@ pub enum NodeEvent {
         /// The file.
         file: FileId,
         /// Why.
-        reason: &'static str,
+        reason: Refusal,
     },
     /// A link was closed because of what the other side did.
     Misbehaved {
         /// Where it came from.
         remote: SocketAddr,
         /// What it did.
-        reason: String,
+        reason: Reason,
         /// How often anybody did since this node started, this time included.
         offences: u64,
     },

@@ -8,6 +8,7 @@ use crate::gossip::io::{LinkId, NodeEvent};
 use crate::gossip::links::{Link, Links, Role};
 use crate::gossip::liveness::failure_detector::{Verdict, suspicion};
 use crate::gossip::liveness::local_health::{LocalHealth, PUNCTUAL};
+use crate::gossip::reason::Reason;
 use crate::gossip::runtime::Runtime;
 use crate::ids::PeerId;
 use crate::time::Instant;
@@ -29,7 +30,7 @@ pub struct Findings {
     /// Who doesn't answer: others are to be told.
     pub suspects: Vec<PeerId>,
     /// Links that are to be closed, and why.
-    pub dead: Vec<(LinkId, &'static str)>,
+    pub dead: Vec<(LinkId, Reason)>,
 }
 
 impl Liveness {
@@ -93,7 +94,7 @@ impl Liveness {
                         Verdict::Fine(until) => next = next.min(until),
                         Verdict::Ask(nonce) => ask.push((id, nonce)),
                         Verdict::Suspect(nonce) => suspect.push((id, nonce, link.role)),
-                        Verdict::Dead => findings.dead.push((id, "silent")),
+                        Verdict::Dead => findings.dead.push((id, Reason::Silent)),
                     }
                 }
             }
@@ -119,11 +120,11 @@ impl Liveness {
     fn limit(&self, link: &Link) -> Limit {
         match link.role {
             Role::Stranger | Role::Asked { .. } | Role::Expected { .. } => {
-                Limit::Until(link.opened + self.config.hello, "no hello")
+                Limit::Until(link.opened + self.config.hello, Reason::NoHello)
             }
             // It says its state each 2 s, and must not keep somebody else's place once it can't.
             Role::Original { dialled: None } => {
-                Limit::Until(link.detector.last_heard() + self.config.idle_ping, "silent")
+                Limit::Until(link.detector.last_heard() + self.config.idle_ping, Reason::Silent)
             }
             // It never says a word here, and is gone when the connection is.
             Role::Original { dialled: Some(_) } => Limit::None,
@@ -146,7 +147,7 @@ enum Limit {
     /// As long as it likes.
     None,
     /// Until then; why not longer.
-    Until(Instant, &'static str),
+    Until(Instant, Reason),
     /// As long as it answers.
     Heartbeat,
 }
@@ -254,7 +255,7 @@ mod tests {
         assert!(asked.iter().all(|(to, message)| *to == LinkId(1) && matches!(message, PeerMessage::Ping { .. })));
         assert_eq!(asked.len(), 2);
         let suspected = rt.now;
-        assert_eq!(find(&liveness, &mut rt).dead, [(LinkId(1), "silent")]);
+        assert_eq!(find(&liveness, &mut rt).dead, [(LinkId(1), Reason::Silent)]);
         let config::Liveness { answer, .. } = config::Liveness::default();
         assert_eq!(rt.now - suspected + answer, liveness.longest_silence());
         assert!(rt.now - began < Duration::from_secs(5));
@@ -267,7 +268,7 @@ mod tests {
         rt.links.open(LinkId(1), SocketAddr::from(([10, 0, 0, 1], 1)), None, rt.now);
         liveness.opened(&mut rt);
         let began = rt.now;
-        assert_eq!(find(&liveness, &mut rt).dead, [(LinkId(1), "no hello")]);
+        assert_eq!(find(&liveness, &mut rt).dead, [(LinkId(1), Reason::NoHello)]);
         assert_eq!(rt.now - began, config::Liveness::default().hello);
     }
 

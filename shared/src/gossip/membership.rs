@@ -19,6 +19,7 @@ use crate::gossip::membership::active_view::Overlay;
 use crate::gossip::membership::contacts::{Contacts, Ended};
 use crate::gossip::membership::walks::{Walks, Way};
 use crate::gossip::originals::Originals;
+use crate::gossip::reason::Reason;
 use crate::gossip::runtime::Runtime;
 use crate::gossip::tree::Tree;
 use crate::ids::PeerId;
@@ -68,17 +69,17 @@ impl Membership {
     }
 
     /// A link with a peer or a stranger is closed.
-    pub fn closed(&mut self, link: &Link, reason: &str, ended: Ended, rt: &mut Runtime) {
+    pub fn closed(&mut self, link: &Link, reason: Reason, ended: Ended, rt: &mut Runtime) {
         let announced = link.role.peer().map(|(_, addr)| addr);
         let dialled = link.dialled_addr().filter(|dialled| Some(*dialled) != announced);
         if link.dialled.is_some() && !matches!(link.role, Role::Neighbour { .. }) {
-            self.contacts.not_taken(dialled.or(announced), reason, rt);
+            self.contacts.not_taken(dialled.or(announced), &reason, rt);
         }
         for addr in [announced, dialled].into_iter().flatten().chain(link.aliases.iter().copied()) {
             self.contacts.unlinked(addr, ended, rt);
         }
         if let Role::Neighbour { peer, addr } = link.role {
-            rt.event(NodeEvent::NeighbourDown { peer, addr, reason: reason.to_owned() });
+            rt.event(NodeEvent::NeighbourDown { peer, addr, reason });
             self.unlinked(rt);
         }
     }
@@ -301,10 +302,10 @@ mod tests {
         membership.linked(LinkId(1), &mut rt);
         let link = rt.links.close(LinkId(1)).unwrap();
         rt.pass(Duration::from_secs(1));
-        membership.closed(&link, "silent", Ended::Broken, &mut rt);
+        membership.closed(&link, Reason::Silent, Ended::Broken, &mut rt);
         assert!(membership.contacts.book().is_idle(&addr(1)));
         assert!(rt.deadlines.is_due(Deadline::Seek, rt.now));
-        membership.closed(&link, "leaving", Ended::Left, &mut rt);
+        membership.closed(&link, Reason::Leaving, Ended::Left, &mut rt);
         assert!(!membership.contacts.book().knows(&addr(1)));
     }
 }

@@ -17,8 +17,10 @@ use crate::gossip::liveness::{self, Liveness};
 use crate::gossip::membership::Membership;
 use crate::gossip::membership::contacts::Ended;
 use crate::gossip::originals::Originals;
+use crate::gossip::reason::Reason;
 use crate::gossip::recent::Pushed;
 use crate::gossip::runtime::Runtime;
+use crate::gossip::stats::Stats;
 use crate::gossip::tree::Tree;
 use crate::gossip::updates::Updates;
 use crate::gossip::whereabouts;
@@ -49,8 +51,8 @@ pub struct Node {
     originals: Originals,
     /// Whether peers of the original system may take part.
     takes_originals: bool,
-    /// Links that were closed because of what the other side did.
-    offences: u64,
+    /// What is counted here, and not by a part.
+    stats: Stats,
     /// When this node wants to be woken.
     planned: Instant,
 }
@@ -69,7 +71,7 @@ impl Node {
             anti_entropy: AntiEntropy::new(config.reconcile_after, config.reconcile_pause),
             census: Census::new(config.census),
             takes_originals: config.original,
-            offences: 0,
+            stats: Stats::default(),
             planned: now,
             rt,
         }
@@ -83,14 +85,14 @@ impl Node {
         match input {
             Input::Wake => {}
             Input::LinkUp { link, remote, dialled } => self.link_up(link, remote, dialled),
-            Input::DialFailed { addr, reason } => self.dial_failed(addr, &reason),
+            Input::DialFailed { addr, reason } => self.dial_failed(addr, reason),
             Input::NameReached { name, link, addr } => self.name_reached(&name, link, addr),
             Input::NameFailed { name, reason } => self.membership.contacts.name_failed(&name, reason, &mut self.rt),
             Input::OriginalUp { link, remote } => self.original_up(link, remote),
             Input::Brought { remote, lines } => self.brought(remote, lines),
-            Input::TurnedAway { remote, reason } => self.misbehaved(remote, &reason),
-            Input::LinkDown { link, reason } => self.drop_link(link, &reason, Ended::Broken),
-            Input::Unreadable { link, reason } => self.unreadable(link, &reason),
+            Input::TurnedAway { remote, reason } => self.misbehaved(remote, Reason::Unreadable(reason)),
+            Input::LinkDown { link, reason } => self.drop_link(link, Reason::Lost(reason), Ended::Broken),
+            Input::Unreadable { link, reason } => self.unreadable(link, Reason::Unreadable(reason)),
             Input::Messages { link, messages } => {
                 for message in messages {
                     self.heard(link, message);
@@ -147,9 +149,15 @@ impl Node {
         self.membership.contacts.book().addrs()
     }
 
-    /// How many links were closed because of what the other side did.
-    pub fn offences(&self) -> u64 {
-        self.offences
+    /// What has happened since it started, in numbers.
+    pub fn stats(&self) -> Stats {
+        Stats {
+            applied: self.updates.applied(),
+            rejected: self.updates.rejected().clone(),
+            duplicates: self.tree.duplicates,
+            not_understood: self.originals.lines_not_understood(),
+            ..self.stats.clone()
+        }
     }
 
     // --- time -------------------------------------------------------------------------------------------------
@@ -246,9 +254,9 @@ impl Node {
     fn heard(&mut self, id: LinkId, message: PeerMessage) {
         match self.rt.links.heard(id, self.rt.now) {
             Admission::Closed => {}
-            Admission::TooMany => self.refuse(id, "too many messages"),
+            Admission::TooMany => self.refuse(id, Reason::TooManyMessages),
             Admission::Admitted if self.rt.waiting() + self.tree.unsaid() > MAX_OUTPUTS => {
-                self.refuse(id, "too much asked at once");
+                self.refuse(id, Reason::TooMuchAsked);
             }
             Admission::Admitted => self.message(id, message),
         }
@@ -259,14 +267,16 @@ impl Node {
         message.relocate(|addr| whereabouts::meant(addr, remote));
         let sets = Sets { catalogue: self.updates.catalogue(), census: &self.census };
         match (role, message) {
-            (Role::Expected { .. }, _) => self.close(id, "not an original"),
+            (Role::Expected { .. }, _) => self.close(id, Reason::NotAnOriginal),
             // A driver tells the two ways of speaking apart.
             (Role::Original { .. }, _) => {}
-            (_, PeerMessage::Goodbye { reason, leaving, others }) => self.told_goodbye(id, &reason, leaving, others),
+            (_, PeerMessage::Goodbye { reason, leaving, others }) => {
+                self.told_goodbye(id, Reason::told(reason), leaving, others);
+            }
             (Role::Stranger, PeerMessage::Hello(hello)) => self.greeted(id, &hello),
-            (Role::Stranger, _) => self.refuse(id, "a message before hello"),
-            (_, PeerMessage::Hello(_)) => self.refuse(id, "a second hello"),
-            (_, PeerMessage::Unknown { .. }) => {}
+            (Role::Stranger, _) => self.refuse(id, Reason::BeforeHello),
+            (_, PeerMessage::Hello(_)) => self.refuse(id, Reason::SecondHello),
+            (_, PeerMessage::Unknown { .. }) => self.stats.unknown += 1,
             (Role::Asked { peer, addr }, PeerMessage::Welcome { others }) => self.welcomed(id, (peer, addr), others),
             (_, PeerMessage::Ping { nonce, catalogue, partner }) => {
                 liveness::ping(id, nonce, partner, sets.catalogue.total(), &mut self.rt);
@@ -290,7 +300,7 @@ impl Node {
             // What was on its way when a link ended or was refused.
             (Role::Asked { .. }, _) => {}
             (Role::Client, message) if message.is_answer() => {}
-            (Role::Client, _) => self.refuse(id, "a client that speaks as a neighbour"),
+            (Role::Client, _) => self.refuse(id, Reason::NoNeighbour),
         }
     }
 

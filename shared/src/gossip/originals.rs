@@ -346,6 +346,11 @@ impl Originals {
         }
     }
 
+    /// How many lines couldn't be understood since the start.
+    pub fn lines_not_understood(&self) -> u64 {
+        self.not_understood
+    }
+
     /// A line from `remote` couldn't be understood.
     pub fn not_understood(&mut self, remote: SocketAddr, reason: String, rt: &mut Runtime) {
         self.not_understood += 1;

@@ -1,5 +1,6 @@
 //! Changes: which are taken, what they make of the catalogue, and when whoever handed one over hears that it is kept.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +8,9 @@ use crate::gossip::catalogue::Catalogue;
 use crate::gossip::config::Limits;
 use crate::gossip::io::{LinkId, NodeEvent, Output, Ticket};
 use crate::gossip::ledger::Entry as _;
+use crate::gossip::reason::Refusal;
 use crate::gossip::runtime::{Runtime, millis};
+use crate::gossip::stats::count;
 use crate::gossip::updates::journal::Journal;
 use crate::ids::PeerId;
 use crate::wire::peer::{Key, PeerMessage};
@@ -25,15 +28,8 @@ pub struct Updates {
     /// [`Catalogue::files`], kept up with each change.
     files: u32,
     applied: u64,
+    rejected: BTreeMap<&'static str, u64>,
     journal: Journal,
-}
-
-/// Why a change isn't taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Refusal {
-    reason: &'static str,
-    /// Whether it may be taken later.
-    passes: bool,
 }
 
 /// What became of a change that was to be taken.
@@ -47,21 +43,19 @@ pub enum Taken {
     Refused(Refusal),
 }
 
-impl Refusal {
-    fn lasting(reason: &'static str) -> Self {
-        Self { reason, passes: false }
-    }
-
-    fn passing(reason: &'static str) -> Self {
-        Self { reason, passes: true }
-    }
-}
-
 impl Updates {
     /// A node that starts with what it kept. `settled_after`: how old a change is that must have come by itself.
     pub fn new(limits: Limits, settled_after: Duration, catalogue: Catalogue) -> Self {
         let files = catalogue.files();
-        Self { limits, settled_after, catalogue, files, applied: 0, journal: Journal::default() }
+        Self {
+            limits,
+            settled_after,
+            catalogue,
+            files,
+            applied: 0,
+            rejected: BTreeMap::new(),
+            journal: Journal::default(),
+        }
     }
 
     /// What is known of every file.
@@ -74,6 +68,11 @@ impl Updates {
         self.applied
     }
 
+    /// How many changes weren't taken since the start, by [`Refusal::name`].
+    pub fn rejected(&self) -> &BTreeMap<&'static str, u64> {
+        &self.rejected
+    }
+
     // --- changes --------------------------------------------------------------------------------------------------
 
     /// A change that begins its way here: this node's own, a client's, or an original's.
@@ -84,7 +83,7 @@ impl Updates {
             return Taken::Known;
         }
         if let Err(refusal) = self.check(update, known, rt) {
-            return reject(update, refusal, rt);
+            return self.reject(update, refusal, rt);
         }
         let was_there = known.is_some_and(|known| !known.deleted);
         self.apply(key, update, was_there, rt);
@@ -97,7 +96,7 @@ impl Updates {
         let present = self.catalogue.get(key);
         let known = present.is_some_and(|present| !update.replaces(present));
         if !known && let Err(refusal) = self.check(update, present, rt) {
-            return reject(update, refusal, rt);
+            return self.reject(update, refusal, rt);
         }
         let was_there = present.is_some_and(|present| !present.deleted);
         // A page of the catalogue may hold what has come meanwhile: only its news is worth telling.
@@ -112,19 +111,25 @@ impl Updates {
         Taken::Applied
     }
 
+    fn reject(&mut self, update: &FileUpdate, refusal: Refusal, rt: &mut Runtime) -> Taken {
+        count(&mut self.rejected, refusal.name());
+        rt.event(NodeEvent::Rejected { file: update.file.clone(), reason: refusal });
+        Taken::Refused(refusal)
+    }
+
     /// Whether a change is within the limits, given what is known of its file.
     fn check(&self, update: &FileUpdate, known: Option<&Arc<FileUpdate>>, rt: &Runtime) -> Result<(), Refusal> {
         if update.name.len() > MAX_NAME_BYTES {
-            return Err(Refusal::lasting("its name is too long"));
+            return Err(Refusal::LongName);
         }
         if self.is_future(update.stamp.wall_ms(), rt) {
-            return Err(Refusal::passing("its stamp is from the future"));
+            return Err(Refusal::Future);
         }
         if update.version.0 > known.map_or(0, |known| known.version.0).saturating_add(self.limits.version_step) {
-            return Err(Refusal::lasting("its version is too far ahead"));
+            return Err(Refusal::VersionJump);
         }
         if known.is_none() && self.catalogue.len() >= self.limits.files {
-            return Err(Refusal::passing("there are too many files"));
+            return Err(Refusal::TooManyFiles);
         }
         Ok(())
     }
@@ -158,12 +163,10 @@ impl Updates {
     /// Answers who handed a change over, now or once it is on disk. `taken`: what became of it.
     pub fn submitted(&mut self, client: LinkId, request: u64, taken: Taken, rt: &mut Runtime) {
         let answer = match taken {
-            Taken::Refused(Refusal { reason, passes: true }) => {
-                PeerMessage::Deferred { request, reason: reason.to_owned() }
+            Taken::Refused(refusal) if refusal.passes() => {
+                PeerMessage::Deferred { request, reason: refusal.to_string() }
             }
-            Taken::Refused(Refusal { reason, passes: false }) => {
-                PeerMessage::Refused { request, reason: reason.to_owned() }
-            }
+            Taken::Refused(refusal) => PeerMessage::Refused { request, reason: refusal.to_string() },
             Taken::Applied | Taken::Known => {
                 if !self.journal.await_disk(client, request) {
                     return;
@@ -187,11 +190,6 @@ impl Updates {
     pub fn gone(&mut self, client: LinkId) {
         self.journal.gone(client);
     }
-}
-
-fn reject(update: &FileUpdate, refusal: Refusal, rt: &mut Runtime) -> Taken {
-    rt.event(NodeEvent::Rejected { file: update.file.clone(), reason: refusal.reason });
-    Taken::Refused(refusal)
 }
 
 #[cfg(test)]
@@ -245,10 +243,7 @@ mod tests {
     fn what_breaks_a_limit_is_not_taken_and_people_are_told() {
         let (mut rt, mut updates) = (Runtime::with_neighbours(0), updates());
         let jump = update(Limits::default().version_step + 1, false);
-        assert!(matches!(
-            updates.receive(FROM, &jump, Some(1), &mut rt),
-            Taken::Refused(Refusal { passes: false, .. })
-        ));
+        assert_eq!(updates.receive(FROM, &jump, Some(1), &mut rt), Taken::Refused(Refusal::VersionJump));
         assert!(matches!(rt.outputs().as_slice(), [Output::Event(NodeEvent::Rejected { .. })]));
         assert!(updates.catalogue().is_empty());
     }
@@ -263,8 +258,11 @@ mod tests {
         assert_eq!(rt.sent(), [(CLIENT, PeerMessage::Accepted { request: 5 })]);
         updates.submitted(CLIENT, 6, Taken::Known, &mut rt);
         assert_eq!(rt.sent(), [(CLIENT, PeerMessage::Accepted { request: 6 })]);
-        let later = Taken::Refused(Refusal::passing("not now"));
+        let later = Taken::Refused(Refusal::TooManyFiles);
         updates.submitted(CLIENT, 7, later, &mut rt);
-        assert_eq!(rt.sent(), [(CLIENT, PeerMessage::Deferred { request: 7, reason: "not now".to_owned() })]);
+        assert_eq!(
+            rt.sent(),
+            [(CLIENT, PeerMessage::Deferred { request: 7, reason: Refusal::TooManyFiles.to_string() })]
+        );
     }
 }

@@ -344,7 +344,7 @@ fn lines_beyond_the_rate_close_the_link_whatever_they_say() {
         let outputs = peer.hear(ACCEPTED, &[line]);
         assert!(is_closed(&outputs), "{line}");
         let reason = |output: &Output| match output {
-            Output::Event(NodeEvent::Misbehaved { reason, .. }) => Some(reason.clone()),
+            Output::Event(NodeEvent::Misbehaved { reason, .. }) => Some(reason.to_string()),
             _ => None,
         };
         assert_eq!(outputs.iter().find_map(reason).as_deref(), Some("too many lines"));

@@ -428,7 +428,7 @@ fn who_reaches_nobody_says_why_and_so_does_who_refuses() {
     assert_eq!(net.events(lost, alone), [10, 20, 30]);
     assert_eq!(net.events(strict, alone), [0_u64; 0], "it seeks nobody");
     let refused = net.events(strict, |event| match event {
-        NodeEvent::Misbehaved { reason, .. } => Some(reason.clone()),
+        NodeEvent::Misbehaved { reason, .. } => Some(reason.to_string()),
         _ => None,
     });
     assert!(refused.iter().any(|reason| reason.contains("cluster")), "{refused:?}");

@@ -132,7 +132,7 @@ impl Overlay {
             Output::Store { ticket: Ticket(ticket), .. } => {
                 self.later(Duration::from_millis(2), place, Input::Stored { ticket: Ticket(ticket) });
             }
-            Output::Event(NodeEvent::Misbehaved { reason, .. }) => self.offences.push(reason),
+            Output::Event(NodeEvent::Misbehaved { reason, .. }) => self.offences.push(reason.to_string()),
             Output::Event(_) | Output::DialName { .. } | Output::SendLines { .. } => {}
         }
     }

@@ -11,14 +11,10 @@ use crate::gossip::links::Role;
 use crate::gossip::membership::address_book::{AddressBook, Standing};
 use crate::gossip::membership::names::Names;
 use crate::gossip::originals::Originals;
+use crate::gossip::reason::Reason;
 use crate::gossip::runtime::Runtime;
 use crate::time::Instant;
 use crate::wire::peer::Wish;
-
-/// Why a link ends although nothing is wrong: there is no room.
-pub const FULL: &str = "full";
-/// Why a link ends although nothing is wrong: there is another one with the same peer.
-pub const ANOTHER_LINK: &str = "another link is in use";
 
 /// Addresses of one peer that are remembered while it is linked. A guess: two networks of both families, and some.
 const MAX_ALIASES: usize = 8;
@@ -259,14 +255,14 @@ impl Contacts {
     }
 
     /// A dial led to nobody who takes this node in. That somebody has no room, or another link, is nothing to tell of.
-    pub fn not_taken(&self, addr: Option<SocketAddr>, reason: &str, rt: &mut Runtime) {
-        let Some(addr) = addr.filter(|_| ![FULL, ANOTHER_LINK].contains(&reason) && !rt.leaving) else { return };
+    pub fn not_taken(&self, addr: Option<SocketAddr>, reason: &Reason, rt: &mut Runtime) {
+        let Some(addr) = addr.filter(|_| !reason.is_no_fault() && !rt.leaving) else { return };
         let name = self.names.that_led_to(&addr);
         if name.is_none() && !self.book.is_named(&addr) && rt.links.active() > 0 {
             return;
         }
         let place = name.map_or_else(|| addr.to_string(), |name| format!("{} ({addr})", name.0));
-        rt.event(NodeEvent::Unreached { place, reason: reason.to_owned() });
+        rt.event(NodeEvent::Unreached { place, reason: reason.to_string() });
     }
 
     // --- links ----------------------------------------------------------------------------------------------------

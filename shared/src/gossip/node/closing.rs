@@ -8,23 +8,25 @@ use crate::gossip::io::{LinkId, NodeEvent, Output};
 use crate::gossip::links::Role;
 use crate::gossip::membership::contacts::Ended;
 use crate::gossip::node::Node;
+use crate::gossip::reason::Reason;
+use crate::gossip::stats::count;
 use crate::wire::peer::{MAX_REASON_BYTES, PeerMessage};
 
 impl Node {
     // --- saying why -----------------------------------------------------------------------------------------------
 
     /// Closes a link after saying why.
-    pub(super) fn goodbye(&mut self, id: LinkId, reason: &str, ended: Ended) {
+    pub(super) fn goodbye(&mut self, id: LinkId, reason: Reason, ended: Ended) {
         let others = self.membership.others_for_stranger(&mut self.rt);
         self.goodbye_with(id, reason, ended, others);
     }
 
     /// The same, naming these others that the receiver could turn to.
-    pub(super) fn goodbye_with(&mut self, id: LinkId, reason: &str, ended: Ended, others: Vec<SocketAddr>) {
+    pub(super) fn goodbye_with(&mut self, id: LinkId, reason: Reason, ended: Ended, others: Vec<SocketAddr>) {
         if let Some(Role::Expected { .. } | Role::Original { .. }) = self.rt.links.get(id).map(|link| link.role) {
             return self.close(id, reason);
         }
-        let mut text = reason.to_owned();
+        let mut text = reason.to_string();
         text.truncate(text.floor_char_boundary(MAX_REASON_BYTES));
         let leaving = self.rt.leaving;
         self.rt.send(vec![id], PeerMessage::Goodbye { reason: text, leaving, others });
@@ -33,41 +35,42 @@ impl Node {
     }
 
     /// Closes a link on which no goodbye would be understood.
-    pub(super) fn close(&mut self, id: LinkId, reason: &str) {
+    pub(super) fn close(&mut self, id: LinkId, reason: Reason) {
         self.rt.push(Output::Close { link: id });
         self.drop_link(id, reason, Ended::Broken);
     }
 
     /// Closes a link because of what the other side did.
-    pub(super) fn refuse(&mut self, id: LinkId, reason: &str) {
-        self.misbehaved_on(id, reason);
+    pub(super) fn refuse(&mut self, id: LinkId, reason: Reason) {
+        self.misbehaved_on(id, &reason);
         self.goodbye_with(id, reason, Ended::Broken, Vec::new());
     }
 
     /// The same where the driver has closed it already.
-    pub(super) fn unreadable(&mut self, id: LinkId, reason: &str) {
-        self.misbehaved_on(id, reason);
+    pub(super) fn unreadable(&mut self, id: LinkId, reason: Reason) {
+        self.misbehaved_on(id, &reason);
         self.drop_link(id, reason, Ended::Broken);
     }
 
-    fn misbehaved_on(&mut self, id: LinkId, reason: &str) {
+    fn misbehaved_on(&mut self, id: LinkId, reason: &Reason) {
         if let Some(remote) = self.rt.links.get(id).map(|link| link.remote) {
-            self.misbehaved(remote, reason);
+            self.misbehaved(remote, reason.clone());
         }
     }
 
     /// Somebody did what it may not do.
-    pub(super) fn misbehaved(&mut self, remote: SocketAddr, reason: &str) {
-        self.offences += 1;
-        let offences = self.offences;
-        self.rt.event(NodeEvent::Misbehaved { remote, reason: reason.to_owned(), offences });
+    pub(super) fn misbehaved(&mut self, remote: SocketAddr, reason: Reason) {
+        count(&mut self.stats.offences, reason.name());
+        let offences = self.stats.offences.values().sum();
+        self.rt.event(NodeEvent::Misbehaved { remote, reason, offences });
     }
 
     // --- what follows ---------------------------------------------------------------------------------------------
 
     /// A link is gone.
-    pub(super) fn drop_link(&mut self, id: LinkId, reason: &str, ended: Ended) {
+    pub(super) fn drop_link(&mut self, id: LinkId, reason: Reason, ended: Ended) {
         let Some(link) = self.rt.links.close(id) else { return };
+        count(&mut self.stats.closed, reason.name());
         self.updates.gone(id);
         if let Role::Expected { .. } | Role::Original { .. } = link.role {
             return self.original_gone(id, link.role);
@@ -124,19 +127,19 @@ impl Node {
         self.rt.leaving = true;
         self.tell_that_i_leave();
         self.flush_tree();
-        self.close_all("leaving");
+        self.close_all(&Reason::Leaving);
     }
 
     /// Leaves without a word of it to the census: who bears the same id goes on.
     pub(super) fn stay_out(&mut self) {
         self.rt.leaving = true;
-        self.close_all("stays out: another peer has the same id");
+        self.close_all(&Reason::StaysOut);
     }
 
-    fn close_all(&mut self, reason: &str) {
+    fn close_all(&mut self, reason: &Reason) {
         let all: Vec<LinkId> = self.rt.links.iter().map(|(id, _)| id).collect();
         for id in all {
-            self.goodbye(id, reason, Ended::Left);
+            self.goodbye(id, reason.clone(), Ended::Left);
         }
     }
 }

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use crate::gossip::io::{LinkId, NodeEvent, Output};
 use crate::gossip::links::{Admission, Dialled, Role};
 use crate::gossip::node::Node;
+use crate::gossip::reason::Reason;
 use crate::gossip::whereabouts::meant;
 use crate::ids::{FileId, PeerId, Version};
 use crate::stamp::Stamp;
@@ -16,9 +17,6 @@ use crate::wire::update::FileUpdate;
 /// has the same version wins.
 const STAMP: Stamp = Stamp(0);
 const ORIGIN: PeerId = PeerId([0; 32]);
-
-/// What somebody is told who speaks lines where that isn't wanted.
-const TURNED_OFF: &str = "JSON lines, which are turned off";
 
 /// The most peers that are taken from one line. As many as are remembered beyond the passive view.
 const MAX_PEERS: usize = 256;
@@ -33,7 +31,7 @@ impl Node {
         let mut found = None;
         match role {
             Role::Stranger | Role::Expected { .. } | Role::Original { .. } if !self.takes_originals => {
-                return self.refuse(id, TURNED_OFF);
+                return self.refuse(id, Reason::LinesTurnedOff);
             }
             Role::Stranger => match dialled {
                 Some(Dialled { addr, .. }) => return self.is_an_original_after_all(id, addr),
@@ -49,7 +47,7 @@ impl Node {
         for line in lines {
             match self.rt.links.heard(id, self.rt.now) {
                 Admission::Closed => return,
-                Admission::TooMany => return self.refuse(id, "too many lines"),
+                Admission::TooMany => return self.refuse(id, Reason::TooManyLines),
                 Admission::Admitted => self.line((remote, found.is_some() || is_dialled(role)), line),
             }
         }
@@ -63,7 +61,7 @@ impl Node {
     /// What somebody brings who is no link, or not yet.
     pub(super) fn brought(&mut self, remote: SocketAddr, lines: Vec<Line>) {
         if !self.takes_originals {
-            return self.misbehaved(remote, TURNED_OFF);
+            return self.misbehaved(remote, Reason::LinesTurnedOff);
         }
         if self.rt.leaving {
             return;

@@ -60,8 +60,12 @@ impl Node {
                 }
                 first_time
             }
+            Payload::Beacon => first_time,
             // Nothing is known of it but that those behind may know it.
-            Payload::Beacon | Payload::Unknown(_) => first_time,
+            Payload::Unknown(_) => {
+                self.stats.unknown += 1;
+                first_time
+            }
         };
         // What is known or not taken, but no duplicate, is passed on, too: those behind would miss its number.
         let now = self.rt.now;

@@ -8,13 +8,11 @@ use crate::gossip::handshake::{Choice, Guest, Stranger, Turn, best_link, turn, t
 use crate::gossip::io::{HostName, LinkId, NodeEvent, Output};
 use crate::gossip::links::{Dialled, Link, Role};
 use crate::gossip::liveness;
-use crate::gossip::membership::contacts::{ANOTHER_LINK, Ended, FULL};
+use crate::gossip::membership::contacts::Ended;
 use crate::gossip::node::Node;
+use crate::gossip::reason::Reason;
 use crate::ids::PeerId;
 use crate::wire::peer::{Hello, PeerMessage, Wish};
-
-/// What the younger of two peers with one id is told.
-const YOUNGER: &str = "a peer of the same id that began earlier goes on; start this one with --new-identity";
 
 impl Node {
     // --- connections ----------------------------------------------------------------------------------------------
@@ -29,10 +27,10 @@ impl Node {
         self.rt.links.open(id, remote, dialled, self.rt.now);
         self.liveness.opened(&mut self.rt);
         if self.rt.leaving {
-            return self.goodbye(id, "leaving", Ended::Left);
+            return self.goodbye(id, Reason::Leaving, Ended::Left);
         }
         if crowded && dialled.is_none() {
-            return self.refuse(id, "too many links");
+            return self.refuse(id, Reason::TooManyLinks);
         }
         self.handshake.introduce_myself(id, &mut self.rt);
     }
@@ -43,7 +41,7 @@ impl Node {
         self.rt.links.identify(id, Role::Expected { addr });
         self.liveness.opened(&mut self.rt);
         if self.rt.leaving {
-            self.close(id, "leaving");
+            self.close(id, Reason::Leaving);
         }
     }
 
@@ -54,15 +52,15 @@ impl Node {
         self.rt.links.identify(id, Role::Original { dialled: None });
         self.liveness.opened_by_original(&mut self.rt);
         if self.rt.leaving {
-            self.close(id, "leaving");
+            self.close(id, Reason::Leaving);
         } else if crowded {
-            self.refuse(id, "too many links");
+            self.refuse(id, Reason::TooManyLinks);
         }
     }
 
     /// Nobody answers at an address.
-    pub(super) fn dial_failed(&mut self, addr: SocketAddr, reason: &str) {
-        self.membership.contacts.not_taken(Some(addr), reason, &mut self.rt);
+    pub(super) fn dial_failed(&mut self, addr: SocketAddr, reason: String) {
+        self.membership.contacts.not_taken(Some(addr), &Reason::Lost(reason), &mut self.rt);
         if self.originals.is_dialling(&addr) {
             return self.originals.lost(addr, None, self.rt.now, &mut self.rt.rng);
         }
@@ -84,7 +82,7 @@ impl Node {
     pub(super) fn greeted(&mut self, id: LinkId, hello: &Hello) {
         match self.handshake.greeted(id, hello, &mut self.rt) {
             None => {}
-            Some(Stranger::Unfit(reason)) => self.refuse(id, &reason),
+            Some(Stranger::Unfit(reason)) => self.refuse(id, reason),
             Some(Stranger::Client) => self.rt.links.identify(id, Role::Client),
             Some(Stranger::Myself { who, addr }) => self.met_myself(id, who, addr),
             Some(Stranger::Peer(guest)) => self.met(id, guest),
@@ -97,19 +95,19 @@ impl Node {
         let addr = dialled.unwrap_or(addr);
         match who {
             Myself::Itself => {
-                self.goodbye(id, "this is myself", Ended::Peacefully);
+                self.goodbye(id, Reason::Myself, Ended::Peacefully);
                 if let Some(dialled) = dialled {
                     self.membership.contacts.is_own(dialled);
                 }
             }
             Myself::Older => {
                 self.rt.event(NodeEvent::Twin { addr, stays_out: true });
-                self.goodbye(id, "this is the younger of two peers of one id", Ended::Peacefully);
+                self.goodbye(id, Reason::IsYounger, Ended::Peacefully);
                 self.stay_out();
             }
             Myself::Younger => {
                 self.rt.event(NodeEvent::Twin { addr, stays_out: false });
-                self.goodbye(id, YOUNGER, Ended::Left);
+                self.goodbye(id, Reason::Younger, Ended::Left);
             }
         }
     }
@@ -122,8 +120,7 @@ impl Node {
         }
         if let Some((rival, at)) = twin_of(guest, self.liveness.longest_silence(), &mut self.rt) {
             liveness::probe(rival, &mut self.rt);
-            let reason = format!("a peer of the same id is linked already, from {at}");
-            return self.goodbye_with(id, &reason, Ended::Peacefully, vec![at]);
+            return self.goodbye_with(id, Reason::Twin(at), Ended::Peacefully, vec![at]);
         }
         if !self.is_best_link(id, peer, addr) {
             return;
@@ -132,7 +129,7 @@ impl Node {
         match turn(dialled, wish) {
             Turn::Theirs => self.rt.links.identify(id, Role::Asked { peer, addr }),
             Turn::Mine => self.asked(id, peer, addr, wish),
-            Turn::Nobodys => self.refuse(id, "a wish that doesn't fit who dialled"),
+            Turn::Nobodys => self.refuse(id, Reason::WrongWish),
         }
     }
 
@@ -141,12 +138,12 @@ impl Node {
         match best_link(id, peer, self.rt.me.peer, &self.rt.links) {
             Choice::Only => true,
             Choice::NewFor(rival) => {
-                self.goodbye(rival, ANOTHER_LINK, Ended::Peacefully);
+                self.goodbye(rival, Reason::AnotherLink, Ended::Peacefully);
                 true
             }
             Choice::Old(rival) => {
                 let dialled = self.rt.links.get(id).and_then(Link::dialled_addr);
-                self.goodbye(id, ANOTHER_LINK, Ended::Peacefully);
+                self.goodbye(id, Reason::AnotherLink, Ended::Peacefully);
                 self.membership.contacts.is_also_at(rival, [Some(addr), dialled], &mut self.rt);
                 false
             }
@@ -160,7 +157,7 @@ impl Node {
         if !self.membership.takes(wish, peer, &self.census, &self.rt) {
             self.rt.links.identify(id, Role::Asked { peer, addr });
             self.membership.contacts.learn(vec![addr], &self.originals, &mut self.rt);
-            return self.goodbye(id, FULL, Ended::Peacefully);
+            return self.goodbye(id, Reason::Full, Ended::Peacefully);
         }
         let others = self.membership.others_for_neighbour(&mut self.rt);
         self.rt.send(vec![id], PeerMessage::Welcome { others });
@@ -198,12 +195,12 @@ impl Node {
 
     fn make_room(&mut self, newcomer: LinkId, wish: Wish) {
         while let Some(gone) = self.membership.whom_to_drop((newcomer, wish), &self.tree, &mut self.rt) {
-            self.goodbye(gone, "making room", Ended::Peacefully);
+            self.goodbye(gone, Reason::MakingRoom, Ended::Peacefully);
         }
     }
 
     /// The other side closes a link.
-    pub(super) fn told_goodbye(&mut self, id: LinkId, reason: &str, leaving: bool, others: Vec<SocketAddr>) {
+    pub(super) fn told_goodbye(&mut self, id: LinkId, reason: Reason, leaving: bool, others: Vec<SocketAddr>) {
         let joined = self.rt.links.get(id).filter(|link| link.wish() == Some(Wish::Join));
         let joined = joined.filter(|link| matches!(link.role, Role::Neighbour { .. })).map(|link| link.opened);
         self.rt.push(Output::Close { link: id });

@@ -102,17 +102,37 @@ fn who_doesnt_keep_to_the_order_of_a_link_is_refused() {
 }
 
 #[test]
+fn what_ends_links_and_what_isnt_taken_is_counted_by_its_reason() {
+    let mut stage = Stage::new(Config::default());
+    let (hasty, client, leaver) = (stage.open_from(addr(5)).0, stage.client(6), stage.neighbour(7));
+    stage.say(hasty, PeerMessage::Prune);
+    stage.say(client, PeerMessage::Prune);
+    stage.say(leaver, PeerMessage::Unknown { kind: 100 });
+    stage.say(leaver, unknown(7, 1));
+    stage.say(leaver, news(7, 2, update("f", u64::MAX >> 1)));
+    stage.say(leaver, PeerMessage::Goodbye { reason: "leaving".to_owned(), leaving: true, others: Vec::new() });
+    let stats = stage.node.stats();
+    assert_eq!(stats.offences, [("before_hello", 1), ("no_neighbour", 1)].into());
+    assert_eq!(stats.closed, [("before_hello", 1), ("leaving", 1), ("no_neighbour", 1)].into());
+    assert_eq!((stats.unknown, stats.applied), (2, 0));
+    assert_eq!(stats.rejected, [("version_jump", 1)].into());
+}
+
+#[test]
 fn bytes_that_break_the_format_are_told_and_counted_whoever_they_come_from() {
     let mut stage = Stage::new(Config::default());
     let (stranger, _) = stage.open_from(addr(5));
     let links = [stranger, stage.client(6), stage.neighbour(7)];
     for (before, link) in (0..).zip(links) {
         let unreadable = || Input::Unreadable { link, reason: "bad frame: too large".to_owned() };
-        assert_eq!(stage.node.offences(), before);
+        assert_eq!(stage.node.stats().offences.values().sum::<u64>(), before);
         assert_eq!(offences(&stage.feed(unreadable())), ["bad frame: too large"]);
         assert_eq!(offences(&stage.feed(unreadable())), [""; 0], "a link ends once");
     }
-    assert_eq!(stage.node.offences(), 3);
+    assert_eq!(
+        (stage.node.stats().offences, stage.node.stats().closed),
+        ([("unreadable", 3)].into(), [("unreadable", 3)].into())
+    );
     stage.check_it_still_works();
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use shared::gossip::config::{Broadcast, Config, Limits, Retention};
 use shared::gossip::io::{NodeEvent, Output};
+use shared::gossip::reason::Refusal;
 use shared::ids::Version;
 use shared::stamp::Stamp;
 use shared::wire::broadcast::{Announced, IdRange, Source};
@@ -15,7 +16,7 @@ use shared::wire::update::FileUpdate;
 use super::stage::{BEGAN_MS, Stage, broadcast, bytes, news, offences, peer, sent, unknown, update};
 
 /// The three ways in which a change comes: as news, as a page of a catalogue, from a client. Says why each was refused.
-fn refusals(stage: &mut Stage, update: &FileUpdate) -> Vec<&'static str> {
+fn refusals(stage: &mut Stage, update: &FileUpdate) -> Vec<Refusal> {
     let (link, client) = (stage.neighbour(5), stage.client(6));
     let mut outputs = stage.say(link, news(5, 1, update.clone()));
     outputs.extend(stage.say(link, PeerMessage::State { entries: vec![Arc::new(update.clone())], rest: None }));
@@ -39,7 +40,7 @@ fn a_stamp_from_the_future_is_refused_whichever_way_it_comes() {
     for wall_ms in [BEGAN_MS + ahead + 1, u64::MAX >> 16] {
         let mut stage = Stage::new(Config::default());
         let stamped = FileUpdate { stamp: Stamp(wall_ms << 16), ..update("f", 1) };
-        assert_eq!(refusals(&mut stage, &stamped), ["its stamp is from the future"; 3]);
+        assert_eq!(refusals(&mut stage, &stamped), [Refusal::Future; 3]);
         stage.check_it_still_works();
     }
     let mut stage = Stage::new(Config::default());
@@ -53,7 +54,7 @@ fn a_stamp_from_the_future_is_refused_whichever_way_it_comes() {
 fn a_version_that_jumps_is_refused_whichever_way_it_comes() {
     for version in [Limits::default().version_step + 1, Version::MAX.0] {
         let mut stage = Stage::new(Config::default());
-        assert_eq!(refusals(&mut stage, &update("f", version)), ["its version is too far ahead"; 3]);
+        assert_eq!(refusals(&mut stage, &update("f", version)), [Refusal::VersionJump; 3]);
         let honest = stage.honest();
         stage.say(honest, news(7, 1, update("f", 2)));
         let known = stage.node.catalogue().of_file(&"f".parse().unwrap()).unwrap().version;

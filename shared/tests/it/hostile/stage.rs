@@ -92,11 +92,11 @@ pub(super) fn bytes(outputs: &[Output]) -> usize {
 }
 
 /// The reasons with which links were closed because of what the other side did.
-pub(super) fn offences(outputs: &[Output]) -> Vec<&str> {
+pub(super) fn offences(outputs: &[Output]) -> Vec<String> {
     let mut reasons = Vec::new();
     for output in outputs {
         if let Output::Event(NodeEvent::Misbehaved { reason, .. }) = output {
-            reasons.push(reason.as_str());
+            reasons.push(reason.to_string());
         }
     }
     reasons
