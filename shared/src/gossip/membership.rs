@@ -6,6 +6,8 @@
 //!
 //! The passive view is the [`address_book`]; the active view are those of [`super::links`] that are neighbours, and who is
 //! taken into it, or dropped from it, is decided in [`active_view`].
+//! A neighbour's wish has no high priority: who has lost all joins anew. Active views have slack, so that a newcomer pushes
+//! hardly anybody out; where its walk ends it is dialled, and may have no room by then.
 
 use std::net::SocketAddr;
 use std::time::Duration;
