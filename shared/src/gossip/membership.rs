@@ -3,11 +3,11 @@
 //! Departing from the paper: a newcomer is also told some neighbours of its contact, which it asks when its walks have
 //! found too few (in small overlays they end where they began); a reply to a shuffle goes back the way the shuffle came
 //! instead of over a link of its own; and those that were lost are looked up from time to time, so that partitions heal.
+//! A neighbour's wish has no high priority: who has lost all joins anew. Active views have slack, so that a newcomer pushes
+//! hardly anybody out; where its walk ends it is dialled, and may have no room by then.
 //!
 //! The passive view is the [`address_book`]; the active view are those of [`super::links`] that are neighbours, and who is
 //! taken into it, or dropped from it, is decided in [`active_view`].
-//! A neighbour's wish has no high priority: who has lost all joins anew. Active views have slack, so that a newcomer pushes
-//! hardly anybody out; where its walk ends it is dialled, and may have no room by then.
 
 use std::net::SocketAddr;
 use std::time::Duration;
