@@ -126,7 +126,8 @@ impl Contents {
     pub fn forget(&self, hash: ContentHash) -> Result<(), ContentsError> {
         let path = self.path(hash);
         let is_file = fs::symlink_metadata(&path).map_or(true, |found| found.is_file());
-        match if is_file { fs::remove_file(path) } else { self.move_to(hash, LOST) } {
+        let gone = if is_file { fs::remove_file(path) } else { self.move_to(hash, LOST) };
+        match gone {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(ContentsError::io("remove a content")(error)),
             Ok(()) | Err(_) => Ok(()),
         }

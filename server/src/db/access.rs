@@ -42,7 +42,7 @@ pub fn has_log(path: &Path) -> bool {
     std::fs::metadata(log_of(path)).is_ok_and(|log| log.len() > 0)
 }
 
-/// Whether there is no database at `path`, or a file without a byte. Of such a one SQLite removes the log.
+/// Whether there is no database at `path`, or a file without a byte. Of such a one `SQLite` removes the log.
 pub fn is_empty(path: &Path) -> bool {
     std::fs::metadata(path).map_or(true, |found| found.len() == 0)
 }

@@ -124,9 +124,8 @@ fn open(dir: &Path, fresh: PeerId, new_identity: bool) -> Result<Opened, PeerErr
 
 /// Moves away what isn't a folder in the place of `dir` or the folder that it is in; says where it is now. Blocks.
 fn clear_way(dir: &Path) -> std::io::Result<Option<PathBuf>> {
-    let folders = dir.parent().into_iter().chain([dir]);
-    let Some(obstacle) = folders.into_iter().find(|folder| folder.symlink_metadata().is_ok() && !folder.is_dir())
-    else {
+    let mut folders = dir.parent().into_iter().chain([dir]);
+    let Some(obstacle) = folders.find(|folder| folder.symlink_metadata().is_ok() && !folder.is_dir()) else {
         return Ok(None);
     };
     let aside = free_name(obstacle);
