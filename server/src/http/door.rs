@@ -39,7 +39,7 @@ const LINGER_BYTES: usize = 256 << 20;
 const LINGER_PIECE: usize = 16 * 1024;
 /// The least that is read ahead of a request, in bytes.
 const READ_BYTES: usize = 64 * 1024;
-/// How long nobody is let in after the system gave no socket. A guess.
+/// How long nobody is let in after the system gave no socket, or while those who make room are on their way out. A guess.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves who comes to `listener` until the tasks are told to stop; each connection is a task of theirs.
@@ -47,6 +47,7 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, tasks:
     let door = Door { router, limits, visitors: Visitors::new(limits), token: tasks.token().clone() };
     let mut is_short = false;
     loop {
+        let _settled = timeout(ACCEPT_PAUSE, door.visitors.settled()).await;
         let accepted = select! {
             () = door.token.cancelled() => return,
             accepted = listener.accept() => accepted,
@@ -122,7 +123,8 @@ impl Door {
             Pin::new(&mut connection).graceful_shutdown();
         };
         if let Some(socket) = remaining(connection, end, from) {
-            let _ended = self.token.run_until_cancelled(timeout(LINGER_TIME, linger(socket))).await;
+            // Until then it is one of the connections, and makes room like any other that waits.
+            let _ended = visitor.leave.run_until_cancelled(timeout(LINGER_TIME, linger(socket))).await;
         }
     }
 

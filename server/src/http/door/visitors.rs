@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -11,6 +12,8 @@ use crate::http::limits::Limits;
 
 /// How many are let in beyond the limits, for nothing but the server's health. A guess: more than there are checkers.
 const LOBBY: usize = 16;
+/// How many who make room may still have their sockets when one more is let in. A guess: a task's turn comes soon.
+const LEAVING: usize = 16;
 
 /// All visitors; clones are the same ones.
 #[derive(Debug, Clone)]
@@ -18,6 +21,8 @@ pub(super) struct Visitors {
     limits: Limits,
     /// A lock is enough: it is held to count one in or out, or to look for who makes room.
     book: Arc<Mutex<Book>>,
+    /// Told when one who made room is gone.
+    gone: Arc<Notify>,
 }
 
 #[derive(Debug, Default)]
@@ -27,12 +32,16 @@ struct Book {
     addresses: HashMap<IpAddr, usize>,
     inside: Room,
     lobby: Room,
+    /// Who made room and still has a socket.
+    leaving: usize,
 }
 
 #[derive(Debug)]
 struct Entry {
     address: IpAddr,
     in_the_lobby: bool,
+    /// Whether it makes room: then it is counted there no more, but among those who leave.
+    is_leaving: bool,
     leave: CancellationToken,
 }
 
@@ -76,7 +85,7 @@ struct State {
 
 impl Visitors {
     pub(super) fn new(limits: Limits) -> Self {
-        Self { limits, book: Arc::default() }
+        Self { limits, book: Arc::default(), gone: Arc::default() }
     }
 
     /// Counts in who comes from `address`. `None` where there is no room, not even in the lobby.
@@ -89,13 +98,9 @@ impl Visitors {
         }
         let id = book.next;
         book.next += 1;
-        if !in_the_lobby {
-            *book.addresses.entry(address).or_default() += 1;
-        }
-        let room = book.room(in_the_lobby);
-        room.count += 1;
-        room.waiting.insert((now, id), address);
-        book.entries.insert(id, Entry { address, in_the_lobby, leave: leave.clone() });
+        book.count_in(address, in_the_lobby);
+        book.room(in_the_lobby).waiting.insert((now, id), address);
+        book.entries.insert(id, Entry { address, in_the_lobby, is_leaving: false, leave: leave.clone() });
         let state = Mutex::new(State { phase: Phase::Head(now), waits_since: now });
         Some(Arc::new(Visitor { id, in_the_lobby, leave, state, visitors: self.clone() }))
     }
@@ -103,6 +108,13 @@ impl Visitors {
     /// Closes the connection that has waited the longest, wherever it comes from.
     pub(super) fn make_room(&self) {
         self.lock().close_longest_waiting(false, |_address| true);
+    }
+
+    /// Waits until few of those who make room still have their sockets.
+    pub(super) async fn settled(&self) {
+        while self.lock().leaving > LEAVING {
+            self.gone.notified().await;
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Book> {
@@ -129,15 +141,47 @@ impl Book {
             return false;
         };
         room.waiting.remove(&(since, id));
-        if let Some(leave) = self.forget(id) {
-            leave.cancel();
-        }
+        self.send_away(id);
         true
     }
 
-    /// Counts one out, once.
-    fn forget(&mut self, id: u64) -> Option<CancellationToken> {
-        let Entry { address, in_the_lobby, leave } = self.entries.remove(&id)?;
+    fn send_away(&mut self, id: u64) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        entry.is_leaving = true;
+        entry.leave.cancel();
+        let (address, in_the_lobby) = (entry.address, entry.in_the_lobby);
+        self.count_out(address, in_the_lobby);
+        self.leaving += 1;
+    }
+
+    /// Counts who was sent away in again: a request of it came first, and is served.
+    fn keep(&mut self, id: u64) {
+        let Some(entry) = self.entries.get_mut(&id).filter(|entry| entry.is_leaving) else { return };
+        entry.is_leaving = false;
+        let (address, in_the_lobby) = (entry.address, entry.in_the_lobby);
+        self.leaving -= 1;
+        self.count_in(address, in_the_lobby);
+    }
+
+    /// Forgets one that is gone; whether it had made room.
+    fn forget(&mut self, id: u64) -> bool {
+        let Some(Entry { address, in_the_lobby, is_leaving, .. }) = self.entries.remove(&id) else { return false };
+        if is_leaving {
+            self.leaving -= 1;
+        } else {
+            self.count_out(address, in_the_lobby);
+        }
+        is_leaving
+    }
+
+    fn count_in(&mut self, address: IpAddr, in_the_lobby: bool) {
+        self.room(in_the_lobby).count += 1;
+        if !in_the_lobby {
+            *self.addresses.entry(address).or_default() += 1;
+        }
+    }
+
+    fn count_out(&mut self, address: IpAddr, in_the_lobby: bool) {
         let room = self.room(in_the_lobby);
         room.count = room.count.saturating_sub(1);
         if !in_the_lobby && let Some(count) = self.addresses.get_mut(&address) {
@@ -146,7 +190,6 @@ impl Book {
                 self.addresses.remove(&address);
             }
         }
-        Some(leave)
     }
 
     fn room(&mut self, in_the_lobby: bool) -> &mut Room {
@@ -187,7 +230,9 @@ impl Visitor {
         let former = std::mem::replace(&mut self.lock().phase, Phase::Served);
         if let Phase::Idle(_) | Phase::Head(_) = former {
             let key = (self.lock().waits_since, self.id);
-            self.visitors.lock().room(self.in_the_lobby).waiting.remove(&key);
+            let mut book = self.visitors.lock();
+            book.room(self.in_the_lobby).waiting.remove(&key);
+            book.keep(self.id);
         }
     }
 
@@ -206,7 +251,6 @@ impl Visitor {
         *state = State { phase: Phase::Idle(now), waits_since: now };
         drop(state);
         let mut book = self.visitors.lock();
-        // Who was counted out makes room already.
         if let Some(Entry { address, .. }) = book.entries.get(&self.id) {
             let address = *address;
             book.room(self.in_the_lobby).waiting.insert((now, self.id), address);
@@ -223,7 +267,9 @@ impl Drop for Visitor {
         let key = (self.lock().waits_since, self.id);
         let mut book = self.visitors.lock();
         book.room(self.in_the_lobby).waiting.remove(&key);
-        drop(book.forget(self.id));
+        if book.forget(self.id) {
+            self.visitors.gone.notify_one();
+        }
     }
 }
 
@@ -306,10 +352,15 @@ mod tests {
         evicted.on_request();
         evicted.on_answered();
         evicted.on_written();
+        assert_eq!((visitors.lock().inside.count, visitors.lock().leaving), (3, 0), "it is served after all");
+        let other = admit(&visitors, "10.0.0.1");
+        assert_eq!((visitors.lock().inside.count, visitors.lock().leaving), (3, 1), "it has its socket still");
         drop(evicted);
         drop(others);
+        drop(other);
         let book = visitors.lock();
         assert_eq!((book.inside.count, book.lobby.count, book.entries.len(), book.addresses.len()), (0, 0, 0, 0));
+        assert_eq!(book.leaving, 0);
         assert!(book.inside.waiting.is_empty() && book.lobby.waiting.is_empty());
     }
 }
