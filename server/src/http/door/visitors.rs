@@ -352,9 +352,13 @@ mod tests {
         evicted.on_request();
         evicted.on_answered();
         evicted.on_written();
-        assert_eq!((visitors.lock().inside.count, visitors.lock().leaving), (3, 0), "it is served after all");
+        let counts = || {
+            let book = visitors.lock();
+            (book.inside.count, book.leaving)
+        };
+        assert_eq!(counts(), (3, 0), "it is served after all");
         let other = admit(&visitors, "10.0.0.1");
-        assert_eq!((visitors.lock().inside.count, visitors.lock().leaving), (3, 1), "it has its socket still");
+        assert_eq!(counts(), (3, 1), "it has its socket still");
         drop(evicted);
         drop(others);
         drop(other);
