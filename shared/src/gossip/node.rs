@@ -177,9 +177,7 @@ impl Node {
         self.originals.tend(known, self.updates.catalogue(), &mut self.rt);
         self.tree.tick(now, self.liveness.slowness(now), &mut self.rt.rng);
         self.flush_tree();
-        let record_due = self.record_due();
         let deadlines = &mut self.rt.deadlines;
-        deadlines.put(Deadline::Record, record_due);
         deadlines.put(Deadline::Originals, self.originals.next_wake());
         deadlines.put(Deadline::Tree, self.tree.next_wake());
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::gossip::anti_entropy::Sets;
 use crate::gossip::anti_entropy::fetch::Page;
 use crate::gossip::census::short_name;
+use crate::gossip::deadlines::Deadline;
 use crate::gossip::handshake::twins;
 use crate::gossip::io::LinkId;
 use crate::gossip::liveness;
@@ -99,18 +100,20 @@ impl Node {
     // --- records --------------------------------------------------------------------------------------------------
 
     /// When this node's record is to be sent.
-    pub(super) fn record_due(&self) -> Option<Instant> {
+    fn record_due(&self) -> Option<Instant> {
         let is_heard = self.census.is_on() && !self.rt.leaving && self.rt.links.active() > 0;
         self.census.next_due(self.updates.applied()).filter(|_| is_heard)
     }
 
-    /// Sends it where it is due.
+    /// Sends it where it is due, and plans the next.
     pub(super) fn tell_of_myself(&mut self) {
-        let now = self.rt.now;
-        if self.record_due().is_some_and(|due| due <= now) {
+        let (now, mut due) = (self.rt.now, self.record_due());
+        if due.is_some_and(|due| due <= now) {
             self.census.forget_the_gone(self.rt.me.peer, now);
             self.send_record();
+            due = self.record_due();
         }
+        self.rt.deadlines.put(Deadline::Record, due);
     }
 
     /// The last record, so that nobody waits for this node to come back.
