@@ -142,7 +142,7 @@ impl<W: Write> Check<'_, W> {
         let read = opened.and_then(|catalogue| Ok((schema::version(&catalogue)?, wrong_in(&catalogue)?, catalogue)));
         let wrong = match read {
             Ok((found, ..)) if found > schema::VERSION => {
-                return Err(FsckError::Newer(StoreError::NewerCatalogue { path, found }));
+                return Err(FsckError::Newer(StoreError::NewerCatalogue { path, found, known: schema::VERSION }));
             }
             Ok((_, wrong, catalogue)) if wrong.is_empty() => return Ok(Some(catalogue)),
             Ok((_, wrong, _)) => wrong,

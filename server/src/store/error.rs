@@ -6,7 +6,6 @@ use shared::ids::Version;
 
 use crate::contents::error::ContentsError;
 use crate::db::DbError;
-use crate::store::schema::VERSION;
 
 /// Why the store did nothing.
 #[derive(Debug, thiserror::Error)]
@@ -53,7 +52,7 @@ pub enum StoreError {
     },
     /// The catalogue is of a version that isn't known yet.
     #[error(
-        "the catalogue {} was written by a newer grapevine (its schema is of version {found}, this one knows {VERSION}); \
+        "the catalogue {} was written by a newer grapevine (its schema is of version {found}, this one knows {known}); \
          nothing was changed: start the newer one, or put back a copy from before", path.display()
     )]
     NewerCatalogue {
@@ -61,6 +60,8 @@ pub enum StoreError {
         path: PathBuf,
         /// Its version.
         found: u32,
+        /// The newest that this build knows.
+        known: u32,
     },
     /// No random bytes for this host's id.
     #[error("no random bytes for this host's id")]

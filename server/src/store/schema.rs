@@ -54,7 +54,11 @@ pub(super) fn bring_up(connection: &Connection) -> Result<(), DbError> {
 /// Refuses a catalogue that a newer build has written: what it means by its tables isn't known here.
 pub(super) fn refuse_newer(connection: &Connection, path: &Path) -> Result<(), StoreError> {
     let found = version(connection)?;
-    if found <= VERSION { Ok(()) } else { Err(StoreError::NewerCatalogue { path: path.to_owned(), found }) }
+    if found <= VERSION {
+        Ok(())
+    } else {
+        Err(StoreError::NewerCatalogue { path: path.to_owned(), found, known: VERSION })
+    }
 }
 
 fn set_version(connection: &Connection) -> Result<(), DbError> {

@@ -13,7 +13,6 @@ use crate::gossip::reconcile;
 use crate::gossip::runtime::Runtime;
 use crate::wire::peer::{Claim, Fingerprint, PeerMessage, Set, Wanted};
 
-pub mod comparison;
 pub mod fetch;
 
 /// A node's comparisons with its neighbours.

@@ -149,7 +149,7 @@ pub struct Liveness {
     /// So much earlier pings the side of a link with the larger id: more than a way takes, so that the other needn't.
     pub asks_first: Duration,
     /// The shortest time that a ping's answer may take before the link is suspected. More for slow links: see
-    /// [`crate::gossip::liveness::failure_detector`].
+    /// [`crate::gossip::failure_detector`].
     pub answer: Duration,
     /// How many such times a suspicion lasts before the link is closed.
     pub patience: u32,

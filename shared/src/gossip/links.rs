@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::gossip::anti_entropy::comparison::Comparison;
+use crate::gossip::comparison::Comparison;
 use crate::gossip::config::Limits;
+use crate::gossip::failure_detector::FailureDetector;
 use crate::gossip::io::LinkId;
-use crate::gossip::liveness::failure_detector::FailureDetector;
 use crate::ids::PeerId;
 use crate::time::Instant;
 use crate::wire::peer::{Life, Partner, Wish};

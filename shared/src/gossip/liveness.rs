@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use crate::gossip::config;
 use crate::gossip::deadlines::Deadline;
+use crate::gossip::failure_detector::{Verdict, suspicion};
 use crate::gossip::io::{LinkId, NodeEvent};
 use crate::gossip::links::{Link, Links, Role};
-use crate::gossip::liveness::failure_detector::{Verdict, suspicion};
 use crate::gossip::liveness::local_health::{LocalHealth, PUNCTUAL};
 use crate::gossip::reason::Reason;
 use crate::gossip::runtime::Runtime;
@@ -14,7 +14,6 @@ use crate::ids::PeerId;
 use crate::time::Instant;
 use crate::wire::peer::{Fingerprint, Partner, PeerMessage};
 
-pub mod failure_detector;
 pub mod local_health;
 
 /// A node's watch over its links.

@@ -1,5 +1,5 @@
 //! Whether the other end of a link is alive: heartbeats with a deadline that follows the link's measured round trip
-//! (RFC 6298, section 2) and this node's own slowness ([`super::local_health`]); how long a suspicion lasts.
+//! (RFC 6298, section 2) and this node's own slowness ([`super::liveness::local_health`]); how long a suspicion lasts.
 
 use std::time::Duration;
 
