@@ -7,12 +7,16 @@
 
 use std::error::Error;
 use std::future::Future;
+use std::time::Duration;
 
+use shared::backoff::Backoff;
 use uuid::Uuid;
 
 pub mod amqp;
 pub mod embedded;
 
+/// How soon a broker that was lost is dialled again, by the relay and by the bridge. From the design.
+pub const RECONNECT: Backoff = Backoff { first: Duration::from_millis(100), longest: Duration::from_secs(2) };
 /// How many messages a publisher should have under way at once. Measured: with RabbitMQ a window of 256 reaches the
 /// rate of publishing without confirmation.
 pub const WINDOW: usize = 256;

@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use shared::backoff::Backoff;
 use shared::rng::Rng;
 use shared::wire::event::{Event, PartState};
 use shared::wire::queue::ChangeKind;
@@ -14,14 +13,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use crate::broker::{Broker, BrokerError, Message, Outcome, Publisher, WINDOW, explain};
+use crate::broker::{Broker, BrokerError, Message, Outcome, Publisher, RECONNECT, WINDOW, explain};
 use crate::hub::Hub;
 use crate::outage::Outage;
 use crate::store::error::StoreError;
 use crate::store::{OutboxRow, Store};
 
-/// Between attempts to reach the broker. From the design.
-const BACKOFF: Backoff = Backoff { first: Duration::from_millis(100), longest: Duration::from_secs(2) };
 /// The outbox is looked at this often, even if nobody says that it has changed.
 const POLL: Duration = Duration::from_secs(1);
 
@@ -91,7 +88,7 @@ impl Relay {
             let Err(error) = self.connect_and_pump(&broker).await;
             self.refused = matches!(error, RelayError::NotTaken(_));
             self.report(PartState::Down { reason: explain(&error) });
-            let delay = BACKOFF.delay(self.failures, &mut self.rng);
+            let delay = RECONNECT.delay(self.failures, &mut self.rng);
             self.failures = self.failures.saturating_add(1);
             sleep(delay).await;
         }

@@ -8,9 +8,9 @@ use shared::backoff::Backoff;
 use shared::rng::Rng;
 use tokio::time::sleep;
 
-use crate::broker::{Broker, BrokerError, Deliveries, Delivery};
+use crate::broker::{Broker, BrokerError, Deliveries, Delivery, RECONNECT};
 
-/// Between attempts, at the broker and at the entry peers. From the design.
+/// Between attempts at the entry peers. From the design.
 pub(super) const BACKOFF: Backoff = Backoff { first: Duration::from_millis(100), longest: Duration::from_secs(2) };
 
 /// What the subscription has to tell.
@@ -98,7 +98,7 @@ impl<B: Broker> Source<B> {
     fn open(&mut self) -> Opening<B> {
         let broker = self.broker.clone();
         let pause = match self.failures.checked_sub(1) {
-            Some(earlier) => BACKOFF.delay(earlier, &mut self.rng),
+            Some(earlier) => RECONNECT.delay(earlier, &mut self.rng),
             None => Duration::ZERO,
         };
         Box::pin(async move {
