@@ -523,17 +523,17 @@ mod tests {
     async fn closing_waits_for_a_read_that_nobody_waits_for() {
         let dir = tempfile::tempdir().unwrap();
         let db = open(&dir.path().join("db"), SCHEMA);
-        let (begin, mut begun) = mpsc::channel::<()>(1);
+        let (start, mut started) = mpsc::channel::<()>(1);
         let (end, ended) = std::sync::mpsc::channel::<()>();
         let read = db.read(move |_c| {
-            drop(begin);
+            drop(start);
             // Until the test says so.
             assert!(ended.recv().is_err());
             Ok::<_, DbError>(())
         });
         tokio::select! {
             _done = read => panic!("it was told to wait"),
-            _ = begun.recv() => {}
+            _ = started.recv() => {}
         }
         assert_eq!(db.readers.permits.available_permits(), READERS as usize - 1);
         drop(end);

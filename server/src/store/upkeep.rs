@@ -80,7 +80,7 @@ impl Keeper {
         let mut outage = self.room_outage.lock().unwrap_or_else(PoisonError::into_inner);
         match tended {
             Ok(()) => {
-                outage.over(Instant::now()).into_iter().for_each(|text| info!("the disk's room is seen to: {text}"))
+                outage.over(Instant::now()).into_iter().for_each(|text| info!("the disk's room is seen to: {text}"));
             }
             Err(error) => {
                 let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
