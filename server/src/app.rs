@@ -34,13 +34,13 @@ use crate::output::Output;
 use crate::peer::door;
 use crate::peer::report::Reporters;
 use crate::peer::{self, PeerConfig};
-use crate::republish::{self, RepublishError};
+use crate::republish;
 use crate::shutdown::{StopSignals, Tasks};
 use crate::simulate::{self, Order, SimulateError};
 use crate::store::LOCK;
 use crate::store::error::StoreError;
 use crate::tls::{Trust, TrustError};
-use crate::watch::{self as watcher, WatchError};
+use crate::watch as watcher;
 
 mod serve;
 
@@ -80,9 +80,6 @@ pub enum BadInput {
     /// Encryption was asked for and can't be had.
     #[error("can't encrypt")]
     Trust(#[from] TrustError),
-    /// The server's address is none.
-    #[error("not an http, https, ws or wss address: {0}")]
-    Url(String),
 }
 
 /// Runs a command to its end.
@@ -170,13 +167,8 @@ async fn run_watch(flags: Watch, mut signals: StopSignals) -> anyhow::Result<()>
         signals.asked_to_stop().await;
         token.cancel();
     });
-    let trust = trust(watcher::is_encrypted(&flags.url), &flags.authorities)?;
-    let watched = watcher::run(&flags.url, trust, flags.json, &mut Output::default(), tasks.token()).await;
-    match watched {
-        Err(WatchError::Url(url)) => Err(BadInput::Url(url).into()),
-        Err(error) => Err(error.into()),
-        Ok(()) => Ok(()),
-    }
+    let trust = trust(flags.url.encrypted, &flags.authorities)?;
+    Ok(watcher::run(&flags.url, trust, flags.json, &mut Output::default(), tasks.token()).await?)
 }
 
 fn run_fsck(flags: &Fsck) -> anyhow::Result<()> {
@@ -191,11 +183,8 @@ fn run_fsck(flags: &Fsck) -> anyhow::Result<()> {
 }
 
 async fn run_republish(flags: Republish) -> anyhow::Result<()> {
-    let trust = trust(republish::is_encrypted(&flags.url), &flags.authorities)?;
-    match republish::run(&flags.url, trust, flags.since, &mut Output::default()).await {
-        Err(RepublishError::Url(url)) => Err(BadInput::Url(url).into()),
-        done => Ok(done?),
-    }
+    let trust = trust(flags.url.encrypted, &flags.authorities)?;
+    Ok(republish::run(flags.url, trust, flags.since, &mut Output::default()).await?)
 }
 
 async fn run_bench(flags: Bench) -> anyhow::Result<()> {

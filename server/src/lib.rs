@@ -28,6 +28,7 @@ pub mod relay;
 pub mod republish;
 pub mod shutdown;
 pub mod simulate;
+pub mod site;
 pub mod store;
 pub mod swarm;
 pub mod telemetry;

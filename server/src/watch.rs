@@ -11,26 +11,20 @@ use shared::wire::overview::Overview;
 use shared::wire::stream::{SILENCE, StreamFrame};
 use tokio::time::timeout;
 use tokio_tungstenite::client_async;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::dial::{self, HostPort, Resolver};
-use crate::tls::{self, Stream, Trust};
+use crate::site::Site;
+use crate::tls::{Stream, Trust};
 use crate::wall;
 
-/// How long connecting may take.
-const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// The pause between attempts to reach the server.
 const RECONNECT: Backoff = Backoff { first: Duration::from_millis(250), longest: Duration::from_secs(5) };
 
 /// Why watching ends.
 #[derive(Debug, thiserror::Error)]
 pub enum WatchError {
-    /// The address is none.
-    #[error("not an http, https, ws or wss address: {0}")]
-    Url(String),
     /// Nothing can be printed any more.
     #[error("can't write")]
     Write(#[from] io::Error),
@@ -39,28 +33,22 @@ pub enum WatchError {
     Random(#[from] getrandom::Error),
 }
 
-/// Whether the server's address asks for encryption.
-pub fn is_encrypted(url: &str) -> bool {
-    stream_url(url).is_ok_and(|url| url.starts_with("wss://"))
-}
-
 /// Prints what happens until `token` is cancelled. A lost server is waited for. `trust` is needed if the address asks for
 /// encryption.
 ///
 /// # Errors
-/// When the address is none, or nothing can be printed any more.
+/// When nothing can be printed any more.
 pub async fn run(
-    url: &str,
+    site: &Site,
     trust: Option<Trust>,
     json: bool,
     out: &mut impl Write,
     token: &CancellationToken,
 ) -> Result<(), WatchError> {
-    let url = stream_url(url)?;
     let mut rng = Rng::from_seed(getrandom::u64()?);
     let mut failures = 0;
     while !token.is_cancelled() {
-        let reason = match connect(&url, trust.as_ref(), token).await {
+        let reason = match connect(site, trust.as_ref(), token).await {
             Some(Ok(mut socket)) => {
                 failures = 0;
                 follow(&mut socket, json, out, token).await?
@@ -73,7 +61,7 @@ pub async fn run(
         }
         let pause = RECONNECT.delay(failures, &mut rng);
         failures = failures.saturating_add(1);
-        warn!("not connected to {url} ({reason}); trying again in {} ms", pause.as_millis());
+        warn!("not connected to {} ({reason}); trying again in {} ms", site.place, pause.as_millis());
         tokio::select! {
             () = token.cancelled() => {}
             () = tokio::time::sleep(pause) => {}
@@ -85,27 +73,19 @@ pub async fn run(
 type Socket = tokio_tungstenite::WebSocketStream<Stream>;
 
 /// A connection, or why there is none; `None` when `token` was cancelled.
-async fn connect(url: &str, trust: Option<&Trust>, token: &CancellationToken) -> Option<Result<Socket, String>> {
-    let opened = token.run_until_cancelled(timeout(SILENCE, open(url, trust))).await?;
+async fn connect(site: &Site, trust: Option<&Trust>, token: &CancellationToken) -> Option<Result<Socket, String>> {
+    let opened = token.run_until_cancelled(timeout(SILENCE, open(site, trust))).await?;
     Some(match opened {
         Ok(opened) => opened.map_err(|error| error.to_string()),
         Err(_elapsed) => Err(silence()),
     })
 }
 
-async fn open(url: &str, trust: Option<&Trust>) -> Result<Socket, tungstenite::Error> {
-    let request = url.into_client_request()?;
-    let host = request.uri().host().unwrap_or_default().to_owned();
-    let encrypted = request.uri().scheme_str() == Some("wss");
-    let port = request.uri().port_u16().unwrap_or(if encrypted { 443 } else { 80 });
-    let server = HostPort::new(tls::bare(&host), port).map_err(io::Error::other)?;
-    let (stream, _addr) = dial::connect(&server, &Resolver::System, CONNECT_LIMIT).await?;
-    let stream = match (encrypted, trust) {
-        (false, _) => Stream::Plain(stream),
-        (true, Some(trust)) => trust.encrypt(&host, stream).await?,
-        (true, None) => return Err(io::Error::other("no authority's certificates are trusted").into()),
-    };
-    Ok(client_async(request, stream).await?.0)
+async fn open(site: &Site, trust: Option<&Trust>) -> Result<Socket, tungstenite::Error> {
+    let stream = site.connect(trust).await?;
+    // The stream is encrypted already, or isn't to be.
+    let url = format!("ws://{}{}/ws", site.authority, site.base);
+    Ok(client_async(url, stream).await?.0)
 }
 
 fn silence() -> String {
@@ -179,23 +159,6 @@ fn print_entry(entry: &Entry, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "{} {:>6} {}", wall::rfc3339(entry.at_ms), entry.seq, entry.event)
 }
 
-fn stream_url(url: &str) -> Result<String, WatchError> {
-    let with_scheme = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
-    let (scheme, rest) = with_scheme.split_once("://").ok_or_else(|| WatchError::Url(url.to_owned()))?;
-    let scheme = match scheme {
-        "http" | "ws" => "ws",
-        "https" | "wss" => "wss",
-        _ => return Err(WatchError::Url(url.to_owned())),
-    };
-    let rest = rest.split(['?', '#']).next().unwrap_or_default();
-    // What isn't the page's or the stream's own path is where a proxy has put the server.
-    let base = rest.trim_end_matches('/').trim_end_matches("/ui").trim_end_matches("/ws");
-    if base.is_empty() || base.starts_with('/') {
-        return Err(WatchError::Url(url.to_owned()));
-    }
-    Ok(format!("{scheme}://{base}/ws"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -210,17 +173,5 @@ mod tests {
         let numbers: Vec<_> = lines.iter().map(|line| line["seq"].as_u64()).collect();
         assert_eq!(numbers, [None, Some(5), Some(6)]);
         assert_eq!(lines[0]["overview"]["seq"], 4);
-    }
-
-    #[test]
-    fn any_spelling_of_the_server_leads_to_its_stream() {
-        for url in ["http://h:8000", "h:8000", "http://h:8000/ui/", "http://h:8000/ui/#files", "ws://h:8000/ws"] {
-            assert_eq!(stream_url(url).unwrap(), "ws://h:8000/ws");
-        }
-        for url in ["https://h/grapevine", "https://h/grapevine/ui/", "wss://h/grapevine/ws"] {
-            assert_eq!(stream_url(url).unwrap(), "wss://h/grapevine/ws");
-        }
-        assert!(stream_url("ftp://h").is_err());
-        assert!(stream_url("http://").is_err());
     }
 }

@@ -4,13 +4,14 @@ use clap::Args;
 use jiff::{Span, SpanRelativeTo, Timestamp};
 
 use crate::cli::Authorities;
+use crate::site::Site;
 
 /// `grapevine republish`.
 #[derive(Debug, Args)]
 pub struct Republish {
     /// The server's address.
     #[arg(default_value = "http://127.0.0.1:8000", env = "GRAPEVINE_URL")]
-    pub url: String,
+    pub url: Site,
     /// Only versions that were stored since then: a time (2026-11-28T06:00:00Z), or how long ago (90s, 30m, 12h, 7d).
     /// All where absent.
     #[arg(long, value_name = "TIME", value_parser = since, env = "GRAPEVINE_SINCE")]

@@ -16,12 +16,13 @@ use server::broker::amqp::Amqp;
 use server::broker::{Broker as _, Message, Outcome, Publisher as _, explain};
 use server::republish;
 use server::shutdown::Tasks;
+use server::site::Site;
 use server::tls::Trust;
 use server::watch;
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 use uuid::Uuid;
 
@@ -67,18 +68,27 @@ async fn nothing_that_goes_to_an_https_address_can_be_read_on_the_way() {
     let recorder = Recorder::before(front, &tasks).await;
     let (url, printed) = (format!("https://localhost:{}", recorder.port), Printed::default());
     let (mut out, trust, token) = (printed.clone(), authority.trust(), tasks.token().clone());
-    tasks.spawn(async move { watch::run(&url, Some(trust), false, &mut out, &token).await });
+    tasks.spawn(async move { watch::run(&url.parse().unwrap(), Some(trust), false, &mut out, &token).await });
     eventually("the overview is printed", async || printed.text().contains("0 local peers run")).await;
     let (mut out, again) =
         (printed.clone(), Recorder::before(authority.listens_before(app.address, &tasks).await, &tasks).await);
     let url = format!("https://localhost:{}", again.port);
-    republish::run(&url, Some(authority.trust()), None, &mut out).await.unwrap();
+    republish::run(url.parse().unwrap(), Some(authority.trust()), None, &mut out).await.unwrap();
     assert!(printed.text().contains("0 versions are being published again"));
     for recorder in [recorder, again] {
         assert!(recorder.heard("localhost"), "it records");
         assert!(SECRETS.iter().all(|secret| !recorder.heard(secret)));
     }
     tasks.shut_down(LIMIT).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_port_that_takes_the_connection_and_never_shakes_hands_is_given_up_soon() {
+    let (listener, began) = (TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap(), Instant::now());
+    let site: Site = format!("https://localhost:{}", listener.local_addr().unwrap().port()).parse().unwrap();
+    let reason = republish::run(site, Some(Authority::new().trust()), None, &mut Printed::default()).await.unwrap_err();
+    assert!(explain(&reason).contains("no answer within"), "{reason:?}");
+    assert!(began.elapsed() < LIMIT, "{:?}", began.elapsed());
 }
 
 #[test]

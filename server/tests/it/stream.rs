@@ -100,11 +100,11 @@ async fn readers_hear_what_waits_in_the_outbox_while_it_does() {
 #[tokio::test]
 async fn watch_notices_a_server_that_has_fallen_silent() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (url, tasks) = (format!("http://{}", listener.local_addr().unwrap()), Tasks::default());
+    let (site, tasks) = (listener.local_addr().unwrap().to_string().parse().unwrap(), Tasks::default());
     let token = tasks.token().clone();
     let watching = token.clone();
     let watching = Tasks::default()
-        .spawn(async move { watch::run(&url, None, false, &mut Cursor::new(Vec::new()), &watching).await });
+        .spawn(async move { watch::run(&site, None, false, &mut Cursor::new(Vec::new()), &watching).await });
     let connection = async || accept_async(listener.accept().await.unwrap().0).await.unwrap();
     let first = timeout(PATIENCE, connection()).await.unwrap();
     // Nothing comes on it, and nobody closes it: it is given up.
