@@ -12,9 +12,11 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
+use shared::wire::lines::Line;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -25,7 +27,8 @@ use crate::peer::conn::{ConnEvent, Wires};
 
 /// Connections that are looked at at once. As many as a node has links.
 const MOST: usize = 64;
-/// How long a connection may take to show what it is, instead of [`HELLO_LIMIT`], while others wait at the door. A guess: a few round trips of the longest ways.
+/// How long a connection may take to show what it is, instead of [`HELLO_LIMIT`], while others wait at the door. A guess: a
+/// few round trips of the longest ways.
 const LEAST_PATIENCE: Duration = Duration::from_secs(1);
 /// Bytes of lines after which a connection becomes a link, so that what it says counts against a link's rate.
 const MOST_LINE_BYTES: usize = 64 * 1024;
@@ -100,14 +103,19 @@ impl Door {
 async fn look_at(guest: Guest, original: bool, events: mpsc::Sender<ConnEvent>, crowded: watch::Receiver<bool>) {
     let Guest { mut connection, _place } = guest;
     let remote = connection.remote();
-    let mut speech = Speech::Unknown { original };
-    let end = patience(crowded);
-    let fate = tokio::select! {
-        fate = listen(&mut connection, &mut speech, &events) => fate,
-        () = end => match &speech {
-            Speech::Lines(_) => Fate::Link,
-            Speech::Unknown { .. } | Speech::Frames(_) | Speech::Neither(_) => Fate::TurnedAway("no hello".to_owned()),
-        },
+    let (mut speech, mut bytes) = (Speech::Unknown { original }, 0);
+    let mut patience = pin!(patience(crowded));
+    let fate = loop {
+        let Some(read) = read(&mut connection, &mut speech, patience.as_mut()).await else { break unheard(&speech) };
+        bytes += read;
+        let (lines, fate) = hear(&mut speech, read, bytes);
+        // However long the peer takes to hear them: they are nowhere else any more.
+        if !lines.is_empty() && events.send(ConnEvent::Brought { remote, lines }).await.is_err() {
+            return;
+        }
+        if let Some(fate) = fate {
+            break fate;
+        }
     };
     let event = match fate {
         Fate::Link => ConnEvent::Came { connection, speech },
@@ -118,29 +126,44 @@ async fn look_at(guest: Guest, original: bool, events: mpsc::Sender<ConnEvent>, 
     drop(events.send(event).await);
 }
 
-/// Until a guest shows what it is.
-async fn listen(connection: &mut Connection, speech: &mut Speech, events: &mpsc::Sender<ConnEvent>) -> Fate {
-    let remote = connection.remote();
-    let mut bytes = 0;
-    loop {
-        let read = connection.hear(speech).await.unwrap_or(0);
-        bytes += read;
-        if matches!(speech, Speech::Frames(_)) {
-            return Fate::Link;
-        }
-        let (said, failure) = if read == 0 { speech.end() } else { speech.take() };
-        if let Said::Lines(lines) = said
-            && !lines.is_empty()
-            && events.send(ConnEvent::Brought { remote, lines }).await.is_err()
-        {
-            return Fate::Gone;
-        }
-        match failure {
-            Some(reason) => return Fate::TurnedAway(reason),
-            None if read == 0 => return Fate::Gone,
-            None if matches!(speech, Speech::Lines(_)) && bytes > MOST_LINE_BYTES => return Fate::Link,
-            None => {}
-        }
+/// How many bytes came, 0 at the end; `None` when the guest's time is over and nothing more is there. After a stop of this
+/// process both are so at once: what has come counts.
+async fn read(
+    connection: &mut Connection,
+    speech: &mut Speech,
+    patience: Pin<&mut impl Future<Output = ()>>,
+) -> Option<usize> {
+    tokio::select! {
+        biased;
+        read = connection.hear(speech) => Some(read.unwrap_or(0)),
+        () = patience => None,
+    }
+}
+
+/// The lines that came with a read of `read` bytes, the last of `bytes`, and what becomes of the guest, if it is known now.
+fn hear(speech: &mut Speech, read: usize, bytes: usize) -> (Vec<Line>, Option<Fate>) {
+    if matches!(speech, Speech::Frames(_)) {
+        return (Vec::new(), Some(Fate::Link));
+    }
+    let (said, failure) = if read == 0 { speech.end() } else { speech.take() };
+    let lines = match said {
+        Said::Lines(lines) => lines,
+        Said::Messages(_) => Vec::new(),
+    };
+    let fate = match failure {
+        Some(reason) => Some(Fate::TurnedAway(reason)),
+        None if read == 0 => Some(Fate::Gone),
+        None if matches!(speech, Speech::Lines(_)) && bytes > MOST_LINE_BYTES => Some(Fate::Link),
+        None => None,
+    };
+    (lines, fate)
+}
+
+/// What becomes of a guest whose time is over.
+fn unheard(speech: &Speech) -> Fate {
+    match speech {
+        Speech::Lines(_) => Fate::Link,
+        Speech::Unknown { .. } | Speech::Frames(_) | Speech::Neither(_) => Fate::TurnedAway("no hello".to_owned()),
     }
 }
 
@@ -152,4 +175,64 @@ async fn patience(mut crowded: watch::Receiver<bool>) {
         sleep_until(came + LEAST_PATIENCE).await;
     };
     drop(timeout_at(came + HELLO_LIMIT, others_wait).await);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::net::TcpStream as Client;
+
+    use shared::gossip::io::LinkId;
+    use tokio::task::{JoinSet, yield_now};
+
+    use super::*;
+
+    const LINE: &[u8] = b"{\"type\":\"event\",\"file_id\":\"f\",\"version\":1,\"from\":\"127.0.0.1:9001\",\"ts\":1}\n";
+
+    /// Guests that are being looked at, and their own ends.
+    async fn look_at_some(count: usize, events: &mpsc::Sender<ConnEvent>) -> (JoinSet<()>, Vec<Client>) {
+        let listener = bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let (door, mut guests, mut clients) = (Door::default(), Vec::new(), Vec::new());
+        for _ in 0..count {
+            clients.push(Client::connect(listener.local_addr().unwrap()).unwrap());
+            guests.push(door.accept(&listener).await.unwrap());
+        }
+        let look_at = |guest| look_at(guest, true, events.clone(), door.crowded.subscribe());
+        let looking = guests.into_iter().map(look_at).collect();
+        // Each is waited for now.
+        yield_now().await;
+        (looking, clients)
+    }
+
+    /// As for a process that is stopped: bytes come and time passes before it can see either.
+    #[tokio::test(start_paused = true)]
+    async fn what_has_come_is_heard_though_its_time_is_over_before_it_is_read() {
+        const COUNT: usize = 32;
+        let (events, mut inbox) = mpsc::channel(2 * COUNT);
+        let (looking, clients) = look_at_some(COUNT, &events).await;
+        for mut client in clients {
+            client.write_all(LINE).unwrap();
+        }
+        tokio::time::advance(HELLO_LIMIT * 2).await;
+        looking.join_all().await;
+        drop(events);
+        for _ in 0..COUNT {
+            let heard = inbox.recv().await;
+            assert!(matches!(&heard, Some(ConnEvent::Brought { lines, .. }) if lines.len() == 1), "{heard:?}");
+        }
+        assert!(inbox.recv().await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_read_is_heard_however_long_the_peer_is_busy() {
+        let (events, mut inbox) = mpsc::channel(1);
+        events.send(ConnEvent::Drained { link: LinkId(1) }).await.unwrap();
+        let (looking, mut clients) = look_at_some(1, &events).await;
+        clients[0].write_all(LINE).unwrap();
+        tokio::time::sleep(HELLO_LIMIT * 2).await;
+        assert!(matches!(inbox.recv().await, Some(ConnEvent::Drained { .. })));
+        assert!(matches!(inbox.recv().await, Some(ConnEvent::Brought { .. })));
+        assert!(matches!(inbox.recv().await, Some(ConnEvent::Came { .. })), "it stays, so it becomes a link");
+        looking.join_all().await;
+    }
 }
