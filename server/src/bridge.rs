@@ -25,11 +25,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use uuid::Uuid;
 
-use crate::bridge::links::{HURRY, LinkEvent, LinkId, Links, at};
+use crate::bridge::links::{HURRY, LinkEvent, LinkId, Links};
 use crate::bridge::pending::{Forwarded, Pending};
 use crate::bridge::source::{Source, SourceEvent};
 use crate::broker::{Broker, BrokerError, Delivery, PREFETCH, explain};
 use crate::client::LinkError;
+use crate::deadline::at;
 use crate::dial::HostPort;
 use crate::hub::Hub;
 use crate::log_lines::Line;
@@ -44,6 +45,8 @@ mod source;
 const HOLD: Duration = Duration::from_mins(1);
 /// An answer is never late before this. A guess: a few times what a disk takes to write.
 const SOONEST: Duration = Duration::from_millis(50);
+/// Changes that may be put off before others need their places: half of what a subscription delivers.
+const DEFERRED: usize = PREFETCH as usize / 2;
 /// How many times [`PREFETCH`] changes are held at most: what a subscription delivers, and as much of one that was lost.
 const HELD: usize = 2;
 /// How long the broker is asked how much waits, for the log.
@@ -218,9 +221,13 @@ impl<B: Broker> Bridge<B> {
     }
 
     fn on_lost(&mut self, id: LinkId, entry: &HostPort, error: &LinkError) {
-        self.pending.values_mut().for_each(|pending| pending.forget(id));
+        self.forget_link(id);
         self.unsteady = true;
         self.entry_failed(entry, error);
+    }
+
+    fn forget_link(&mut self, id: LinkId) {
+        self.pending.values_mut().for_each(|pending| pending.forget(id));
     }
 
     fn entry_failed(&mut self, entry: &HostPort, error: &LinkError) {
@@ -265,11 +272,11 @@ impl<B: Broker> Bridge<B> {
             self.links.prefer(id);
         }
         if !self.pending.values().any(Pending::is_hurried) {
-            self.links.one_is_enough();
+            for closed in self.links.one_is_enough() {
+                self.forget_link(closed);
+            }
         }
-        if !self.pending.values().any(Pending::is_deferred) {
-            self.deferrals_are_over();
-        }
+        self.tell_if_deferrals_are_over();
         let Pending { message, tags, update, .. } = pending;
         self.forwarded.remember(message);
         info!("{}", Line::Forwarded(&update.file, update.version));
@@ -288,9 +295,12 @@ impl<B: Broker> Bridge<B> {
         }
     }
 
-    fn deferrals_are_over(&mut self) {
+    fn tell_if_deferrals_are_over(&mut self) {
+        if self.pending.values().any(Pending::is_deferred) {
+            return;
+        }
         if let Some(line) = self.deferrals.over(Instant::now()) {
-            info!("[Bridge] changes are accepted again, {line}");
+            info!("[Bridge] no change is put off any more, {line}");
             if let Some(hub) = &self.hub {
                 hub.clear(Condition::ChangesDeferred);
             }
@@ -314,13 +324,16 @@ impl<B: Broker> Bridge<B> {
     /// No entry peer will ever take it.
     async fn give_up(&mut self, request: u64, reason: String) {
         let Some(Pending { message, tags, .. }) = self.pending.remove(&request) else { return };
+        self.tell_if_deferrals_are_over();
         self.set_aside(message, tags, reason).await;
     }
 
     async fn set_aside(&mut self, message: Uuid, mut tags: Vec<u64>, reason: String) {
         warn!("[Bridge] Unrecognized message: {message}: {reason}");
-        let Some(tag) = tags.pop() else { return };
-        if let Err(error) = self.source.reject(tag, &reason).await {
+        // Without a tag it is the broker's no more, and this is all that is ever told of it.
+        if let Some(tag) = tags.pop()
+            && let Err(error) = self.source.reject(tag, &reason).await
+        {
             self.lose_broker(&error);
             self.source.lost(error);
             return;
@@ -374,8 +387,9 @@ impl<B: Broker> Bridge<B> {
         if late.fold(false, |any, late| any | late) {
             self.links.want_second();
         }
-        let hopeless: Vec<u64> =
-            self.pending.iter().filter(|(_, pending)| pending.is_hopeless(now)).map(|(request, _)| *request).collect();
+        let crowded = self.pending.values().filter(|pending| pending.is_deferred()).count() > DEFERRED;
+        let hopeless = self.pending.iter().filter(|(_, pending)| pending.is_hopeless(crowded, now));
+        let hopeless: Vec<u64> = hopeless.map(|(request, _)| *request).collect();
         for request in hopeless {
             self.give_up(request, "no entry peer could take it for too long".to_owned()).await;
         }
@@ -390,6 +404,7 @@ impl<B: Broker> Bridge<B> {
     async fn give_back(&mut self) {
         self.source.close();
         self.pending.retain(|_, pending| pending.tags.is_empty());
+        self.tell_if_deferrals_are_over();
         let waiting = match timeout(ASKING, self.broker.waiting()).await {
             Ok(Ok(waiting)) => waiting.to_string(),
             Ok(Err(_)) | Err(_) => "an unknown number of".to_owned(),

@@ -12,6 +12,7 @@ pub mod connection;
 pub mod contact;
 pub mod contents;
 pub mod db;
+pub mod deadline;
 pub mod dial;
 pub mod front;
 pub mod fsck;

@@ -10,10 +10,11 @@ use shared::ids::PeerId;
 use shared::rng::Rng;
 use shared::wire::peer::PeerMessage;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use crate::bridge::source::BACKOFF;
 use crate::client::{Link, LinkError};
+use crate::deadline::at;
 use crate::dial::HostPort;
 
 /// The most links, and the most dials, at once.
@@ -23,7 +24,7 @@ pub(super) const HURRY: Duration = Duration::from_secs(1);
 
 /// Names a link for as long as the bridge runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct LinkId(u64);
+pub(super) struct LinkId(pub(super) u64);
 
 /// What links have to tell.
 pub(super) enum LinkEvent {
@@ -107,10 +108,12 @@ impl Links {
         self.open.sort_by_key(|(other, _)| *other != id);
     }
 
-    /// The first link is enough; others are closed.
-    pub(super) fn one_is_enough(&mut self) {
+    /// The first link is enough: others are closed, and named here. No answer will come on them.
+    #[must_use]
+    pub(super) fn one_is_enough(&mut self) -> Vec<LinkId> {
         self.wanted = 1;
-        self.open.truncate(1);
+        let others = self.open.split_off(self.open.len().min(1));
+        others.into_iter().map(|(id, _closed)| id).collect()
     }
 
     /// An entry peer did its work.
@@ -235,13 +238,5 @@ async fn hear(open: &mut [(LinkId, Link)]) -> (LinkId, Result<PeerMessage, LinkE
 async fn changed(entries: &mut watch::Receiver<Vec<HostPort>>) {
     if entries.changed().await.is_err() {
         pending::<()>().await;
-    }
-}
-
-/// Waits until `deadline`; for ever when there is none.
-pub(super) async fn at(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => sleep_until(deadline).await,
-        None => pending().await,
     }
 }

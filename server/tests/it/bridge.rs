@@ -1,12 +1,15 @@
 //! The bridge between a real broker and an entry peer that the test plays.
+//!
+//! Long because the rig and the entry peer stand with all that is done to them.
 
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use server::bridge::{self, BridgeConfig};
 use server::broker::embedded::{Embedded, EmbeddedPublisher};
-use server::broker::{Broker, Message, Outcome, Publisher};
+use server::broker::{Broker, Message, Outcome, PREFETCH, Publisher};
 use server::dial::HostPort;
 use server::hub::Hub;
 use server::shutdown::Tasks;
@@ -150,6 +153,55 @@ async fn a_change_that_is_put_off_is_offered_again_and_is_no_dead_letter() {
     assert_eq!((id.as_str(), rig.settled().await), ("f1", Outcome::Taken));
     assert_eq!(rig.broker.dead_letters().await.unwrap(), 0);
     assert!(!rig.hub.read(|overview| overview.conditions.contains_key(&condition)), "it is over");
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn changes_that_are_put_off_do_not_hold_up_the_others() {
+    const PUT_OFF: usize = PREFETCH as usize + 6;
+    let full = Entry::listen().await;
+    let mut rig = Rig::start(&[&full]).await;
+    for number in 0..PUT_OFF {
+        rig.send(Uuid::new_v4(), file(&format!("new{number}"))).await;
+    }
+    rig.send(Uuid::new_v4(), file("known")).await;
+    let mut link = full.accept().await;
+    loop {
+        let (request, id) = link.submitted().await;
+        if id == "known" {
+            link.send(&PeerMessage::Accepted { request }).await;
+            break;
+        }
+        link.send(&PeerMessage::Deferred { request, reason: "there are too many files".to_owned() }).await;
+    }
+    loop {
+        match rig.settled().await {
+            Outcome::Taken => break,
+            // It is kept, as a dead letter.
+            outcome => assert!(matches!(outcome, Outcome::Rejected(_)), "{outcome:?}"),
+        }
+    }
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_asked_of_an_entry_peer_that_is_needed_no_more_goes_to_the_other_at_once() {
+    let (slow, second) = (Entry::listen().await, Entry::listen().await);
+    let mut rig = Rig::start(&[&slow, &second]).await;
+    rig.send(Uuid::new_v4(), file("f1")).await;
+    let mut held = slow.accept().await;
+    held.submitted().await;
+    let mut link = second.accept().await;
+    let (request, _) = link.submitted().await;
+    // Answers take some time, so the next is not late yet when the first entry peer isn't needed any more.
+    assert!(rig.settles_within(Duration::from_millis(300)).await.is_none());
+    rig.send(Uuid::new_v4(), file("f2")).await;
+    assert_eq!(held.submitted().await.1, "f2");
+    link.send(&PeerMessage::Accepted { request }).await;
+    assert_eq!((rig.settled().await, link.accepts_one().await.as_str()), (Outcome::Taken, "f2"));
+    rig.send(Uuid::new_v4(), file("f3")).await;
+    assert_eq!((rig.settled().await, link.accepts_one().await.as_str()), (Outcome::Taken, "f3"));
+    assert!(slow.listener.accept().now_or_never().is_none(), "it was called again, as if the other were slow");
     rig.stop().await;
 }
 
