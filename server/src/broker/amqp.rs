@@ -25,6 +25,7 @@ use crate::broker::amqp::publisher::AmqpPublisher;
 use crate::broker::{Broker, BrokerError, PREFETCH};
 use crate::tls::Trust;
 
+mod copies;
 pub mod deliveries;
 pub mod inspector;
 pub mod publisher;
@@ -160,7 +161,7 @@ impl Broker for Amqp {
         let (connection, channel) = self.connect("grapevine relay").await?;
         let confirming = channel.confirm_select(ConfirmSelectOptions::default());
         answer("asking for confirmations", confirming).await?;
-        Ok(AmqpPublisher::new(connection, channel, self.queue.clone(), self.alarm.clone()))
+        Ok(AmqpPublisher::new(self.clone(), connection, channel))
     }
 
     async fn subscribe(&self) -> Result<AmqpDeliveries, BrokerError> {

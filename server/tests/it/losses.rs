@@ -13,6 +13,7 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, ExchangeKind};
 use server::bridge;
 use server::broker::amqp::inspector::Depths;
+use server::broker::amqp::publisher::AmqpPublisher;
 use server::broker::amqp::{Amqp, FORMER_UNROUTED};
 use server::broker::{Broker as _, BrokerError, Deliveries as _, Message, Outcome, Publisher as _};
 use server::hub::Hub;
@@ -53,6 +54,23 @@ async fn what_rabbitmq_confirms_and_can_lose_is_published_again_or_told() {
     a_former_queue_is_told_until_it_is_gone(&rabbit).await;
     an_alarm_is_named_while_it_lasts(&rabbit).await;
     what_a_server_can_ask_is_said_and_the_rest_is_null(&rabbit).await;
+    what_nobody_can_forward_and_the_broker_has_lost_is_told(&rabbit).await;
+    others_queue_that_takes_nothing_holds_up_no_change(&rabbit).await;
+}
+
+async fn others_queue_that_takes_nothing_holds_up_no_change(rabbit: &Rabbit) {
+    let (hand, broker) = (Hand::on(rabbit).await, rabbit.broker_on("beside_stuck"));
+    drop(broker.publisher().await.unwrap());
+    hand.declares_a_quorum_queue_for_copies("stuck").await;
+    // As without a majority: it confirms nothing.
+    rabbit.ctl(&["eval", "ok = ra:stop_server(quorum_queues, {'%2F_stuck', node()})."]).await;
+    let mut publisher = broker.publisher().await.unwrap();
+    for _ in 0..3 {
+        publisher.send(vec![message()]).await.unwrap();
+        let outcomes = timeout(LIMIT, publisher.settled()).await.expect("nothing is settled").unwrap();
+        assert!(matches!(&outcomes[..], [(_, Outcome::Taken)]), "{outcomes:?}");
+    }
+    assert_eq!(hand.depth("beside_stuck").await, 3);
 }
 
 async fn an_earlier_versions_exchange_is_replaced_and_what_went_astray_is_told(rabbit: &Rabbit) {
@@ -77,8 +95,7 @@ async fn an_earlier_versions_exchange_that_others_use_stays(rabbit: &Rabbit) {
     hand.declares_as_an_earlier_version().await;
     hand.declares_a_queue_for_copies("others").await;
     let broker = rabbit.broker_on("beside");
-    publishes_one(&broker).await;
-    assert_eq!(hand.depth("others").await, 1, "others get their copy");
+    publishes_one_with_a_copy(&broker, &hand, "others").await;
     assert_eq!(hand.depth(FORMER_UNROUTED).await, 0, "nothing goes astray");
     assert_eq!(hand.depth("beside").await, 2, "it comes twice, which the bridge knows by its id");
     for queue in ["others", "beside", FORMER_UNROUTED] {
@@ -108,7 +125,7 @@ async fn a_message_that_only_another_queue_got_is_not_taken(rabbit: &Rabbit) {
     publisher.send(vec![message()]).await.unwrap();
     let outcomes = publisher.settled().await.unwrap();
     assert!(matches!(&outcomes[..], [(_, Outcome::NotTaken(_))]), "{outcomes:?}");
-    assert_eq!(hand.depth("listener").await, 1);
+    sends_a_copy(&mut publisher, &hand, "listener").await;
     hand.deletes("listener").await;
 }
 
@@ -145,6 +162,29 @@ async fn what_a_bridge_holds_of_a_deleted_queue_is_forwarded(rabbit: &Rabbit) {
     eventually("the queue is there again", async || broker.waiting().await.is_ok()).await;
     publishes_one(&broker).await;
     link.submitted().await;
+    tasks.shut_down(LIMIT).await;
+}
+
+async fn what_nobody_can_forward_and_the_broker_has_lost_is_told(rabbit: &Rabbit) {
+    let (hand, broker) = (Hand::on(rabbit).await, rabbit.broker_on("lost"));
+    let (entry, tasks, hub) = (Entry::listen().await, Tasks::default(), Hub::new(10, true));
+    let (_entries, receiver) = watch::channel(vec![entry.addr.into()]);
+    tasks.spawn(bridge::run(broker.clone(), receiver, Some(hub.clone()), config(), tasks.token().clone()));
+    let mut publisher = broker.publisher().await.unwrap();
+    let sent = Message { body: file("lost"), ..message() };
+    publisher.send(vec![sent.clone()]).await.unwrap();
+    publisher.settled().await.unwrap();
+    let mut link = entry.accept().await;
+    let (request, _) = link.submitted().await;
+    hand.deletes("lost").await;
+    let is_told =
+        |wanted: &dyn Fn(&Event) -> bool| hub.read(|overview| overview.log.iter().any(|entry| wanted(&entry.event)));
+    let down = |event: &Event| matches!(event, Event::Bridge { state: PartState::Down { .. } });
+    eventually("the bridge sees it", async || is_told(&down)).await;
+    link.send(&PeerMessage::Refused { request, reason: "no".to_owned() }).await;
+    let dead =
+        |event: &Event| matches!(event, Event::DeadLettered { message_id, .. } if *message_id == sent.id.to_string());
+    eventually("it is told", async || is_told(&dead)).await;
     tasks.shut_down(LIMIT).await;
 }
 
@@ -292,6 +332,22 @@ async fn publishes_one(broker: &Amqp) {
     assert!(matches!(&outcomes[..], [(_, Outcome::Taken)]), "{outcomes:?}");
 }
 
+/// The same, which has a copy in `queue` then.
+async fn publishes_one_with_a_copy(broker: &Amqp, hand: &Hand, queue: &str) {
+    let mut publisher = broker.publisher().await.unwrap();
+    publisher.send(vec![message()]).await.unwrap();
+    let outcomes = timeout(LIMIT, publisher.settled()).await.expect("nothing is settled").unwrap();
+    assert!(matches!(&outcomes[..], [(_, Outcome::Taken)]), "{outcomes:?}");
+    sends_a_copy(&mut publisher, hand, queue).await;
+}
+
+async fn sends_a_copy(publisher: &mut AmqpPublisher, hand: &Hand, queue: &str) {
+    tokio::select! {
+        settled = publisher.settled() => panic!("nothing is under way: {settled:?}"),
+        () = eventually("others get their copy", async || hand.depth(queue).await == 1) => {}
+    }
+}
+
 /// Somebody who does to the broker what Grapevine doesn't.
 struct Hand {
     _connection: Connection,
@@ -341,8 +397,18 @@ impl Hand {
 
     /// A queue that wants every change, as anybody may have one.
     async fn declares_a_queue_for_copies(&self, queue: &str) {
+        self.declares_for_copies(queue, FieldTable::default()).await;
+    }
+
+    async fn declares_a_quorum_queue_for_copies(&self, queue: &str) {
+        let mut quorum = FieldTable::default();
+        quorum.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+        self.declares_for_copies(queue, quorum).await;
+    }
+
+    async fn declares_for_copies(&self, queue: &str, arguments: FieldTable) {
         let none = FieldTable::default();
-        self.channel.queue_declare(queue.into(), QueueDeclareOptions::durable(), none.clone()).await.unwrap();
+        self.channel.queue_declare(queue.into(), QueueDeclareOptions::durable(), arguments).await.unwrap();
         let (exchange, key): (ShortString, ShortString) = ("grapevine.files".into(), "file.#".into());
         self.channel.queue_bind(queue.into(), exchange, key, QueueBindOptions::default(), none).await.unwrap();
     }

@@ -1,8 +1,9 @@
-//! Publishing to RabbitMQ: a window of messages, confirmed, each into the bridge's queue itself.
+//! Publishing to RabbitMQ: a window of messages, confirmed, each into the bridge's queue itself. Copies for others are
+//! [`super::copies`]' business.
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::future::{Future, pending};
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -12,12 +13,13 @@ use lapin::options::BasicPublishOptions;
 use lapin::types::ShortString;
 use lapin::{BasicProperties, Channel, Confirmation, Connection, Event};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::broker::amqp::topology::FILES;
-use crate::broker::amqp::{ANSWER_LIMIT, failed, named_id};
+use crate::broker::amqp::copies::Copies;
+use crate::broker::amqp::{ANSWER_LIMIT, Amqp, failed, named_id};
 use crate::broker::{BrokerError, Message, Outcome, Publisher};
+use crate::deadline::at;
 use crate::wall;
 
 /// Persistent, in AMQP's numbers.
@@ -33,6 +35,7 @@ pub struct AmqpPublisher {
     events: Pin<Box<dyn Stream<Item = Event> + Send>>,
     alarm: Arc<watch::Sender<Option<String>>>,
     batch: Batch,
+    copies: Copies,
     /// Until when the next confirmation must have come.
     limit: Instant,
 }
@@ -46,8 +49,8 @@ struct Batch {
     returned: BTreeSet<Uuid>,
 }
 
-/// Which message, or none for a copy, and what became of it.
-type Confirmed = (Option<Uuid>, Result<Confirmation, lapin::Error>);
+/// Which message, and what became of it.
+type Confirmed = (Uuid, Result<Confirmation, lapin::Error>);
 
 impl fmt::Debug for AmqpPublisher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -56,16 +59,14 @@ impl fmt::Debug for AmqpPublisher {
 }
 
 impl Batch {
-    fn take(&mut self, (message, confirmed): Confirmed) -> Result<(), BrokerError> {
+    fn take(&mut self, (id, confirmed): Confirmed) -> Result<(), BrokerError> {
         let confirmation = confirmed.map_err(|error| failed(PUBLISHING, error))?;
-        if let Some(id) = message {
-            let outcome = match &confirmation {
-                Confirmation::Ack(_) => Outcome::Taken,
-                Confirmation::Nack(_) => Outcome::NotTaken("the queue is full or can't be written".to_owned()),
-                Confirmation::NotRequested => Outcome::NotTaken("the broker doesn't confirm".to_owned()),
-            };
-            self.outcomes.push((id, outcome));
-        }
+        let outcome = match &confirmation {
+            Confirmation::Ack(_) => Outcome::Taken,
+            Confirmation::Nack(_) => Outcome::NotTaken("the queue is full or can't be written".to_owned()),
+            Confirmation::NotRequested => Outcome::NotTaken("the broker doesn't confirm".to_owned()),
+        };
+        self.outcomes.push((id, outcome));
         let returned = confirmation.take_message();
         self.returned.extend(returned.and_then(|returned| named_id(&returned.delivery.properties)));
         Ok(())
@@ -86,46 +87,28 @@ impl Batch {
 }
 
 impl AmqpPublisher {
-    pub(super) fn new(
-        connection: Connection,
-        channel: Channel,
-        queue: ShortString,
-        alarm: Arc<watch::Sender<Option<String>>>,
-    ) -> Self {
+    pub(super) fn new(broker: Amqp, connection: Connection, channel: Channel) -> Self {
         let events = Box::pin(connection.events_listener());
-        let (batch, limit) = (Batch::default(), Instant::now());
-        Self { _connection: connection, channel, queue, events, alarm, batch, limit }
+        let (queue, alarm) = (broker.queue.clone(), broker.alarm.clone());
+        let (batch, copies, limit) = (Batch::default(), Copies::new(broker), Instant::now());
+        Self { _connection: connection, channel, queue, events, alarm, batch, copies, limit }
     }
 
     /// Into the bridge's queue and nowhere else: its confirm says that it is there, or it comes back. Then a copy for
-    /// others, whose confirm is waited for and says nothing: where they are, all their queues have it.
-    fn start(&self, message: Message) -> Result<(), BrokerError> {
-        let Message { id, routing_key, body } = message;
-        let key = ShortString::try_new(routing_key).map_err(|error| failed(PUBLISHING, error))?;
-        let properties = BasicProperties::default()
-            .with_delivery_mode(PERSISTENT)
-            .with_message_id(id.to_string().into())
-            .with_type(key.clone())
-            .with_app_id("grapevine".into())
-            .with_content_type("application/json".into())
-            .with_timestamp(wall::now_ms() / 1000);
-        let body: Arc<[u8]> = body.into();
-        let mandatory = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-        let ways = [
-            (Some(id), ShortString::default(), self.queue.clone(), mandatory),
-            (None, FILES.into(), key, BasicPublishOptions::default()),
-        ];
-        for (id, exchange, key, options) in ways {
-            let (channel, body, properties) = (self.channel.clone(), body.clone(), properties.clone());
-            self.batch.confirming.push(Box::pin(async move {
-                let sent = channel.basic_publish(exchange, key, options, &body, properties).await;
-                let confirmed = match sent {
-                    Ok(confirm) => confirm.await,
-                    Err(error) => Err(error),
-                };
-                (id, confirmed)
-            }));
-        }
+    /// others, which nobody waits for.
+    fn start(&mut self, message: Message) -> Result<(), BrokerError> {
+        let (id, properties) = (message.id, properties(&message, key(&message)?));
+        let (channel, queue, body) = (self.channel.clone(), self.queue.clone(), message.body.clone());
+        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+        self.batch.confirming.push(Box::pin(async move {
+            let sent = channel.basic_publish(ShortString::default(), queue, options, &body, properties).await;
+            let confirmed = match sent {
+                Ok(confirm) => confirm.await,
+                Err(error) => Err(error),
+            };
+            (id, confirmed)
+        }));
+        self.copies.add(message);
         Ok(())
     }
 
@@ -164,6 +147,9 @@ impl Publisher for AmqpPublisher {
         while !self.batch.confirming.is_empty() || self.batch.outcomes.is_empty() {
             let limit = self.limit();
             tokio::select! {
+                // Copies go out while confirmations are waited for.
+                biased;
+                never = self.copies.sent() => match never {},
                 Some(confirmed) = self.batch.confirming.next() => {
                     self.batch.take(confirmed)?;
                     self.limit = Instant::now() + ANSWER_LIMIT;
@@ -182,10 +168,18 @@ impl Drop for AmqpPublisher {
     }
 }
 
-/// Waits until `limit`; for ever when there is none.
-async fn at(limit: Option<Instant>) {
-    match limit {
-        Some(limit) => sleep_until(limit).await,
-        None => pending().await,
-    }
+/// What a message is about, as exchanges and consumers read it.
+pub(super) fn key(message: &Message) -> Result<ShortString, BrokerError> {
+    ShortString::try_new(message.routing_key.as_str()).map_err(|error| failed(PUBLISHING, error))
+}
+
+/// What a message, which is about `key`, says of itself.
+pub(super) fn properties(message: &Message, key: ShortString) -> BasicProperties {
+    BasicProperties::default()
+        .with_delivery_mode(PERSISTENT)
+        .with_message_id(message.id.to_string().into())
+        .with_type(key)
+        .with_app_id("grapevine".into())
+        .with_content_type("application/json".into())
+        .with_timestamp(wall::now_ms() / 1000)
 }
