@@ -143,13 +143,14 @@ impl Lookout {
         }
     }
 
-    /// What was confirmed, hasn't been forwarded, and lies in the queue no more. Only a bridge of this process tells what
-    /// it forwards; what it holds because the entry peers put it off isn't lost.
+    /// What was confirmed, hasn't been forwarded, and lies in the queue no more. A bridge of this process tells what it
+    /// forwards; what another one does is seen where peers of this process hear of it. What it holds because the entry
+    /// peers put it off isn't lost.
     fn search_for_what_vanished(&self, queue: Depth) {
         let patience_ms = u64::try_from(self.config.vanished_after.as_millis()).unwrap_or(u64::MAX);
         let before_ms = wall::now_ms().saturating_sub(patience_ms);
         let vanished = self.hub.read(|overview| {
-            let works = overview.bridge == Some(PartState::Up);
+            let works = tells_what_is_forwarded(overview);
             let held = overview.conditions.contains_key(&Condition::ChangesDeferred);
             if works && !held && queue.messages == 0 { unforwarded(overview, before_ms) } else { 0 }
         });
@@ -158,8 +159,9 @@ impl Lookout {
             count => self.hub.raise(
                 Condition::ChangesVanished,
                 format!(
-                    "{count} changes were confirmed by RabbitMQ, haven't come to the bridge since, and are in its queue no \
-                     more: it was purged or deleted, or they are dead letters. `grapevine republish` sends them again"
+                    "{count} changes were confirmed by RabbitMQ, haven't come to the bridge or a peer since, and are in the \
+                     queue no more: it was purged or deleted, or they are dead letters. `grapevine republish` sends them \
+                     again"
                 ),
             ),
         }
@@ -235,6 +237,14 @@ impl Lookout {
     }
 }
 
+/// Whether it would be seen that a change is forwarded: by a bridge of this process, or by its peers.
+fn tells_what_is_forwarded(overview: &Overview) -> bool {
+    match &overview.bridge {
+        Some(state) => *state == PartState::Up,
+        None => overview.running() > 0,
+    }
+}
+
 /// How many files' latest versions were confirmed before that time and are neither forwarded nor known by a local peer.
 fn unforwarded(overview: &Overview, before_ms: u64) -> usize {
     let files = overview.files.values();
@@ -247,7 +257,7 @@ fn unforwarded(overview: &Overview, before_ms: u64) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use shared::ids::Version;
+    use shared::ids::{PeerId, Version};
     use shared::wire::event::{Entry, Event};
 
     use super::*;
@@ -265,5 +275,23 @@ mod tests {
         assert_eq!(unforwarded(&overview, 10), 1);
         overview.apply(&Entry { seq: 4, at_ms: 4, event: Event::FileForwarded { file, version, entry } });
         assert_eq!(unforwarded(&overview, 10), 0);
+    }
+
+    #[test]
+    fn what_is_forwarded_is_seen_by_a_bridge_of_this_process_or_by_its_peers() {
+        let mut overview = Overview::new(10, false);
+        let tell = |overview: &mut Overview, event| overview.apply(&Entry { seq: overview.seq + 1, at_ms: 1, event });
+        assert!(!tells_what_is_forwarded(&overview), "neither is there");
+        let (peer, addr) = (PeerId([1; 32]), ([127, 0, 0, 1], 9001).into());
+        tell(&mut overview, Event::PeerStarted { peer, addr, files: 0 });
+        assert!(tells_what_is_forwarded(&overview));
+        let (file, version) = ("f".parse().unwrap(), Version::FIRST);
+        tell(&mut overview, Event::FilePublished { file, version });
+        assert_eq!(unforwarded(&overview, 10), 1);
+        let file = "f".parse().unwrap();
+        tell(&mut overview, Event::UpdateApplied { peer, file, version, files: 1 });
+        assert_eq!(unforwarded(&overview, 10), 0, "a peer of this process has it");
+        tell(&mut overview, Event::Bridge { state: PartState::Down { reason: "no broker".to_owned() } });
+        assert!(!tells_what_is_forwarded(&overview), "the bridge knows better, and can't tell");
     }
 }
