@@ -77,6 +77,8 @@ impl Observer for Watcher {
             | NodeEvent::Slow { .. }
             | NodeEvent::KeepsUp { .. }
             | NodeEvent::Rejected { .. }
+            | NodeEvent::ClockWrong { .. }
+            | NodeEvent::ClocksAgree
             | NodeEvent::Unreached { .. }
             | NodeEvent::Alone { .. }
             | NodeEvent::SeenAt { .. }

@@ -46,6 +46,8 @@ const TURN_MESSAGES: usize = 256;
 const KEEP_KNOWN_AFTER: Duration = Duration::from_secs(1);
 /// How soon it is seen that links aren't busy any more. What a link takes in that time is far below what is queued.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(1);
+/// How old what was read of wall time may be. A guess: far below what clocks differ by before it is said.
+const CLOCK_EVERY: Duration = Duration::from_secs(1);
 /// The pause after a connection couldn't be accepted: no file descriptor is free, and none will be at once.
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
@@ -85,6 +87,8 @@ pub struct Actor {
     /// The addresses that were written last, and when to look whether they are others.
     known: Vec<SocketAddr>,
     keep_known_at: Option<tokio::time::Instant>,
+    /// When wall time was read.
+    clock_read: tokio::time::Instant,
     observer: Arc<dyn Observer>,
     tasks: Tasks,
 }
@@ -148,6 +152,7 @@ impl Actor {
             unkept: None,
             known: kept.known,
             keep_known_at: None,
+            clock_read: began,
             observer,
             tasks,
         })
@@ -165,6 +170,7 @@ impl Actor {
         let token = self.tasks.token().clone();
         let mut killed = pin!(token.cancelled());
         loop {
+            self.look_at_the_clock();
             self.end_turn().await;
             let wake_at = self.wake_at();
             if timer.deadline() != wake_at {
@@ -188,6 +194,14 @@ impl Actor {
                 }
                 Next::Command(None) | Next::Killed => return self.observer.stopped(self.place, PeerState::Killed),
             }
+        }
+    }
+
+    /// It may have been set, as at a machine's start when it hears from others what time it is.
+    fn look_at_the_clock(&mut self) {
+        if self.clock_read.elapsed() >= CLOCK_EVERY {
+            self.clock_read = tokio::time::Instant::now();
+            self.feed(Input::Clock { wall_ms: wall::now_ms() });
         }
     }
 

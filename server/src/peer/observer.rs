@@ -70,6 +70,8 @@ impl Observer for Hub {
             | NodeEvent::Slow { .. }
             | NodeEvent::KeepsUp { .. }
             | NodeEvent::Rejected { .. }
+            | NodeEvent::ClockWrong { .. }
+            | NodeEvent::ClocksAgree
             | NodeEvent::Unreached { .. }
             | NodeEvent::Alone { .. }
             | NodeEvent::SeenAt { .. }
@@ -130,6 +132,8 @@ fn log(hub: &Hub, me: SocketAddr, event: &NodeEvent) {
         | NodeEvent::SeenAt { .. }
         | NodeEvent::Twin { .. }
         | NodeEvent::Twins { .. }
+        | NodeEvent::ClockWrong { .. }
+        | NodeEvent::ClocksAgree
         | NodeEvent::NotUnderstood { .. }
         | NodeEvent::Misbehaved { .. } => {}
     }

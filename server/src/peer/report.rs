@@ -103,6 +103,7 @@ impl Observer for Reporter {
     fn stopped(&self, at: Place, state: PeerState) {
         self.all.set(Condition::PeerAlone, at.peer, None);
         self.all.set(Condition::SameIdentity, at.peer, None);
+        self.all.set(Condition::ClockWrong, at.peer, None);
         self.all.hub.stopped(at, state);
     }
 
@@ -125,6 +126,7 @@ impl Reporter {
                     info!(peer.addr = %me, "[P2P] joined {text}");
                 }
                 self.all.set(Condition::PeerAlone, at.peer, None);
+                self.all.set(Condition::SameIdentity, at.peer, None);
             }
             NodeEvent::Alone { time } => {
                 let fault = format!("peer {} at {me} has found no neighbour for {} s", at.peer.short(), time.as_secs());
@@ -147,6 +149,18 @@ impl Reporter {
                 let text = format!("two peers say that they are {}, at {one} and at {other}", peer.short());
                 self.same_identity(at, (*peer, *other), &text, now);
             }
+            NodeEvent::ClockWrong { file, origin, ahead } => {
+                let fault = format!(
+                    "a change of {file} that {} made came to peer {} at {me} stamped {} s ahead of this machine's clock: \
+                     one of the two clocks is wrong",
+                    origin.short(),
+                    at.peer.short(),
+                    ahead.as_secs()
+                );
+                warn!(peer.addr = %me, "[P2P] {fault}");
+                self.all.set(Condition::ClockWrong, at.peer, Some(fault));
+            }
+            NodeEvent::ClocksAgree => self.all.set(Condition::ClockWrong, at.peer, None),
             NodeEvent::SeenAt { addr } => info!(peer.addr = %me, "[P2P] neighbours see this peer at {addr}"),
             NodeEvent::Applied { .. }
             | NodeEvent::Received { .. }
@@ -182,5 +196,28 @@ impl Reporter {
 
     fn told(&self) -> MutexGuard<'_, Told> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_around_a_peer_is_a_condition_while_it_lasts() {
+        let (hub, peer, addr) = (Hub::new(10, true), PeerId([1; 32]), ([127, 0, 0, 1], 9001).into());
+        let (reporter, at) = (Reporters::new(hub.clone()).reporter(), Place { peer, addr, bound: addr });
+        let file = "f".parse().unwrap();
+        let ahead = Duration::from_hours(24);
+        for (begins, ends, condition) in [
+            (NodeEvent::ClockWrong { file, origin: peer, ahead }, NodeEvent::ClocksAgree, Condition::ClockWrong),
+            (NodeEvent::Twin { addr, stays_out: true }, NodeEvent::NeighbourUp { peer, addr }, Condition::SameIdentity),
+        ] {
+            let lasts = || hub.read(|overview| overview.conditions.contains_key(&condition));
+            reporter.observe(at, begins);
+            assert!(lasts(), "{condition}");
+            reporter.observe(at, ends);
+            assert!(!lasts(), "{condition}");
+        }
     }
 }

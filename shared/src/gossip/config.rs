@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::backoff::Backoff;
 use crate::ids::ClusterName;
+use crate::stamp::MOST_AHEAD;
 
 /// How a node behaves. [`Config::default`] is what every driver uses unless told otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -186,7 +187,7 @@ pub struct Limits {
     pub messages_per_second: u64,
     /// Messages that may come at once.
     pub burst: u64,
-    /// How far ahead of this node's clock the stamp of a change may be.
+    /// How far another's clock may be ahead of this node's before one of them counts as wrong.
     pub future: Duration,
     /// By how much a version may exceed the one that is known (or 0), so that nobody can use up all versions at once.
     pub version_step: u64,
@@ -283,7 +284,7 @@ impl Default for Limits {
             links_per_ip: 32,
             messages_per_second: 200_000,
             burst: 100_000,
-            future: Duration::from_mins(10),
+            future: MOST_AHEAD,
             version_step: 1 << 32,
             files: 10_000_000,
         }

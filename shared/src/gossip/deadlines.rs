@@ -16,6 +16,8 @@ pub enum Deadline {
     Shuffle,
     /// It is told that there is no neighbour.
     Alone,
+    /// No change has shown for long that a clock is wrong.
+    Clocks,
     /// This node tells of itself.
     Record,
     /// Originals are dialled or told something.
@@ -29,7 +31,7 @@ impl Deadline {
     fn concerns_who_leaves(self) -> bool {
         match self {
             Self::Links | Self::Shuffle | Self::Record | Self::Tree => true,
-            Self::Seek | Self::Probe | Self::Alone | Self::Originals => false,
+            Self::Seek | Self::Probe | Self::Alone | Self::Clocks | Self::Originals => false,
         }
     }
 }
@@ -42,6 +44,7 @@ pub struct Deadlines {
     probe: Option<Instant>,
     shuffle: Option<Instant>,
     alone: Option<Instant>,
+    clocks: Option<Instant>,
     record: Option<Instant>,
     originals: Option<Instant>,
     tree: Option<Instant>,
@@ -69,6 +72,11 @@ impl Deadlines {
         self.put(deadline, None);
     }
 
+    /// Whether it comes some time, or has come.
+    pub fn is_set(&self, deadline: Deadline) -> bool {
+        self.all().iter().any(|(other, at)| *other == deadline && at.is_some())
+    }
+
     /// Whether it has come.
     pub fn is_due(&self, deadline: Deadline, now: Instant) -> bool {
         self.all().iter().any(|(other, at)| *other == deadline && at.is_some_and(|at| at <= now))
@@ -94,6 +102,7 @@ impl Deadlines {
             Deadline::Probe => &mut self.probe,
             Deadline::Shuffle => &mut self.shuffle,
             Deadline::Alone => &mut self.alone,
+            Deadline::Clocks => &mut self.clocks,
             Deadline::Record => &mut self.record,
             Deadline::Originals => &mut self.originals,
             Deadline::Tree => &mut self.tree,
@@ -101,14 +110,15 @@ impl Deadlines {
     }
 
     /// All of them, in their order.
-    fn all(&self) -> [(Deadline, Option<Instant>); 8] {
-        let Self { links, seek, probe, shuffle, alone, record, originals, tree } = *self;
+    fn all(&self) -> [(Deadline, Option<Instant>); 9] {
+        let Self { links, seek, probe, shuffle, alone, clocks, record, originals, tree } = *self;
         [
             (Deadline::Links, links),
             (Deadline::Seek, seek),
             (Deadline::Probe, probe),
             (Deadline::Shuffle, shuffle),
             (Deadline::Alone, alone),
+            (Deadline::Clocks, clocks),
             (Deadline::Record, record),
             (Deadline::Originals, originals),
             (Deadline::Tree, tree),

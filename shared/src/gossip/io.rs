@@ -158,6 +158,11 @@ pub enum Input {
         /// The link.
         link: LinkId,
     },
+    /// What a clock on the wall shows now. Told every now and then, for it may be set.
+    Clock {
+        /// Milliseconds since 1970.
+        wall_ms: u64,
+    },
     /// Say goodbye to everybody. Nothing is dialled afterwards.
     Leave,
 }
@@ -208,6 +213,18 @@ pub enum Output {
 /// What people want to know of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NodeEvent {
+    /// A change is stamped further ahead of this node's clock than clocks may differ: one of the two is wrong. The change
+    /// is taken. Said once until they agree.
+    ClockWrong {
+        /// The file.
+        file: FileId,
+        /// Where the change was made.
+        origin: PeerId,
+        /// How far ahead it is.
+        ahead: Duration,
+    },
+    /// No change has shown for a while that a clock is wrong.
+    ClocksAgree,
     /// A change replaced what was known of its file.
     Applied {
         /// The file.

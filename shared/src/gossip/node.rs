@@ -22,7 +22,7 @@ use crate::gossip::recent::Pushed;
 use crate::gossip::runtime::Runtime;
 use crate::gossip::stats::Stats;
 use crate::gossip::tree::Tree;
-use crate::gossip::updates::Updates;
+use crate::gossip::updates::{self, Updates};
 use crate::gossip::whereabouts;
 use crate::ids::PeerId;
 use crate::time::Instant;
@@ -108,6 +108,7 @@ impl Node {
             Input::Stored { ticket } => self.updates.stored(ticket, &mut self.rt),
             Input::Congested { link } => self.congested(link),
             Input::Drained { link } => self.drained(link),
+            Input::Clock { wall_ms } => self.rt.set_wall(wall_ms),
             Input::Leave => self.leave(),
         }
         self.tick();
@@ -195,6 +196,7 @@ impl Node {
             Deadline::Seek => self.membership.contacts.seek(&self.originals, &mut self.rt),
             Deadline::Probe => self.membership.contacts.probe(&self.census, &self.originals, &mut self.rt),
             Deadline::Shuffle => self.membership.shuffle(&mut self.rt),
+            Deadline::Clocks => updates::clocks_agree(&mut self.rt),
             Deadline::Alone => self.membership.tell_that_i_am_alone(&mut self.rt),
             // These follow each input: what comes can bring them forward.
             Deadline::Record | Deadline::Originals | Deadline::Tree => {}

@@ -149,9 +149,6 @@ pub enum Refusal {
     /// Its file's name is longer than names may be.
     #[error("its name is too long")]
     LongName,
-    /// It was made later than clocks may differ.
-    #[error("its stamp is from the future")]
-    Future,
     /// Its version is too far above the known one.
     #[error("its version is too far ahead")]
     VersionJump,
@@ -164,7 +161,7 @@ impl Refusal {
     /// Whether it may be taken later, or by another peer.
     pub fn passes(self) -> bool {
         match self {
-            Self::Future | Self::TooManyFiles => true,
+            Self::TooManyFiles => true,
             Self::LongName | Self::VersionJump => false,
         }
     }
@@ -173,7 +170,6 @@ impl Refusal {
     pub fn name(self) -> &'static str {
         match self {
             Self::LongName => "long_name",
-            Self::Future => "future",
             Self::VersionJump => "version_jump",
             Self::TooManyFiles => "too_many_files",
         }

@@ -34,6 +34,8 @@ pub struct Runtime {
     pub links: Links,
     /// When something is to be done.
     pub deadlines: Deadlines,
+    /// When wall time was read last, and what it was, in milliseconds since 1970.
+    wall: (Instant, u64),
     /// A link on which something was said without an answer is looked at after this.
     busy_ping: Duration,
     outputs: VecDeque<Output>,
@@ -46,6 +48,7 @@ impl Runtime {
         let life = Life { started: me.began_ms, source: Source(rng.below(1 << SOURCE_BITS)) };
         Self {
             now,
+            wall: (Instant::START, me.began_ms),
             me,
             life,
             leaving: false,
@@ -59,7 +62,13 @@ impl Runtime {
 
     /// Wall time, in milliseconds since 1970.
     pub fn wall_ms(&self) -> u64 {
-        self.me.began_ms.saturating_add(millis(self.now - Instant::START))
+        let (read_at, wall_ms) = self.wall;
+        wall_ms.saturating_add(millis(self.now - read_at))
+    }
+
+    /// A clock on the wall was looked at: it may have been set.
+    pub fn set_wall(&mut self, wall_ms: u64) {
+        self.wall = (self.now, wall_ms);
     }
 
     /// Says the same on some links; addresses as those at the other ends have to understand them.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::gossip::catalogue::Catalogue;
 use crate::gossip::config::Limits;
+use crate::gossip::deadlines::Deadline;
 use crate::gossip::io::{LinkId, NodeEvent, Output, Ticket};
 use crate::gossip::ledger::Entry as _;
 use crate::gossip::reason::Refusal;
@@ -17,6 +18,10 @@ use crate::wire::peer::{Key, PeerMessage};
 use crate::wire::update::{FileUpdate, MAX_NAME_BYTES};
 
 pub mod journal;
+
+/// How long after the last change that shows it a clock counts as wrong. A guess: several times what an operator needs to
+/// see it, a fraction of what one remembers.
+const WRONG_FOR: Duration = Duration::from_mins(10);
 
 /// What a node knows of the files.
 #[derive(Debug)]
@@ -82,7 +87,7 @@ impl Updates {
         if known.is_some_and(|known| !update.replaces(known)) {
             return Taken::Known;
         }
-        if let Err(refusal) = self.check(update, known, rt) {
+        if let Err(refusal) = self.check(update, known) {
             return self.reject(update, refusal, rt);
         }
         let was_there = known.is_some_and(|known| !known.deleted);
@@ -95,7 +100,7 @@ impl Updates {
         let key = update.key();
         let present = self.catalogue.get(key);
         let known = present.is_some_and(|present| !update.replaces(present));
-        if !known && let Err(refusal) = self.check(update, present, rt) {
+        if !known && let Err(refusal) = self.check(update, present) {
             return self.reject(update, refusal, rt);
         }
         let was_there = present.is_some_and(|present| !present.deleted);
@@ -117,13 +122,11 @@ impl Updates {
         Taken::Refused(refusal)
     }
 
-    /// Whether a change is within the limits, given what is known of its file.
-    fn check(&self, update: &FileUpdate, known: Option<&Arc<FileUpdate>>, rt: &Runtime) -> Result<(), Refusal> {
+    /// Whether a change is within the limits, given what is known of its file. Its stamp has none: whose clock is wrong
+    /// can't be told, and a change of an honest peer is never to be refused for it.
+    fn check(&self, update: &FileUpdate, known: Option<&Arc<FileUpdate>>) -> Result<(), Refusal> {
         if update.name.len() > MAX_NAME_BYTES {
             return Err(Refusal::LongName);
-        }
-        if self.is_future(update.stamp.wall_ms(), rt) {
-            return Err(Refusal::Future);
         }
         if update.version.0 > known.map_or(0, |known| known.version.0).saturating_add(self.limits.version_step) {
             return Err(Refusal::VersionJump);
@@ -139,6 +142,19 @@ impl Updates {
         wall_ms > rt.wall_ms().saturating_add(millis(self.limits.future))
     }
 
+    /// Says once that a clock is wrong, if a change is further ahead than clocks may differ.
+    fn compare_clocks(&self, update: &FileUpdate, rt: &mut Runtime) {
+        let wall_ms = update.stamp.wall_ms();
+        if !self.is_future(wall_ms, rt) {
+            return;
+        }
+        if !rt.deadlines.is_set(Deadline::Clocks) {
+            let ahead = Duration::from_millis(wall_ms.saturating_sub(rt.wall_ms()));
+            rt.event(NodeEvent::ClockWrong { file: update.file.clone(), origin: update.origin, ahead });
+        }
+        rt.deadlines.set(Deadline::Clocks, rt.now + WRONG_FOR);
+    }
+
     /// Whether a change was made so long ago that the tree must have brought it everywhere, if it could.
     pub fn is_settled(&self, update: &FileUpdate, rt: &Runtime) -> bool {
         update.stamp.wall_ms().saturating_add(millis(self.settled_after)) < rt.wall_ms()
@@ -146,6 +162,7 @@ impl Updates {
 
     /// Takes news in, and has it kept. `was_there`: whether the file was known and not deleted.
     fn apply(&mut self, key: Key, update: &Arc<FileUpdate>, was_there: bool, rt: &mut Runtime) {
+        self.compare_clocks(update, rt);
         self.catalogue.put(key, update.clone());
         self.applied += 1;
         match (was_there, update.deleted) {
@@ -190,6 +207,12 @@ impl Updates {
     pub fn gone(&mut self, client: LinkId) {
         self.journal.gone(client);
     }
+}
+
+/// No change has shown for a while that a clock is wrong.
+pub fn clocks_agree(rt: &mut Runtime) {
+    rt.deadlines.stop(Deadline::Clocks);
+    rt.event(NodeEvent::ClocksAgree);
 }
 
 #[cfg(test)]

@@ -269,6 +269,8 @@ impl World {
             | NodeEvent::Slow { .. }
             | NodeEvent::KeepsUp { .. }
             | NodeEvent::Rejected { .. }
+            | NodeEvent::ClockWrong { .. }
+            | NodeEvent::ClocksAgree
             | NodeEvent::Unreached { .. }
             | NodeEvent::Alone { .. }
             | NodeEvent::SeenAt { .. }

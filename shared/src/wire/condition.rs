@@ -43,6 +43,8 @@ pub enum Condition {
     PeerAlone,
     /// A peer stays out, since another one has the same identity.
     SameIdentity,
+    /// Changes are stamped far ahead of this machine's clock: one of the clocks is wrong.
+    ClockWrong,
 }
 
 /// A condition that lasts, as last told.
@@ -73,7 +75,8 @@ impl Condition {
             | Self::OverlayUnreachable
             | Self::FewOpenFiles
             | Self::PeerAlone
-            | Self::SameIdentity => false,
+            | Self::SameIdentity
+            | Self::ClockWrong => false,
         }
     }
 }
@@ -98,6 +101,7 @@ impl fmt::Display for Condition {
             Self::FewOpenFiles => "few open files",
             Self::PeerAlone => "peer without neighbours",
             Self::SameIdentity => "two peers of one identity",
+            Self::ClockWrong => "wrong clock",
         })
     }
 }
