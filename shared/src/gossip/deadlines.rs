@@ -8,6 +8,8 @@ use crate::time::Instant;
 pub enum Deadline {
     /// A link has been silent for long, hasn't said hello, or is to be compared on.
     Links,
+    /// Who stays out looks whether the peer of the same id still answers.
+    Return,
     /// Another neighbour is sought.
     Seek,
     /// Somebody beyond the active view is looked up.
@@ -30,7 +32,7 @@ impl Deadline {
     /// Whether it wakes a node that is leaving.
     fn concerns_who_leaves(self) -> bool {
         match self {
-            Self::Links | Self::Shuffle | Self::Record | Self::Tree => true,
+            Self::Links | Self::Return | Self::Shuffle | Self::Record | Self::Tree => true,
             Self::Seek | Self::Probe | Self::Alone | Self::Clocks | Self::Originals => false,
         }
     }
@@ -40,6 +42,7 @@ impl Deadline {
 #[derive(Debug, Default)]
 pub struct Deadlines {
     links: Option<Instant>,
+    back: Option<Instant>,
     seek: Option<Instant>,
     probe: Option<Instant>,
     shuffle: Option<Instant>,
@@ -98,6 +101,7 @@ impl Deadlines {
     fn slot(&mut self, deadline: Deadline) -> &mut Option<Instant> {
         match deadline {
             Deadline::Links => &mut self.links,
+            Deadline::Return => &mut self.back,
             Deadline::Seek => &mut self.seek,
             Deadline::Probe => &mut self.probe,
             Deadline::Shuffle => &mut self.shuffle,
@@ -110,10 +114,11 @@ impl Deadlines {
     }
 
     /// All of them, in their order.
-    fn all(&self) -> [(Deadline, Option<Instant>); 9] {
-        let Self { links, seek, probe, shuffle, alone, clocks, record, originals, tree } = *self;
+    fn all(&self) -> [(Deadline, Option<Instant>); 10] {
+        let Self { links, back, seek, probe, shuffle, alone, clocks, record, originals, tree } = *self;
         [
             (Deadline::Links, links),
+            (Deadline::Return, back),
             (Deadline::Seek, seek),
             (Deadline::Probe, probe),
             (Deadline::Shuffle, shuffle),

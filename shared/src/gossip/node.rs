@@ -51,6 +51,8 @@ pub struct Node {
     originals: Originals,
     /// Whether peers of the original system may take part.
     takes_originals: bool,
+    /// Where the peer of the same id is for which this one stays out (it is leaving then).
+    older: Option<SocketAddr>,
     /// What is counted here, and not by a part.
     stats: Stats,
     /// When this node wants to be woken.
@@ -71,6 +73,7 @@ impl Node {
             anti_entropy: AntiEntropy::new(config.reconcile_after, config.reconcile_pause),
             census: Census::new(config.census),
             takes_originals: config.original,
+            older: None,
             stats: Stats::default(),
             planned: now,
             rt,
@@ -193,6 +196,7 @@ impl Node {
                     self.check_links();
                 }
             }
+            Deadline::Return => self.come_back(),
             Deadline::Seek => self.membership.contacts.seek(&self.originals, &mut self.rt),
             Deadline::Probe => self.membership.contacts.probe(&self.census, &self.originals, &mut self.rt),
             Deadline::Shuffle => self.membership.shuffle(&mut self.rt),

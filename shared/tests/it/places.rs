@@ -370,10 +370,41 @@ fn of_two_peers_with_one_identity_the_younger_stays_out_and_both_say_so() {
     let settled = net.now;
     let younger = net.start(1, 1, "10.0.0.2:9001", &["10.0.0.1:9002"]);
     net.run(Duration::from_mins(10));
-    assert_eq!(twins(&net, older), [(addr("10.0.0.2:9001"), false)]);
-    assert_eq!(twins(&net, younger), [(addr("10.0.0.1:9001"), true)]);
+    let (told, seen) = (twins(&net, older), twins(&net, younger));
+    assert!(told.iter().all(|twin| *twin == (addr("10.0.0.2:9001"), false)), "{told:?}");
+    assert!(seen.iter().all(|twin| *twin == (addr("10.0.0.1:9001"), true)), "{seen:?}");
+    // It looks once a minute whether the older one still answers.
+    assert!((1..=10).contains(&told.len()) && told.len() == seen.len(), "{told:?} {seen:?}");
     assert_eq!((net.losses(older, settled), net.losses(other, settled)), (0, 0), "nothing flaps");
     assert_eq!((net.neighbours(older), net.neighbours(younger)), (1, 0));
+}
+
+#[test]
+fn who_stays_out_comes_back_once_the_older_one_has_ended() {
+    let mut net = Net::of_two_machines();
+    let other = net.start(2, 0, "10.0.0.1:9002", &[]);
+    let older = net.start(1, 0, "10.0.0.1:9001", &["10.0.0.1:9002"]);
+    net.run(Duration::from_secs(10));
+    let younger = net.start(1, 1, "10.0.0.2:9001", &["10.0.0.1:9002"]);
+    net.run(Duration::from_secs(10));
+    assert_eq!((net.neighbours(older), net.neighbours(younger)), (1, 0));
+    net.kill(older);
+    net.run(Duration::from_mins(2));
+    assert!(net.are_linked(other, 1) && net.are_linked(younger, 2));
+}
+
+#[test]
+fn who_was_told_to_leave_while_it_stays_out_doesnt_come_back() {
+    let mut net = Net::of_two_machines();
+    net.start(2, 0, "10.0.0.1:9002", &[]);
+    let older = net.start(1, 0, "10.0.0.1:9001", &["10.0.0.1:9002"]);
+    net.run(Duration::from_secs(10));
+    let younger = net.start(1, 1, "10.0.0.2:9001", &["10.0.0.1:9002"]);
+    net.run(Duration::from_secs(10));
+    net.feed(younger, Input::Leave);
+    net.kill(older);
+    net.run(Duration::from_mins(5));
+    assert_eq!(net.neighbours(younger), 0);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Two peers of one identity, as when a data directory was copied. Each life of a peer says in its hello when it began: of
-//! two that live, the younger stays out.
+//! two that live, the younger stays out. It looks after a while whether the older still answers, and comes back if it
+//! doesn't.
 //!
 //! Who is linked with the one and greeted by the other tells that one where the first is ([`super::twin_of`]). So both meet,
 //! and each knows for certain that the other lives. Whoever isn't linked with both hears of the other by its record.

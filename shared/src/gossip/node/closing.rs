@@ -1,6 +1,7 @@
 //! The end of a link, and of a node: what each part has to do with that.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::gossip::anti_entropy::Sets;
 use crate::gossip::deadlines::Deadline;
@@ -11,6 +12,12 @@ use crate::gossip::node::Node;
 use crate::gossip::reason::Reason;
 use crate::gossip::stats::count;
 use crate::wire::peer::{MAX_REASON_BYTES, PeerMessage};
+
+/// How long a peer stays out before it looks whether the older one still answers. A guess: costs next to nothing, and far
+/// below what it takes a person to see that one of them is missing.
+const STAYS_OUT_FOR: Duration = Duration::from_mins(1);
+/// How long the older one may take to answer then. As long as a hello may take.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 
 impl Node {
     // --- saying why -----------------------------------------------------------------------------------------------
@@ -125,15 +132,33 @@ impl Node {
     /// Says goodbye to everybody, and to all of the overlay.
     pub(super) fn leave(&mut self) {
         self.rt.leaving = true;
+        self.rt.deadlines.stop(Deadline::Return);
         self.tell_that_i_leave();
         self.flush_tree();
         self.close_all(&Reason::Leaving);
     }
 
-    /// Leaves without a word of it to the census: who bears the same id goes on.
-    pub(super) fn stay_out(&mut self) {
+    /// Leaves without a word of it to the census: who bears the same id, at `older`, goes on. Only for a while: anybody can
+    /// say a hello, and every peer ends some time.
+    pub(super) fn stay_out(&mut self, older: SocketAddr) {
         self.rt.leaving = true;
+        self.older = Some(older);
+        self.rt.deadlines.set(Deadline::Return, self.rt.now + STAYS_OUT_FOR);
         self.close_all(&Reason::StaysOut);
+    }
+
+    /// Takes part again, if the older one doesn't answer.
+    pub(super) fn come_back(&mut self) {
+        let rt = &mut self.rt;
+        rt.leaving = false;
+        rt.deadlines.stop(Deadline::Return);
+        let answered_by = rt.now + ANSWERS_WITHIN;
+        rt.deadlines.set(Deadline::Seek, answered_by);
+        rt.deadlines.set(Deadline::Probe, answered_by);
+        let contacts = &mut self.membership.contacts;
+        if let Some(older) = self.older.take().filter(|older| contacts.book().is_dialable(older)) {
+            contacts.look_up(older, &self.originals, rt);
+        }
     }
 
     fn close_all(&mut self, reason: &Reason) {

@@ -103,7 +103,7 @@ impl Node {
             Myself::Older => {
                 self.rt.event(NodeEvent::Twin { addr, stays_out: true });
                 self.goodbye(id, Reason::IsYounger, Ended::Peacefully);
-                self.stay_out();
+                self.stay_out(addr);
             }
             Myself::Younger => {
                 self.rt.event(NodeEvent::Twin { addr, stays_out: false });
