@@ -103,8 +103,10 @@ fn log(hub: &Hub, me: SocketAddr, event: &NodeEvent) {
         NodeEvent::Applied { file, version, .. } => {
             info!(peer.addr = %me, "{}", Line::Applied(file, *version));
         }
-        NodeEvent::Learned { addr } if hub.first_learns(*addr) => info!(peer.addr = %me, "{}", Line::Learned(*addr)),
-        NodeEvent::Learned { addr } => debug!(peer.addr = %me, "{}", Line::Learned(*addr)),
+        NodeEvent::Learned { addr } if hub.first_learns(*addr) => {
+            info!(peer.addr = %me, "{}, of whom {me} was told", Line::Learned(*addr));
+        }
+        NodeEvent::Learned { addr } => debug!(peer.addr = %me, "{}, of whom {me} was told", Line::Learned(*addr)),
         NodeEvent::NeighbourUp { peer, addr } if runs_here(peer) => {
             debug!(peer.addr = %me, "{}", Line::Connected(*addr));
         }

@@ -1,6 +1,6 @@
 //! What goes wrong around a peer, for people: what repeats is logged at once and then in sum, what lasts is a condition.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,11 +12,11 @@ use shared::ids::PeerId;
 use shared::wire::condition::Condition;
 use shared::wire::event::{Event, PeerState};
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::hub::Hub;
 use crate::log_lines::Line;
-use crate::outage::Outage;
+use crate::outage::{News, Outage};
 use crate::peer::PeerError;
 use crate::peer::observer::{Observer, Place};
 
@@ -68,6 +68,7 @@ pub struct Reporter {
 
 #[derive(Debug, Default)]
 struct Told {
+    neighbours: BTreeSet<PeerId>,
     unreached: Outage,
     refused: Repeated,
     lines: Repeated,
@@ -86,7 +87,7 @@ impl Repeated {
         if self.last.replace(now).is_some_and(|last| now - last >= QUIET) {
             self.outage = Outage::default();
         }
-        self.outage.failed(reason, now)
+        Some(self.outage.failed(reason, now)?.to_string())
     }
 }
 
@@ -116,18 +117,22 @@ impl Reporter {
     fn report(&self, at: Place, event: &NodeEvent) {
         let (me, now) = (at.addr, Instant::now());
         match event {
-            NodeEvent::Unreached { place, reason } => {
-                if let Some(text) = self.told().unreached.failed(&format!("{place}: {reason}"), now) {
-                    warn!(peer.addr = %me, "[P2P] can't join through {text}");
+            NodeEvent::Unreached { place, reason, is_named } => {
+                let what = format!("{place}: {reason}");
+                match self.unreached(&what, *is_named, now) {
+                    Some(text) => warn!(peer.addr = %me, "[P2P] {text}"),
+                    None => debug!(peer.addr = %me, "[P2P] can't join through {what}"),
                 }
             }
-            NodeEvent::NeighbourUp { .. } => {
+            NodeEvent::NeighbourUp { peer, .. } => {
+                self.told().neighbours.insert(*peer);
                 if let Some(text) = self.told().unreached.over(now) {
                     info!(peer.addr = %me, "[P2P] joined {text}");
                 }
                 self.all.set(Condition::PeerAlone, at.peer, None);
                 self.all.set(Condition::SameIdentity, at.peer, None);
             }
+            NodeEvent::NeighbourDown { peer, .. } => drop(self.told().neighbours.remove(peer)),
             NodeEvent::Alone { time } => {
                 let fault = format!("peer {} at {me} has found no neighbour for {} s", at.peer.short(), time.as_secs());
                 self.all.set(Condition::PeerAlone, at.peer, Some(fault));
@@ -165,7 +170,6 @@ impl Reporter {
             NodeEvent::Applied { .. }
             | NodeEvent::Received { .. }
             | NodeEvent::Learned { .. }
-            | NodeEvent::NeighbourDown { .. }
             | NodeEvent::Suspected { .. }
             | NodeEvent::Slow { .. }
             | NodeEvent::KeepsUp { .. }
@@ -173,12 +177,29 @@ impl Reporter {
         }
     }
 
+    /// Says what to warn of, if anything. It matters to a peer without neighbours whose place a person named; whether those
+    /// that are known from an earlier life can be reached is told by the peer's being alone.
+    fn unreached(&self, what: &str, is_named: bool, now: Instant) -> Option<String> {
+        let mut told = self.told();
+        if !is_named || !told.neighbours.is_empty() {
+            return None;
+        }
+        Some(match told.unreached.failed(what, now)? {
+            News::Reason(reason) => format!("can't join through {reason}"),
+            News::Still { time, failures, reasons } => {
+                let places: Vec<String> = reasons.into_iter().map(|(_, reason)| reason).collect();
+                let time_s = time.as_secs();
+                format!("still can't join after {time_s} s and {failures} attempts, through {}", places.join("; "))
+            }
+        })
+    }
+
     fn twin(&self, at: Place, addr: SocketAddr, stays_out: bool, now: Instant) {
         let who = at.peer.short();
         if stays_out {
             let fault = format!(
                 "peer {who} at {} stays out, since the one at {addr} has the same identity: was its data directory \
-                 copied? `grapevine peer --new-identity` gives it one of its own",
+                 copied? Started once with --new-identity it gets one of its own",
                 at.addr
             );
             self.all.set(Condition::SameIdentity, at.peer, Some(fault));
@@ -219,5 +240,20 @@ mod tests {
             reporter.observe(at, ends);
             assert!(!lasts(), "{condition}");
         }
+    }
+
+    #[test]
+    fn a_place_that_cannot_be_reached_matters_to_who_has_no_neighbours_and_only_if_a_person_named_it() {
+        let begin = Instant::now();
+        let at = |second| begin + Duration::from_secs(second);
+        let reporter = Reporters::new(Hub::new(1, false)).reporter();
+        let unreached = |is_named, second| reporter.unreached("10.0.0.1:9: refused", is_named, at(second));
+        assert_eq!(unreached(false, 0), None);
+        assert_eq!(unreached(true, 0).as_deref(), Some("can't join through 10.0.0.1:9: refused"));
+        assert_eq!(unreached(true, 59), None, "it was told");
+        let still = "still can't join after 83 s and 3 attempts, through 10.0.0.1:9: refused";
+        assert_eq!(unreached(true, 83).as_deref(), Some(still));
+        reporter.told().neighbours.insert(PeerId([1; 32]));
+        assert_eq!(unreached(true, 200), None);
     }
 }

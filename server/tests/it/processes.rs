@@ -350,7 +350,7 @@ async fn a_copied_data_directory_makes_no_second_peer_of_one_identity_until_it_g
     let (port, path, contact) = (port.to_string(), dir.path().to_str().unwrap(), other.addr.to_string());
     let words = ["peer", "--port", &port, "--data-dir", path, "--peer", &contact];
     let twin = Process::start(&words);
-    twin.says("has the same identity: was its data directory copied? `grapevine peer --new-identity`");
+    twin.says("has the same identity: was its data directory copied? Started once with --new-identity");
     first.process().says(format!("[P2P] the peer at 127.0.0.1:{port} has this one's identity"));
     assert_eq!(first.process().count("[P2P] lost neighbour"), 0, "the older one goes on");
     twin.kill();

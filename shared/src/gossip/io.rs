@@ -282,6 +282,8 @@ pub enum NodeEvent {
         place: String,
         /// Why.
         reason: String,
+        /// Whether a person named the place.
+        is_named: bool,
     },
     /// This node has had no neighbour for long, although it knows addresses.
     Alone {

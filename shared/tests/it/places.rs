@@ -343,7 +343,7 @@ fn a_name_is_dialled_again_where_it_leads_to_now() {
     net.run(Duration::from_mins(5));
     assert_eq!(net.losses(second, settled), 0, "a name that leads to a neighbour is left alone");
     let unreached = net.events(second, |event| match event {
-        NodeEvent::Unreached { place, reason } => Some((place.clone(), reason.clone())),
+        NodeEvent::Unreached { place, reason, is_named: _ } => Some((place.clone(), reason.clone())),
         _ => None,
     });
     assert!(unreached.contains(&("nowhere:9001".to_owned(), "no such name".to_owned())), "{unreached:?}");
@@ -449,7 +449,7 @@ fn who_reaches_nobody_says_why_and_so_does_who_refuses() {
     let lost = net.start_in(config, 2, 1, "10.0.0.2:9001", &["10.0.0.1:9001", "10.0.0.1:9009"]);
     net.run(Duration::from_secs(35));
     let unreached = net.events(lost, |event| match event {
-        NodeEvent::Unreached { place, reason } => Some(format!("{place}: {reason}")),
+        NodeEvent::Unreached { place, reason, is_named: _ } => Some(format!("{place}: {reason}")),
         _ => None,
     });
     for expected in ["10.0.0.1:9001: cluster \"grapevine\"; this peer is in \"another\"", "10.0.0.1:9009: refused"] {

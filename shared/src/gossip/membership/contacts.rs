@@ -244,7 +244,7 @@ impl Contacts {
 
     /// A name led to nobody.
     pub fn name_failed(&mut self, name: &HostName, reason: String, rt: &mut Runtime) {
-        rt.event(NodeEvent::Unreached { place: name.0.to_string(), reason });
+        rt.event(NodeEvent::Unreached { place: name.0.to_string(), reason, is_named: true });
         self.names.failed(name);
         self.seek_soon(rt);
     }
@@ -258,11 +258,12 @@ impl Contacts {
     pub fn not_taken(&self, addr: Option<SocketAddr>, reason: &Reason, rt: &mut Runtime) {
         let Some(addr) = addr.filter(|_| !reason.is_no_fault() && !rt.leaving) else { return };
         let name = self.names.that_led_to(&addr);
-        if name.is_none() && !self.book.is_named(&addr) && rt.links.active() > 0 {
+        let is_named = name.is_some() || self.book.is_named(&addr);
+        if !is_named && rt.links.active() > 0 {
             return;
         }
         let place = name.map_or_else(|| addr.to_string(), |name| format!("{} ({addr})", name.0));
-        rt.event(NodeEvent::Unreached { place, reason: reason.to_string() });
+        rt.event(NodeEvent::Unreached { place, reason: reason.to_string(), is_named });
     }
 
     // --- links ----------------------------------------------------------------------------------------------------
