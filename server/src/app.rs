@@ -1,7 +1,7 @@
 //! One function a command: starts the parts and joins them by handles and channels. Knows all, decides nothing.
 
 use std::fs::{File, TryLockError};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
@@ -63,7 +63,7 @@ pub enum BadInput {
     #[error("the base path {0} can't be told from the server's own {1}")]
     BasePath(BasePath, String),
     /// An address can't be listened on.
-    #[error("can't listen on {0}")]
+    #[error("can't listen on {0}{hint}", hint = another_port(.1))]
     Listen(SocketAddr, #[source] std::io::Error),
     /// The data directory is in use.
     #[error("the data directory {0} is in use by another process")]
@@ -80,6 +80,14 @@ pub enum BadInput {
     /// Encryption was asked for and can't be had.
     #[error("can't encrypt")]
     Trust(#[from] TrustError),
+}
+
+/// What helps where a port is in use.
+fn another_port(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::AddrInUse => " (--port names another port, as in make run ARGS=\"--port 8080\")",
+        _ => "",
+    }
 }
 
 /// Runs a command to its end.
@@ -120,7 +128,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
             Command::Concurrency(_) | Command::Simulate(_) | Command::Fsck(_) => Ok(()),
         }
     });
-    // A file system that hangs mustn't keep the process from ending.
+    // A file system that hangs, or a long read at the start, mustn't keep the process from ending.
     runtime.shutdown_timeout(HANGING_LIMIT);
     done
 }

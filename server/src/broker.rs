@@ -120,6 +120,9 @@ pub trait Broker: Clone + Send + Sync + 'static {
     /// What consumes.
     type Deliveries: Deliveries + 'static;
 
+    /// Which one it is, for people.
+    fn place(&self) -> String;
+
     /// Connects for publishing.
     fn publisher(&self) -> impl Future<Output = Result<Self::Publisher, BrokerError>> + Send;
 

@@ -28,6 +28,9 @@ pub mod simulate;
 mod values;
 pub mod watch;
 
+/// The heading of the flags that all commands have.
+const EVERYWHERE: &str = "Options of every command";
+
 /// Take a file once and bring the news of it to every machine.
 #[derive(Debug, Parser)]
 #[command(
@@ -37,16 +40,17 @@ pub mod watch;
     subcommand_required = true,
     arg_required_else_help = true,
     after_help = "RUST_LOG says what is logged: warn, debug, or by part, info,server::peer=trace (info without it).\n\
-                  SIGINT (Ctrl+C) and SIGTERM end a command in order; serve, peer and bridge pass over SIGHUP."
+                  SIGINT (Ctrl+C) and SIGTERM end a command in order; serve, peer and bridge ignore SIGHUP: they outlive their terminal."
 )]
 pub struct Cli {
     /// A TOML file with values for the flags: a table for each command, e.g. `[serve]` with `port = 8000`, or
     /// `[bench.gossip]`; what all commands have stands before the tables. Flags beat the environment, the environment
     /// beats the file; an empty variable is none.
-    #[arg(long, global = true, value_name = "FILE", env = "GRAPEVINE_CONFIG")]
+    #[arg(long, global = true, value_name = "FILE", env = "GRAPEVINE_CONFIG", help_heading = EVERYWHERE, display_order = 1000)]
     pub config: Option<PathBuf>,
     /// How log lines look.
-    #[arg(long, global = true, value_enum, default_value = "human", env = "GRAPEVINE_LOG_FORMAT")]
+    #[arg(long, global = true, value_enum, default_value = "human", env = "GRAPEVINE_LOG_FORMAT",
+        help_heading = EVERYWHERE, display_order = 1001)]
     pub log_format: LogFormat,
     /// What to do.
     #[command(subcommand)]
@@ -66,7 +70,7 @@ pub enum Command {
     Concurrency(Concurrency),
     /// What happens on a server, live, as the dashboard gets it.
     Watch(Watch),
-    /// What is where in a server's data directory, and what is wrong with it. Ends with 0 if nothing is, with 1 if
+    /// Check a server's data directory: what is in it, and what is wrong with it. Ends with 0 if nothing is, with 1 if
     /// something is.
     Fsck(Fsck),
     /// Have a server publish the newest version of each file again, after its broker has lost something. Harmless.

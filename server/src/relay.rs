@@ -31,6 +31,7 @@ pub async fn run<B: Broker>(store: Store, broker: B, hub: Hub, token: Cancellati
     }
     let rng = Rng::from_seed(u64::from_le_bytes(seed));
     let relay = Relay {
+        place: broker.place(),
         store,
         hub,
         changes,
@@ -56,6 +57,8 @@ enum RelayError {
 }
 
 struct Relay {
+    /// Which broker it is, for people.
+    place: String,
     store: Store,
     hub: Hub,
     changes: watch::Receiver<u64>,
@@ -202,7 +205,7 @@ impl Relay {
         }
         if state == PartState::Up {
             let again = self.outage.over(Instant::now()).map(|line| format!(" again, {line}"));
-            info!("[Broker] connected{}", again.unwrap_or_default());
+            info!("[Broker] connected{} to {}", again.unwrap_or_default(), self.place);
         }
         self.hub.emit(Event::Broker { state: state.clone() });
         self.state = Some(state);

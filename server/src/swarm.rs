@@ -42,7 +42,7 @@ pub enum SwarmError {
     #[error("{0} peers run already, as many as allowed (--max-peers)")]
     Full(u32),
     /// Too many that are stopped are kept.
-    #[error("{0} stopped peers are kept; delete some to have them forgotten")]
+    #[error("{0} stopped peers are kept; have some forgotten (DELETE /peers/ID?forget=true)")]
     Crowded(usize),
     /// What it kept can't be removed; it isn't forgotten.
     #[error("can't remove what the peer kept in {dir}")]
@@ -79,6 +79,8 @@ pub struct SwarmConfig {
     pub limit: u32,
     /// Where the peers keep their state, each in a directory of its own; without, they keep nothing.
     pub data_dir: Option<PathBuf>,
+    /// Whether peers that are started get new ids, whatever they kept; who comes back keeps it.
+    pub new_identity: bool,
     /// Peers of other machines to join through.
     pub contacts: Vec<HostPort>,
     /// The protocol's numbers.
@@ -97,9 +99,10 @@ type Answer<T> = oneshot::Sender<Result<T, SwarmError>>;
 #[derive(Debug)]
 enum Command {
     Start(Answer<PeerId>),
-    Remove(PeerId, Answer<()>),
+    Leave(PeerId, Answer<()>),
+    Forget(PeerId, Answer<()>),
     Kill(PeerId, Answer<()>),
-    Rejoin(PeerId, Answer<()>),
+    Rejoin(PeerId, Answer<PeerId>),
     Close(Answer<()>),
 }
 
@@ -129,12 +132,20 @@ impl Swarm {
         self.ask(Command::Start).await
     }
 
-    /// A peer that runs says goodbye and stops; one that is stopped is forgotten, with all that it kept.
+    /// A peer that runs says goodbye and stops.
     ///
     /// # Errors
-    /// When there is no such peer, or its directory can't be removed.
-    pub async fn remove(&self, peer: PeerId) -> Result<(), SwarmError> {
-        self.ask(|answer| Command::Remove(peer, answer)).await
+    /// When no such peer runs.
+    pub async fn leave(&self, peer: PeerId) -> Result<(), SwarmError> {
+        self.ask(|answer| Command::Leave(peer, answer)).await
+    }
+
+    /// A peer that is stopped is forgotten, with all that it kept.
+    ///
+    /// # Errors
+    /// When there is no such peer, or it runs, or its directory can't be removed.
+    pub async fn forget(&self, peer: PeerId) -> Result<(), SwarmError> {
+        self.ask(|answer| Command::Forget(peer, answer)).await
     }
 
     /// The peer stops at once, without goodbye and without writing what it hasn't written.
@@ -145,11 +156,12 @@ impl Swarm {
         self.ask(|answer| Command::Kill(peer, answer)).await
     }
 
-    /// A peer that left or was killed starts again at its address, with what it kept.
+    /// A peer that left or was killed starts again at its address, with what it kept. Gives its id, which is a new one where
+    /// what it kept was damaged.
     ///
     /// # Errors
     /// When there is no such peer, or it runs, or it can't be started.
-    pub async fn rejoin(&self, peer: PeerId) -> Result<(), SwarmError> {
+    pub async fn rejoin(&self, peer: PeerId) -> Result<PeerId, SwarmError> {
         self.ask(|answer| Command::Rejoin(peer, answer)).await
     }
 
@@ -193,7 +205,8 @@ impl Actor {
             // Nobody waits for an answer whose asker is gone.
             match command {
                 Command::Start(answer) => drop(answer.send(self.start().await)),
-                Command::Remove(peer, answer) => drop(answer.send(self.remove(peer).await)),
+                Command::Leave(peer, answer) => drop(answer.send(self.leave(peer).await)),
+                Command::Forget(peer, answer) => drop(answer.send(self.forget(peer).await)),
                 Command::Kill(peer, answer) => drop(answer.send(self.kill(peer).await)),
                 Command::Rejoin(peer, answer) => drop(answer.send(self.rejoin(peer).await)),
                 Command::Close(answer) => {
@@ -214,7 +227,7 @@ impl Actor {
         let listener = self.bind_next()?;
         let taken: BTreeSet<usize> = self.peers.values().map(|slot| slot.number).collect();
         let number = (1..=self.peers.len()).find(|number| !taken.contains(number)).unwrap_or(self.peers.len() + 1);
-        self.spawn(number, listener).await
+        self.spawn(number, listener, self.config.new_identity).await
     }
 
     fn check_room(&self) -> Result<(), SwarmError> {
@@ -247,13 +260,14 @@ impl Actor {
     }
 
     /// Starts the peer in place `number`. What it keeps goes by that number, so that it finds it again at any port.
-    async fn spawn(&mut self, number: usize, listener: TcpListener) -> Result<PeerId, SwarmError> {
+    async fn spawn(&mut self, number: usize, listener: TcpListener, new_identity: bool) -> Result<PeerId, SwarmError> {
         let addr = listener.local_addr().map_err(PeerError::Listen)?;
         let running = self.peers.values().find(|slot| slot.handle.is_some());
         let first_running = running.map(|slot| seen_from_here(slot.addr).into());
         let config = PeerConfig {
             contacts: first_running.into_iter().chain(self.config.contacts.iter().cloned()).collect(),
             data_dir: self.config.data_dir.as_ref().map(|dir| dir.join(number.to_string())),
+            new_identity,
             gossip: self.config.gossip.clone(),
             pool: Some(self.pool.clone()),
             ..PeerConfig::default()
@@ -265,11 +279,19 @@ impl Actor {
         Ok(id)
     }
 
-    async fn remove(&mut self, peer: PeerId) -> Result<(), SwarmError> {
+    async fn leave(&mut self, peer: PeerId) -> Result<(), SwarmError> {
         let slot = self.peers.get_mut(&peer).ok_or(SwarmError::NotFound(peer))?;
-        if let Some(handle) = slot.handle.take() {
-            handle.leave().await;
-            return Ok(());
+        let handle = slot.handle.take().ok_or(SwarmError::WrongState(
+            "is stopped already; add ?forget=true to have it forgotten, with all that it kept",
+        ))?;
+        handle.leave().await;
+        Ok(())
+    }
+
+    async fn forget(&mut self, peer: PeerId) -> Result<(), SwarmError> {
+        let slot = self.peers.get(&peer).ok_or(SwarmError::NotFound(peer))?;
+        if slot.handle.is_some() {
+            return Err(SwarmError::WrongState("runs; make it leave before it is forgotten"));
         }
         if let Some(dir) = self.config.data_dir.as_deref().map(|peers| peers.join(slot.number.to_string())) {
             let removed = dir.clone();
@@ -286,7 +308,7 @@ impl Actor {
         Ok(())
     }
 
-    async fn rejoin(&mut self, peer: PeerId) -> Result<(), SwarmError> {
+    async fn rejoin(&mut self, peer: PeerId) -> Result<PeerId, SwarmError> {
         let slot = self.peers.get(&peer).ok_or(SwarmError::NotFound(peer))?;
         if slot.handle.is_some() {
             return Err(SwarmError::WrongState("runs already"));
@@ -294,7 +316,7 @@ impl Actor {
         self.check_room()?;
         let (number, addr) = (slot.number, slot.addr);
         let listener = door::bind(addr).map_err(|source| SwarmError::Bind { addr, source })?;
-        self.spawn(number, listener).await.map(drop)
+        self.spawn(number, listener, false).await
     }
 
     async fn close(&mut self) {

@@ -9,12 +9,13 @@ use shared::rng::Rng;
 use shared::wire::event::Entry;
 use shared::wire::overview::Overview;
 use shared::wire::stream::{SILENCE, StreamFrame};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_tungstenite::client_async;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{info, warn};
 
+use crate::outage::Outage;
 use crate::site::Site;
 use crate::tls::{Stream, Trust};
 use crate::wall;
@@ -25,6 +26,14 @@ const RECONNECT: Backoff = Backoff { first: Duration::from_millis(250), longest:
 /// Why watching ends.
 #[derive(Debug, thiserror::Error)]
 pub enum WatchError {
+    /// Nobody answers there.
+    #[error("can't connect to {place} ({reason}): is a server running there?")]
+    NoServer {
+        /// Where.
+        place: String,
+        /// Why.
+        reason: String,
+    },
     /// Nothing can be printed any more.
     #[error("can't write")]
     Write(#[from] io::Error),
@@ -33,11 +42,11 @@ pub enum WatchError {
     Random(#[from] getrandom::Error),
 }
 
-/// Prints what happens until `token` is cancelled. A lost server is waited for. `trust` is needed if the address asks for
-/// encryption.
+/// Prints what happens until `token` is cancelled. A server that is lost is waited for, one that isn't there isn't.
+/// `trust` is needed if the address asks for encryption.
 ///
 /// # Errors
-/// When nothing can be printed any more.
+/// When nobody answers there at first, or nothing can be printed any more.
 pub async fn run(
     site: &Site,
     trust: Option<Trust>,
@@ -46,12 +55,18 @@ pub async fn run(
     token: &CancellationToken,
 ) -> Result<(), WatchError> {
     let mut rng = Rng::from_seed(getrandom::u64()?);
-    let mut failures = 0;
+    let (mut outage, mut failures, mut was_there) = (Outage::default(), 0, false);
     while !token.is_cancelled() {
         let reason = match connect(site, trust.as_ref(), token).await {
             Some(Ok(mut socket)) => {
-                failures = 0;
+                if let Some(text) = outage.over(Instant::now()) {
+                    info!("connected to {} again, {text}", site.place);
+                }
+                (failures, was_there) = (0, true);
                 follow(&mut socket, json, out, token).await?
+            }
+            Some(Err(reason)) if !was_there => {
+                return Err(WatchError::NoServer { place: site.place.to_string(), reason });
             }
             Some(Err(reason)) => reason,
             None => return Ok(()),
@@ -61,7 +76,9 @@ pub async fn run(
         }
         let pause = RECONNECT.delay(failures, &mut rng);
         failures = failures.saturating_add(1);
-        warn!("not connected to {} ({reason}); trying again in {} ms", site.place, pause.as_millis());
+        if let Some(text) = outage.failed(&reason, Instant::now()) {
+            warn!("not connected to {}, trying again and again: {text}", site.place);
+        }
         tokio::select! {
             () = token.cancelled() => {}
             () = tokio::time::sleep(pause) => {}

@@ -6,6 +6,8 @@ use std::time::Duration;
 use anyhow::Context;
 use shared::wire::condition::Condition;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::app::{BadInput, OVERVIEW_FILES, SHUTDOWN_LIMIT, amqp, check_exposure, gossip, listen, lock};
@@ -31,6 +33,8 @@ use crate::store::error::StoreError;
 use crate::store::{Store, StoreConfig};
 use crate::swarm::{Swarm, SwarmConfig, SwarmError};
 
+/// How long the bridge may take to end. It has nothing to end but waits.
+const BRIDGE_LIMIT: Duration = Duration::from_secs(2);
 /// How long closing the catalogue may take: its log is a few MiB.
 const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 
@@ -46,21 +50,20 @@ pub(super) async fn run(flags: Serve, mut signals: StopSignals, open_files: u64)
     let tasks = Tasks::default();
     let _lock = lock(&flags.data_dir)?;
     let hub = Hub::new(OVERVIEW_FILES, !flags.no_bridge);
-    let store = open_store(&flags, &hub).await?;
+    // What a check of a large catalogue has read by then is of no use to anybody.
+    let Some(store) = unless_stopped(&mut signals, open_store(&flags, &hub)).await.transpose()? else { return Ok(()) };
     store.start_upkeep(&tasks);
     let limits = limits(&flags, open_files, &hub);
     let swarm = Swarm::new(swarm_config(&flags), hub.clone(), &tasks);
-    for _ in 0..flags.peers {
-        start_peer(&swarm).await?;
+    if unless_stopped(&mut signals, start_peers(&swarm, flags.peers)).await.transpose()?.is_none() {
+        return Ending { bridge: None, swarm, tasks, store }.end().await;
     }
     let bridging = tasks.child();
     let parts = Parts { store: &store, hub: &hub, swarm: &swarm, tasks: &tasks, bridging: &bridging };
-    let depths = if let Some(broker) = broker {
-        parts.join(&flags, broker.clone());
-        Some(parts.look_after(broker))
+    let (bridge, depths) = if let Some(broker) = broker {
+        (parts.join(&flags, broker.clone()), Some(parts.look_after(broker)))
     } else {
-        parts.join(&flags, Embedded::default());
-        None
+        (parts.join(&flags, Embedded::default()), None)
     };
     let contact = contact(&flags, &hub, &tasks)?;
     let lab = Lab::new(hub.clone());
@@ -82,14 +85,43 @@ pub(super) async fn run(flags: Serve, mut signals: StopSignals, open_files: u64)
     info!("{}", Line::Ready(Some(bound)));
     signals.asked_to_stop().await;
     info!("stopping");
-    // Before its entry peers leave, which is no failure then.
     bridging.cancel();
-    swarm.close().await;
     // Joins its threads, which stop within milliseconds.
     drop(tokio::task::spawn_blocking(move || lab.stop()).await);
-    tasks.shut_down(SHUTDOWN_LIMIT).await;
-    store.close(CLOSE_LIMIT).await;
-    Ok(())
+    Ending { bridge, swarm, tasks, store }.end().await
+}
+
+/// What `work` gives; `None`, and it is dropped, where the process is asked to stop before.
+async fn unless_stopped<T>(signals: &mut StopSignals, work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        done = work => Some(done),
+        () = signals.asked_to_stop() => {
+            info!("stopping");
+            None
+        }
+    }
+}
+
+/// What has to be ended, in this order.
+struct Ending {
+    /// Told to stop already.
+    bridge: Option<JoinHandle<()>>,
+    swarm: Swarm,
+    tasks: Tasks,
+    store: Store,
+}
+
+impl Ending {
+    async fn end(self) -> anyhow::Result<()> {
+        if let Some(bridge) = self.bridge {
+            // Before its entry peers leave, which would be a failure for it. Its panic has been reported by the runtime.
+            drop(timeout(BRIDGE_LIMIT, bridge).await);
+        }
+        self.swarm.close().await;
+        self.tasks.shut_down(SHUTDOWN_LIMIT).await;
+        self.store.close(CLOSE_LIMIT).await;
+        Ok(())
+    }
 }
 
 async fn open_store(flags: &Serve, hub: &Hub) -> anyhow::Result<Store> {
@@ -102,6 +134,13 @@ async fn open_store(flags: &Serve, hub: &Hub) -> anyhow::Result<Store> {
         ) => Err(BadInput::Catalogue(error).into()),
         opened => opened.context("can't open the store"),
     }
+}
+
+async fn start_peers(swarm: &Swarm, count: u32) -> anyhow::Result<()> {
+    for _ in 0..count {
+        start_peer(swarm).await?;
+    }
+    Ok(())
 }
 
 /// Without room for its state a peer can't start; files can be downloaded all the same.
@@ -139,6 +178,7 @@ fn swarm_config(flags: &Serve) -> SwarmConfig {
         first_port: flags.peer_port,
         limit: flags.max_peers,
         data_dir: Some(flags.data_dir.join("peers")),
+        new_identity: flags.new_identity,
         contacts: flags.contacts.clone(),
         gossip: gossip(&flags.overlay),
     }
@@ -173,16 +213,17 @@ impl Parts<'_> {
         depths
     }
 
-    /// Joins outbox, broker, bridge and peers.
-    fn join<B: Broker>(&self, flags: &Serve, broker: B) {
+    /// Joins outbox, broker, bridge and peers; gives the bridge, if one runs here.
+    fn join<B: Broker>(&self, flags: &Serve, broker: B) -> Option<JoinHandle<()>> {
         let token = self.tasks.token();
-        if !flags.no_bridge {
+        let bridge = (!flags.no_bridge).then(|| {
             let config = BridgeConfig { cluster: flags.overlay.cluster.to_string() };
             let (broker, entries, hub) = (broker.clone(), self.swarm.entries(), self.hub.clone());
-            self.bridging.spawn(bridge::run(broker, entries, Some(hub), config, self.bridging.token().clone()));
-        }
+            self.bridging.spawn(bridge::run(broker, entries, Some(hub), config, self.bridging.token().clone()))
+        });
         self.tasks.spawn(relay::run(self.store.clone(), broker, self.hub.clone(), token.clone()));
         self.tasks.spawn(gauge::run(self.store.clone(), self.hub.clone(), token.clone()));
+        bridge
     }
 }
 

@@ -157,6 +157,11 @@ impl Broker for Amqp {
     type Publisher = AmqpPublisher;
     type Deliveries = AmqpDeliveries;
 
+    fn place(&self) -> String {
+        let authority = &self.uri.authority;
+        format!("RabbitMQ at {}:{}", authority.host, authority.port)
+    }
+
     async fn publisher(&self) -> Result<AmqpPublisher, BrokerError> {
         let (connection, channel) = self.connect("grapevine relay").await?;
         let confirming = channel.confirm_select(ConfirmSelectOptions::default());

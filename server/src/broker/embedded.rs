@@ -65,6 +65,10 @@ impl Broker for Embedded {
     type Publisher = EmbeddedPublisher;
     type Deliveries = EmbeddedDeliveries;
 
+    fn place(&self) -> String {
+        "the embedded broker".to_owned()
+    }
+
     async fn publisher(&self) -> Result<EmbeddedPublisher, BrokerError> {
         Ok(EmbeddedPublisher { broker: self.clone(), known: Vec::new(), under_way: FuturesUnordered::new() })
     }

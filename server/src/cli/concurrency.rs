@@ -57,7 +57,7 @@ pub struct Concurrency {
         value_parser = within(LabConfig::RACE_MS), env = "GRAPEVINE_CONCURRENCY_RACE_MS"
     )]
     pub race_ms: u32,
-    /// What the chance in the pace follows from: the same seed, the same times. Any unless given. Who comes first is up to
+    /// What the chance in the pace follows from: the same seed, the same times. Without it, a random one. Who comes first is up to
     /// the machine all the same.
     #[arg(long, value_name = "S", env = "GRAPEVINE_CONCURRENCY_SEED")]
     pub seed: Option<u32>,

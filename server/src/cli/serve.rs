@@ -52,6 +52,10 @@ pub struct Serve {
     /// contents are kept in `contents/lost`, but no file has them any more.
     #[arg(long, env = "GRAPEVINE_NEW_CATALOGUE")]
     pub new_catalogue: bool,
+    /// Give the local peers new ids and keep everything else: for a data directory that was copied from another server's,
+    /// once.
+    #[arg(long, env = "GRAPEVINE_NEW_IDENTITY")]
+    pub new_identity: bool,
     /// A RabbitMQ to use instead of the embedded broker, e.g. <amqp://guest:guest@127.0.0.1:5672/%2f>; encrypted with
     /// amqps.
     #[arg(long, value_name = "URL", value_parser = amqp_url, env = "GRAPEVINE_AMQP_URL", hide_env_values = true)]

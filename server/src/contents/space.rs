@@ -169,7 +169,8 @@ impl Space {
         match File::create(&self.ballast).and_then(|file| fill(&file, self.reserve_bytes)) {
             Ok(()) => {
                 *held = Held { bytes: self.reserve_bytes, failed: None };
-                info!(bytes = self.reserve_bytes, "a reserve of the disk is kept");
+                let mib = self.reserve_bytes >> 20;
+                info!("[Store] {mib} MiB of the disk are kept for deletions and for stopping (--disk-reserve-bytes)");
                 Ok(())
             }
             Err(error) => {

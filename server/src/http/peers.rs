@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
 use axum::http::{Response, StatusCode, header};
 use axum::response::IntoResponse;
+use serde::Deserialize;
 use shared::gossip::census::short_name;
 use shared::ids::PeerId;
 use shared::wire::census::Record;
@@ -15,10 +17,11 @@ use shared::wire::event::PeerState;
 use shared::wire::overview::Overview;
 use shared::wire::peer_view::PeerView;
 use shared::wire::rest::{PeerAction, PeerActionIn, PeerOut, TopologyOut};
+use utoipa::IntoParams;
 
 use crate::http::AppState;
 use crate::http::error::ApiError;
-use crate::http::json::JsonBody;
+use crate::http::json::{JsonBody, Nothing};
 use crate::http::path::Path;
 
 /// The local peers
@@ -42,10 +45,18 @@ pub(super) async fn list(State(state): State<AppState>) -> Json<Vec<PeerOut>> {
         (status = 201, description = "Started", body = PeerOut,
             headers(("location" = String, description = "The peer's path"))),
         (status = 403, description = "The call comes from another origin's page"),
+        (status = 408, description = "The body came too slowly"),
         (status = 409, description = "As many peers as allowed run already"),
+        (status = 413, description = "The body is larger than 64 KiB"),
+        (status = 415, description = "The body isn't application/json, or it is compressed"),
+        (status = 422, description = "There is a member in the body, which says nothing"),
         (status = 507, description = "There is no room on the disk for what it keeps"),
     ))]
-pub(super) async fn start(State(state): State<AppState>) -> Result<Response<Body>, ApiError> {
+pub(super) async fn start(
+    State(state): State<AppState>,
+    body: Result<Option<JsonBody<Nothing>>, ApiError>,
+) -> Result<Response<Body>, ApiError> {
+    let _nothing = body?;
     let swarm = state.swarm.clone();
     // A task, so that a client that goes away leaves no half-started peer.
     let task = state.tasks.spawn(async move { swarm.start_peer().await });
@@ -54,19 +65,35 @@ pub(super) async fn start(State(state): State<AppState>) -> Result<Response<Body
     Ok((StatusCode::CREATED, location, Json(shown(&state, id)?)).into_response())
 }
 
+/// Whether it is to be forgotten.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct RemoveQuery {
+    /// Forget a peer that is stopped, with all that it kept: it is no member any more and can't come back.
+    #[serde(default)]
+    forget: bool,
+}
+
 /// Make a peer leave, or forget it
 ///
-/// One that runs says goodbye and stops. One that is stopped is forgotten, with all that it kept: it is no member any more
-/// and can't come back.
-#[utoipa::path(delete, path = "/peers/{id}", tag = "peers", params(("id" = String, Path, description = "The peer")),
+/// It says goodbye and stops; it may come back. With `forget=true` one that is stopped is forgotten.
+#[utoipa::path(delete, path = "/peers/{id}", tag = "peers",
+    params(("id" = String, Path, description = "The peer"), RemoveQuery),
     responses(
         (status = 204, description = "It left, or is forgotten"),
         (status = 403, description = "The call comes from another origin's page"),
         (status = 404, description = "There is no such local peer"),
+        (status = 409, description = "It is stopped already; or with `forget`: it runs"),
+        (status = 422, description = "A parameter is invalid"),
     ))]
-pub(super) async fn remove(State(state): State<AppState>, Path(id): Path<String>) -> Result<StatusCode, ApiError> {
-    let (swarm, id) = (state.swarm.clone(), peer_id(&id)?);
-    let task = state.tasks.spawn(async move { swarm.remove(id).await });
+pub(super) async fn remove(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+    query: Result<Query<RemoveQuery>, QueryRejection>,
+) -> Result<StatusCode, ApiError> {
+    let (swarm, id, forget) = (state.swarm.clone(), peer_id(&id)?, query?.0.forget);
+    let task = state.tasks.spawn(async move { if forget { swarm.forget(id).await } else { swarm.leave(id).await } });
     task.await.map_err(|error| ApiError::Internal(error.into()))??;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -92,11 +119,12 @@ pub(super) async fn act(
     let (swarm, id, action) = (state.swarm.clone(), peer_id(&id)?, body?.0.action);
     let task = state.tasks.spawn(async move {
         match action {
-            PeerAction::Kill => swarm.kill(id).await,
+            PeerAction::Kill => swarm.kill(id).await.map(|()| id),
             PeerAction::Rejoin => swarm.rejoin(id).await,
         }
     });
-    task.await.map_err(|error| ApiError::Internal(error.into()))??;
+    // Its id is a new one where what it kept was damaged.
+    let id = task.await.map_err(|error| ApiError::Internal(error.into()))??;
     Ok(Json(shown(&state, id)?))
 }
 
@@ -131,8 +159,8 @@ fn as_told(records: &[Arc<Record>]) -> TopologyOut {
         id: record.peer.to_string(),
         addr: record.addr,
         state: PeerState::Remote,
-        files: record.files,
-        neighbours: neighbours(record).iter().map(ToString::to_string).collect(),
+        files: Some(record.files),
+        neighbours: Some(neighbours(record).iter().map(ToString::to_string).collect()),
     });
     let ends = records.iter().flat_map(|record| neighbours(record).into_iter().map(|other| (record.peer, other)));
     let links: BTreeSet<(PeerId, PeerId)> = ends.map(|(a, b)| (a.min(b), a.max(b))).collect();
@@ -153,11 +181,13 @@ fn shown(state: &AppState, id: PeerId) -> Result<PeerOut, ApiError> {
 }
 
 fn describe(id: PeerId, view: &PeerView) -> PeerOut {
+    // What peers of other servers know isn't told to this one.
+    let is_ours = view.state != PeerState::Remote;
     PeerOut {
         id: id.to_string(),
         addr: view.addr,
         state: view.state,
-        files: view.files,
-        neighbours: view.neighbours.iter().map(ToString::to_string).collect(),
+        files: is_ours.then_some(view.files),
+        neighbours: is_ours.then(|| view.neighbours.iter().map(ToString::to_string).collect()),
     }
 }

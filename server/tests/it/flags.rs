@@ -11,6 +11,8 @@ use server::cli::Cli;
 use server::config::{self, ConfigError};
 use tempfile::NamedTempFile;
 
+use crate::support::ports::free_ports;
+
 /// Values other than the default, for flags that no number is good for.
 const SAMPLES: [(&str, &str); 18] = [
     ("advertise", "127.0.0.1:9"),
@@ -260,5 +262,28 @@ fn a_port_that_somebody_else_has_is_refused_before_anything_starts() {
     for words in [["serve", "--port", &port], ["peer", "--port", &port]] {
         let said = refusal(&words);
         assert!(said.contains(&format!("can't listen on {address}")), "{said}");
+        assert!(said.contains("--port names another port"), "{said}");
+    }
+}
+
+#[test]
+fn watching_where_no_server_is_ends_at_once_with_one_line() {
+    let [port] = free_ports();
+    let url = format!("http://127.0.0.1:{port}");
+    let done = Command::new(env!("CARGO_BIN_EXE_grapevine")).args(["watch", &url]).output().unwrap();
+    let said = String::from_utf8(done.stderr).unwrap();
+    assert_eq!(done.status.code(), Some(1), "{said}");
+    assert!(said.contains("is a server running there?") && said.lines().count() == 1, "{said}");
+}
+
+#[test]
+fn what_all_commands_have_comes_last_in_the_help() {
+    for command in [&["serve"][..], &["watch"], &["bench", "gossip"]] {
+        let help = Command::new(env!("CARGO_BIN_EXE_grapevine")).args(command).arg("--help").output().unwrap();
+        let help = String::from_utf8(help.stdout).unwrap();
+        let (_, last) = help.split_once("Options of every command:").unwrap();
+        assert!(last.contains("--config") && last.contains("--log-format"), "{help}");
+        let flags: Vec<&str> = last.lines().filter(|line| line.trim_start().starts_with("--")).collect();
+        assert_eq!(flags.len(), 2, "{flags:?}");
     }
 }

@@ -1,11 +1,13 @@
 //! The calls that start, disturb and show peers, and those of the lab.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 use server::contact::{self, Contact};
 use server::dial::HostPort;
+use server::log_lines::Line;
 use shared::wire::condition::Condition;
 use shared::wire::event::PeerState;
 use shared::wire::lab::{LabRunOut, LabState};
@@ -13,6 +15,7 @@ use shared::wire::rest::{PeerOut, TopologyOut};
 
 use crate::support::app::{App, assert_problem, eventually};
 use crate::support::ports::free_ports;
+use crate::support::process::Process;
 
 async fn post(app: &App, path: &str, body: &Value) -> Response {
     app.call(Method::POST, path).json(body).send().await.unwrap()
@@ -51,14 +54,36 @@ async fn deleted(app: &App, peer: &PeerOut) -> u16 {
     app.call(Method::DELETE, &format!("/peers/{}", peer.id)).send().await.unwrap().status().as_u16()
 }
 
+async fn forgotten(app: &App, peer: &PeerOut) -> Response {
+    app.call(Method::DELETE, &format!("/peers/{}?forget=true", peer.id)).send().await.unwrap()
+}
+
 #[tokio::test]
-async fn a_stopped_peer_that_is_deleted_is_forgotten_with_all_that_it_kept() {
+async fn a_peer_whose_state_is_damaged_comes_back_under_a_new_id_and_the_answer_tells_it() {
+    let app = App::start().await;
+    let peer = started(&app).await;
+    let actions = format!("/peers/{}/actions", peer.id);
+    assert_eq!(post(&app, &actions, &json!({ "action": "kill" })).await.status(), 200);
+    for entry in std::fs::read_dir(app.dir.join("peers/1")).unwrap() {
+        std::fs::write(entry.unwrap().path(), "nonsense".repeat(1000)).unwrap();
+    }
+    let answer = post(&app, &actions, &json!({ "action": "rejoin" })).await;
+    assert_eq!(answer.status(), 200);
+    let back: PeerOut = answer.json().await.unwrap();
+    assert_ne!(back.id, peer.id);
+    assert_eq!((back.addr, back.state), (peer.addr, PeerState::Up));
+}
+
+#[tokio::test]
+async fn a_stopped_peer_is_forgotten_with_all_that_it_kept_when_that_is_said() {
     let app = App::start().await;
     let (first, second) = (started(&app).await, started(&app).await);
     let dirs = || std::fs::read_dir(app.dir.join("peers")).unwrap().count();
     assert_eq!((deleted(&app, &first).await, dirs()), (204, 2));
     assert_eq!(listed(&app).await.len(), 2, "it may come back");
-    assert_eq!((deleted(&app, &first).await, dirs()), (204, 1));
+    assert_eq!((deleted(&app, &first).await, dirs()), (409, 2), "asking twice to leave forgets nothing");
+    assert_problem(forgotten(&app, &second).await, 409, "conflict").await;
+    assert_eq!((forgotten(&app, &first).await.status().as_u16(), dirs()), (204, 1));
     let left: Vec<String> = listed(&app).await.into_iter().map(|peer| peer.id).collect();
     assert_eq!(left, [second.id], "it is no member any more");
     assert_eq!(deleted(&app, &first).await, 404);
@@ -82,6 +107,27 @@ async fn peers_that_left_fill_no_place_of_those_that_run() {
     assert_problem(app.call(Method::POST, "/peers").send().await.unwrap(), 409, "conflict").await;
     let back = post(&app, &format!("/peers/{}/actions", peers[0].id), &json!({ "action": "rejoin" })).await;
     assert_problem(back, 409, "conflict").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_peers_of_a_copied_data_directory_get_new_ids_when_that_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let words =
+        ["serve", "--port", "0", "--peer-port", "0", "--peers", "2", "--data-dir", dir.path().to_str().unwrap()];
+    let ids = |more: &[&str]| {
+        let server = Process::start(&[&words[..], more].concat());
+        server.says(Line::Ready(None));
+        let (_, said) = server.stop();
+        let ids: BTreeSet<String> =
+            said.iter().filter_map(|line| Some(line.split_once("peer.id=")?.1.trim().to_owned())).collect();
+        assert_eq!(ids.len(), 2, "{said:?}");
+        ids
+    };
+    let first = ids(&[]);
+    assert_eq!(ids(&[]), first);
+    let second = ids(&["--new-identity"]);
+    assert!(second.is_disjoint(&first));
+    assert_eq!(ids(&[]), second, "they keep the new ones");
 }
 
 #[tokio::test]

@@ -143,7 +143,9 @@ fn curl_lines(api: &str, peer: PeerId, state: PeerState) -> Vec<String> {
     };
     match state {
         PeerState::Up => vec![format!("curl -X DELETE {api}/peers/{peer}"), act("kill")],
-        PeerState::Left | PeerState::Killed => vec![act("rejoin")],
+        PeerState::Left | PeerState::Killed => {
+            vec![act("rejoin"), format!("curl -X DELETE '{api}/peers/{peer}?forget=true'")]
+        }
         PeerState::Remote => Vec::new(),
     }
 }

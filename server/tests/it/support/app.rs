@@ -84,6 +84,7 @@ impl App {
             first_port: 0,
             limit: 2,
             data_dir: Some(dir.join("peers")),
+            new_identity: false,
             contacts: Vec::new(),
             gossip: Config::default(),
         };
