@@ -25,6 +25,7 @@ pub mod peers;
 pub mod range;
 pub mod republish;
 pub mod shares;
+pub mod single;
 pub mod stream;
 pub mod ui;
 pub mod upload;
@@ -60,7 +61,7 @@ use crate::store::Store;
 use crate::swarm::Swarm;
 
 /// JSON is compressed from this size on, in bytes: less fits into one packet anyway.
-const COMPRESSED_BYTES: u64 = 1024;
+pub(crate) const COMPRESSED_BYTES: u64 = 1024;
 
 /// How the API is reached, and what it takes.
 #[derive(Debug, Clone, PartialEq, Eq)]

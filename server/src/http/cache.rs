@@ -9,6 +9,7 @@ use axum::response::IntoResponse;
 use http_body::Body as _;
 use shared::wire::rest::USER_HEADER;
 
+use crate::http::COMPRESSED_BYTES;
 use crate::http::error::{self, ApiError};
 use crate::http::etag::Tags;
 
@@ -17,12 +18,13 @@ const TAGGED_BYTES: usize = 2 << 20;
 
 /// Says of an answer for whom and how long it is.
 pub async fn apply(request: Request, next: Next) -> Response<Body> {
-    let is_get = request.method() == Method::GET;
+    // The body of an answer to HEAD is still there: whoever sends it leaves it out.
+    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
     let audience = Audience::of(request.uri().path());
     let conditions =
         (Tags::read(request.headers(), &header::IF_MATCH), Tags::read(request.headers(), &header::IF_NONE_MATCH));
     let mut response = next.run(request).await;
-    if audience.has_tags() && is_get && response.status() == StatusCode::OK && is_untagged_json(&response) {
+    if audience.has_tags() && is_read && response.status() == StatusCode::OK && is_untagged_json(&response) {
         response = tagged(response, conditions).await;
     }
     let is_error = response.status().is_client_error() || response.status().is_server_error();
@@ -106,6 +108,10 @@ async fn tagged(response: Response<Body>, (if_match, if_none_match): (Option<Tag
         parts.status = StatusCode::NOT_MODIFIED;
         parts.headers.remove(header::CONTENT_TYPE);
         parts.headers.remove(header::CONTENT_LENGTH);
+        // As with the whole answer, which would be compressed for some.
+        if u64::try_from(bytes.len()).is_ok_and(|length| length >= COMPRESSED_BYTES) {
+            parts.headers.append(header::VARY, HeaderValue::from_static(header::ACCEPT_ENCODING.as_str()));
+        }
         return Response::from_parts(parts, Body::empty());
     }
     Response::from_parts(parts, Body::from(bytes))

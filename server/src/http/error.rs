@@ -8,7 +8,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::http::{HeaderValue, Response, StatusCode, header};
 use axum::response::IntoResponse;
 use shared::ids::{IdError, Version};
-use shared::wire::rest::Problem;
+use shared::wire::rest::{Problem, USER_HEADER};
 use tracing::error;
 
 use crate::concurrency::LabError;
@@ -49,7 +49,7 @@ pub enum ApiError {
     #[error("say which version you change: If-Match with the ETag you have, or * for any")]
     PreconditionRequired,
     /// The file is at another version than the change was meant for.
-    #[error("the file is at version {0}")]
+    #[error("the file is at version {0}: its tag is \"{0}\"")]
     VersionMismatch(Version),
     /// The caller wants it only if it has a tag that it doesn't have.
     #[error("what there is has another ETag")]
@@ -78,6 +78,11 @@ pub enum ApiError {
     /// The key named another upload.
     #[error("this Idempotency-Key was used for another upload; use a new one")]
     KeyReused,
+    /// What an upload made under this key is no more.
+    #[error(
+        "the file that was made under this Idempotency-Key has been deleted since; use a new key to upload it again"
+    )]
+    KeySpent,
     /// There are too many connections for other things than asking after the server's health.
     #[error("too many connections are open; only /health and /ready are answered on this one")]
     Crowded,
@@ -135,6 +140,7 @@ impl ApiError {
             Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "too-slow", "Too slow"),
             Self::KeyAtWork => (StatusCode::CONFLICT, "key-at-work", "The first upload is at work"),
             Self::KeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "key-reused", "The key was used before"),
+            Self::KeySpent => (StatusCode::GONE, "key-spent", "What the key stands for was deleted"),
             Self::Crowded => (StatusCode::SERVICE_UNAVAILABLE, "crowded", "Too many connections"),
             Self::Rejected(status, _) => (*status, "rejected", status.canonical_reason().unwrap_or("Rejected")),
             Self::RangeNotSatisfiable(_) => {
@@ -161,18 +167,24 @@ impl ApiError {
         }
     }
 
-    /// A header that helps the caller to go on.
-    fn hint(&self) -> Option<(header::HeaderName, String)> {
-        match self {
-            Self::VersionMismatch(current) => Some((header::ETAG, etag::of(*current))),
-            Self::RangeNotSatisfiable(size_bytes) => Some((header::CONTENT_RANGE, format!("bytes */{size_bytes}"))),
-            Self::DiskFull => Some((header::RETRY_AFTER, RETRY_FULL_AFTER_S.to_string())),
+    /// Headers that help the caller to go on.
+    fn hints(&self) -> Vec<(header::HeaderName, String)> {
+        let hint = match self {
+            // RFC 9110, sections 15.5.2 and 15.5.22: these say what is missing.
+            Self::MissingUser => (header::WWW_AUTHENTICATE, format!("Grapevine header=\"{USER_HEADER}\"")),
+            Self::NotAWebSocket => {
+                let upgrade = [(header::CONNECTION, "upgrade"), (header::UPGRADE, "websocket")];
+                return upgrade.map(|(name, value)| (name, value.to_owned())).to_vec();
+            }
+            Self::VersionMismatch(current) => (header::ETAG, etag::of(*current)),
+            Self::RangeNotSatisfiable(size_bytes) => (header::CONTENT_RANGE, format!("bytes */{size_bytes}")),
+            Self::DiskFull => (header::RETRY_AFTER, RETRY_FULL_AFTER_S.to_string()),
             // RFC 9110, section 12.5.3: which codings are taken instead.
-            Self::EncodedBody => Some((header::ACCEPT_ENCODING, "identity".to_owned())),
-            Self::KeyAtWork | Self::Crowded => Some((header::RETRY_AFTER, "1".to_owned())),
-            Self::NotAWebSocket => Some((header::UPGRADE, "websocket".to_owned())),
-            _ => None,
-        }
+            Self::EncodedBody => (header::ACCEPT_ENCODING, "identity".to_owned()),
+            Self::KeyAtWork | Self::Crowded => (header::RETRY_AFTER, "1".to_owned()),
+            _ => return Vec::new(),
+        };
+        vec![hint]
     }
 }
 
@@ -185,10 +197,10 @@ impl IntoResponse for ApiError {
         let status = self.kind().0;
         let mut response = (status, axum::Json(problem)).into_response();
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
-        if let Some((name, value)) = self.hint()
-            && let Ok(value) = value.try_into()
-        {
-            response.headers_mut().insert(name, value);
+        for (name, value) in self.hints() {
+            if let Ok(value) = value.try_into() {
+                response.headers_mut().insert(name, value);
+            }
         }
         response
     }
@@ -233,6 +245,7 @@ impl From<StoreError> for ApiError {
             StoreError::NotOwner => Self::NotOwner,
             StoreError::VersionMismatch { current } => Self::VersionMismatch(current),
             StoreError::KeyReused => Self::KeyReused,
+            StoreError::KeySpent => Self::KeySpent,
             StoreError::SharedWithOwner => Self::Invalid(error.to_string()),
             StoreError::NoMoreVersions | StoreError::Republishing => Self::Conflict(error.to_string()),
             StoreError::Db(DbError::Displaced(_)) => Self::Displaced,

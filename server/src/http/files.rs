@@ -64,6 +64,7 @@ pub struct ListQuery {
         (status = 403, description = "The call comes from another origin's page"),
         (status = 408, description = "The body came too slowly"),
         (status = 409, description = "Another upload is at work under this key"),
+        (status = 410, description = "The file that was made under this key has been deleted since"),
         (status = 413, description = "The file is larger than allowed"),
         (status = 415, description = "The body isn't multipart/form-data, or it is compressed"),
         (status = 422, description = "There is no file in the body, or several, its name is invalid, or the key was used \

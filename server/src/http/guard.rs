@@ -1,5 +1,5 @@
 //! Keeps pages from elsewhere out: a browser on this machine can be talked into calling us, under a name that its
-//! owner points here (DNS rebinding) or across origins. So `Host` must be ours, and who changes things must not come
+//! owner points here (DNS rebinding) or across origins. So the host that is asked for must be ours, and who changes things must not come
 //! from another origin.
 
 use std::net::IpAddr;
@@ -12,13 +12,14 @@ use axum::middleware::Next;
 use axum::response::IntoResponse;
 
 use crate::http::error::ApiError;
+use crate::http::single::single;
 use crate::http::{AppState, HttpConfig};
 
 /// The ports that aren't written.
 const HTTP: u16 = 80;
 const HTTPS: u16 = 443;
 
-/// Lets a request pass, or answers 403.
+/// Lets a request pass, or answers 403; 400 where its headers say nothing clear.
 pub async fn check(State(state): State<AppState>, request: Request, next: Next) -> Response<Body> {
     let mut response = match judge(&state.config, &request) {
         Ok(()) => next.run(request).await,
@@ -31,11 +32,13 @@ pub async fn check(State(state): State<AppState>, request: Request, next: Next) 
 }
 
 fn judge(config: &HttpConfig, request: &Request) -> Result<(), ApiError> {
-    if is_simple_check(request) {
-        return Ok(());
-    }
-    let host =
-        host(request).ok_or_else(|| ApiError::ForeignCaller("the header Host is missing or wrong".to_owned()))?;
+    let Some(host) = host(request)? else {
+        return if is_simple_check(request) {
+            Ok(())
+        } else {
+            Err(ApiError::ForeignCaller("without the header Host only /health and /ready are answered".to_owned()))
+        };
+    };
     if config.local_only && !is_local(&host) && !is_allowed(config, &host, &[HTTP, HTTPS]) {
         return Err(ApiError::ForeignCaller(format!("{host} isn't a name of this server; see --allowed-host")));
     }
@@ -43,7 +46,7 @@ fn judge(config: &HttpConfig, request: &Request) -> Result<(), ApiError> {
     if is_safe && request.uri().path() != "/ws" {
         return Ok(());
     }
-    match request.headers().get(header::ORIGIN) {
+    match single(request.headers(), &header::ORIGIN)? {
         None => Ok(()),
         Some(origin) if is_same(config, origin, &host) => Ok(()),
         Some(origin) => {
@@ -54,15 +57,22 @@ fn judge(config: &HttpConfig, request: &Request) -> Result<(), ApiError> {
 
 /// Health checkers of some balancers speak HTTP/1.0, which has no `Host`; no browser does.
 fn is_simple_check(request: &Request) -> bool {
-    let names_no_host = request.version() <= Version::HTTP_10 && !request.headers().contains_key(header::HOST);
-    names_no_host && matches!(request.uri().path(), "/health" | "/ready")
+    matches!(request.uri().path(), "/health" | "/ready")
 }
 
-fn host(request: &Request) -> Option<Authority> {
-    match request.headers().get(header::HOST) {
-        Some(host) => host.to_str().ok()?.parse().ok(),
-        None => request.uri().authority().cloned(),
-    }
+/// The host that is asked for: the target's if it names one, else that of the header (RFC 9112, section 3.2). `None` where
+/// nobody names one, as HTTP/1.0 allows.
+fn host(request: &Request) -> Result<Option<Authority>, ApiError> {
+    let header = match single(request.headers(), &header::HOST)? {
+        Some(host) => Some(host.to_str().ok().and_then(|host| host.parse().ok()).ok_or_else(bad_host)?),
+        None if request.version() > Version::HTTP_10 => return Err(bad_host()),
+        None => None,
+    };
+    Ok(request.uri().authority().cloned().or(header))
+}
+
+fn bad_host() -> ApiError {
+    ApiError::BadRequest("the header Host is missing or isn't one".to_owned())
 }
 
 fn is_local(host: &Authority) -> bool {

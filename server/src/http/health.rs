@@ -33,10 +33,10 @@ pub(super) async fn ready(State(state): State<AppState>) -> (StatusCode, Json<Re
         Err(error) => Err(error),
     };
     let (store, (outbox, set_aside)) = match checked {
-        Ok(counts) => (PartState::Up, counts),
+        Ok((outbox, set_aside)) => (PartState::Up, (Some(outbox), Some(set_aside))),
         Err(error) => {
             warn!(error = &error as &dyn std::error::Error, "the store isn't ready");
-            (PartState::Down { reason: explain(&error) }, (0, 0))
+            (PartState::Down { reason: explain(&error) }, (None, None))
         }
     };
     let (broker, bridge, peers) =
@@ -44,8 +44,8 @@ pub(super) async fn ready(State(state): State<AppState>) -> (StatusCode, Json<Re
     let depths = state.depths.as_ref().map(|depths| *depths.borrow());
     let queue = depths.flatten().map(|depths| depths.bridge.messages);
     let dead_letters = match depths {
-        None => Some(set_aside),
-        Some(known) => known.map(|depths| set_aside + depths.dead_letters),
+        None => set_aside,
+        Some(known) => set_aside.zip(known).map(|(set_aside, depths)| set_aside + depths.dead_letters),
     };
     let conditions = state.hub.read(conditions);
     let ready = store == PartState::Up && !conditions.iter().any(|condition| condition.name.stops_uploads());

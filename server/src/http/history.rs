@@ -4,7 +4,7 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, Response, StatusCode, header};
+use axum::http::Response;
 use axum::response::IntoResponse;
 use serde::Deserialize;
 use shared::ids::Version;
@@ -15,7 +15,7 @@ use crate::http::auth::Caller;
 use crate::http::error::ApiError;
 use crate::http::files::{describe, latest};
 use crate::http::path::Path;
-use crate::http::{AppState, conditions, etag, file_id, page};
+use crate::http::{AppState, file_id, page};
 use crate::store::metadata::FileRecord;
 
 /// Which part of the history.
@@ -31,30 +31,23 @@ pub struct HistoryQuery {
 
 /// What is known of a file
 ///
-/// `ETag` is the file's, for `If-Match`. How far the version has come isn't part of it: whoever wants to watch that asks
-/// without `If-None-Match`.
+/// `ETag` is that of this answer, which changes with `peers_reached`, too. For `If-Match` take `version` in quotes.
 #[utoipa::path(get, path = "/files/{id}/meta", tag = "files", security(("user" = [])),
     params(("id" = String, Path, description = "The file")),
     responses(
         (status = 200, description = "Its latest version", body = FileOut,
-            headers(("etag" = String, description = "The version in quotes"))),
-        (status = 304, description = "The file is still at this version (If-None-Match, If-Modified-Since)"),
+            headers(("etag" = String, description = "Of this answer, weak"))),
+        (status = 304, description = "You have this answer already (If-None-Match)"),
         (status = 401, description = "Nobody says who is asking"),
         (status = 404, description = "There is no such file, it was deleted, or it isn't yours to see"),
-        (status = 412, description = "The file is at another version than is wanted (If-Match, If-Unmodified-Since)"),
     ))]
 pub(super) async fn meta(
     State(state): State<AppState>,
     Caller(user): Caller,
     Path(id): Path<String>,
-    headers: HeaderMap,
-) -> Result<Response<Body>, ApiError> {
+) -> Result<Json<FileOut>, ApiError> {
     let file = state.store.file(file_id(&id)?, user, None).await?;
-    let tag = [(header::ETAG, etag::of(file.version))];
-    if conditions::is_known(&headers, &file)? {
-        return Ok((StatusCode::NOT_MODIFIED, tag).into_response());
-    }
-    Ok((tag, Json(latest(&state.hub, &file))).into_response())
+    Ok(Json(latest(&state.hub, &file)))
 }
 
 /// The versions of a file

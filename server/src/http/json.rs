@@ -4,6 +4,7 @@ use axum::body::Body;
 use axum::extract::{FromRequest, OptionalFromRequest, Request};
 use axum::http::{HeaderMap, header};
 use futures_util::StreamExt as _;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
@@ -13,6 +14,11 @@ use crate::http::upload::refuse_encoded;
 
 /// The largest body that isn't an upload, in bytes: a few fields.
 const BYTES_MAX: usize = 64 * 1024;
+
+/// The body of a call that has nothing to say: empty, or an object without members.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Nothing {}
 
 /// The body, read.
 #[derive(Debug, Clone)]
@@ -49,7 +55,11 @@ impl<T: DeserializeOwned> OptionalFromRequest<AppState> for JsonBody<T> {
     }
 }
 
+/// Every body is an object; an array would be taken for its members in their order.
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<JsonBody<T>, ApiError> {
+    if bytes.trim_ascii().starts_with(b"[") {
+        return Err(ApiError::Invalid("send the body as a JSON object".to_owned()));
+    }
     serde_json::from_slice(bytes).map(JsonBody).map_err(|error| ApiError::Invalid(error.to_string()))
 }
 

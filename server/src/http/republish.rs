@@ -11,6 +11,7 @@ use utoipa::IntoParams;
 
 use crate::http::AppState;
 use crate::http::error::ApiError;
+use crate::http::json::{JsonBody, Nothing};
 
 /// What to publish again.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -29,14 +30,19 @@ pub struct RepublishQuery {
     responses(
         (status = 202, description = "They wait for the broker", body = RepublishOut),
         (status = 403, description = "The call comes from another origin's page"),
+        (status = 408, description = "The body came too slowly"),
         (status = 409, description = "Files are being published again already"),
-        (status = 422, description = "The time isn't one"),
+        (status = 413, description = "The body is larger than 64 KiB"),
+        (status = 415, description = "The body isn't application/json, or it is compressed"),
+        (status = 422, description = "The time isn't one, or there is a member in the body, which says nothing"),
         (status = 507, description = "There is no room on the disk for their events"),
     ))]
 pub(super) async fn republish(
     State(state): State<AppState>,
     query: Result<Query<RepublishQuery>, QueryRejection>,
+    body: Result<Option<JsonBody<Nothing>>, ApiError>,
 ) -> Result<(StatusCode, Json<RepublishOut>), ApiError> {
+    let _nothing = body?;
     let since: Option<Timestamp> = query?.0.since.map(|since| since.parse()).transpose().map_err(|error| {
         ApiError::Invalid(format!("since must be a time as in RFC 3339, e.g. 2026-11-28T06:00:00Z: {error}"))
     })?;

@@ -1,10 +1,12 @@
 //! A multipart body becomes a received content, with a bounded buffer and whatever the client does. The body is read to
 //! its end and must be whole before anything is made of it.
 
+mod epilogue;
+
 use std::error::Error;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use axum::body::{Body, BodyDataStream};
@@ -19,6 +21,8 @@ use crate::http::AppState;
 use crate::http::disposition::FormField;
 use crate::http::error::ApiError;
 use crate::http::pace::Pace;
+use crate::http::single::single;
+use crate::http::upload::epilogue::Epilogue;
 use crate::store::NewContent;
 
 /// The fields that may hold the file: ours, and the one that many clients use.
@@ -65,11 +69,14 @@ struct Form {
 
 impl Form {
     fn new(state: &AppState, headers: &HeaderMap, body: Body) -> Result<Self, ApiError> {
-        let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let boundary = multer::parse_boundary(content_type)
+        let content_type = single(headers, &header::CONTENT_TYPE)?.and_then(|value| value.to_str().ok());
+        let boundary = multer::parse_boundary(content_type.unwrap_or_default())
             .map_err(|_other| ApiError::UnsupportedMediaType("send the file as multipart/form-data".to_owned()))?;
         let allowance = Arc::new(AtomicU64::new(HEAD_BYTES));
-        let body = SharedBody(Arc::new(Mutex::new(body.into_data_stream())));
+        let body = SharedBody(Arc::new(Mutex::new(Passing {
+            body: body.into_data_stream(),
+            epilogue: Epilogue::new(&boundary),
+        })));
         let pieces = Pieces { body: body.clone(), allowance: Arc::clone(&allowance), rest: false };
         Ok(Self { multipart: Multipart::new(pieces, boundary), body, allowance, pace: state.config.limits.pace() })
     }
@@ -97,11 +104,13 @@ impl Form {
         file.ok_or_else(|| ApiError::Invalid(format!("the body has no file in a field named {}", FIELDS.join(" or "))))
     }
 
-    /// What comes after the last boundary says nothing (RFC 2046, section 5.1.1), but the body must be as long as it
-    /// was announced.
+    /// Nothing may come after the last boundary, and the body must be as long as it was announced.
     async fn finish(&mut self) -> Result<(), ApiError> {
         let mut rest = Pieces { body: self.body.clone(), allowance: Arc::clone(&self.allowance), rest: false };
         while timely(&mut self.pace, async { rest.next().await.transpose() }).await?.is_some() {}
+        if self.body.lock().epilogue.has_more() {
+            return Err(ApiError::BrokenBody("something comes after its last boundary".to_owned()));
+        }
         Ok(())
     }
 
@@ -167,12 +176,26 @@ fn checked_name(name: Option<String>) -> Result<String, ApiError> {
 #[derive(Clone)]
 struct SharedBody(
     /// A lock is enough: it is held for one poll.
-    Arc<Mutex<BodyDataStream>>,
+    Arc<Mutex<Passing>>,
 );
+
+struct Passing {
+    body: BodyDataStream,
+    epilogue: Epilogue,
+}
 
 impl SharedBody {
     fn poll(&self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, axum::Error>>> {
-        Pin::new(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner)).poll_next(context)
+        let mut passing = self.lock();
+        let next = Pin::new(&mut passing.body).poll_next(context);
+        if let Poll::Ready(Some(Ok(piece))) = &next {
+            passing.epilogue.pass(piece);
+        }
+        next
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Passing> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -90,6 +90,9 @@ pub enum StoreError {
     /// The key of an upload was used for another one.
     #[error("this key was used for another upload")]
     KeyReused,
+    /// What was made under the key of an upload is deleted.
+    #[error("what was made under this key has been deleted since")]
+    KeySpent,
     /// A file can't be shared with its owner.
     #[error("a file can't be shared with its owner")]
     SharedWithOwner,
@@ -113,6 +116,7 @@ impl StoreError {
             | Self::NoMoreVersions
             | Self::Republishing
             | Self::KeyReused
+            | Self::KeySpent
             | Self::SharedWithOwner => false,
         }
     }

@@ -5,9 +5,9 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use shared::ids::{FileId, UserId, Version};
 
 use crate::db::DbError;
-use crate::store::NewContent;
 use crate::store::error::StoreError;
 use crate::store::metadata::{FileRecord, column_error, to_column};
+use crate::store::{NewContent, metadata};
 use crate::wall;
 
 /// How long a key is remembered. As long as others do; clients give up after minutes.
@@ -18,7 +18,7 @@ const KEYS_MAX: i64 = 100_000;
 /// What `user` made under `key`, with `new` as its first version.
 ///
 /// # Errors
-/// When that was something else than `new`, or the database fails.
+/// When that was something else than `new`, or was deleted since, or the database fails.
 pub(super) fn first_answer(
     connection: &Connection,
     (user, key): (&UserId, &str),
@@ -38,7 +38,10 @@ pub(super) fn first_answer(
     if made != new.fingerprint() {
         return Err(StoreError::KeyReused);
     }
-    // The first answer again, whatever became of the file since: the fingerprint says that all else is the same.
+    if metadata::latest(connection, &id)?.is_none() {
+        return Err(StoreError::KeySpent);
+    }
+    // The first answer again, even where the file has newer versions: the fingerprint says that all else is the same.
     let created_ms = u64::try_from(created_ms).unwrap_or_default();
     Ok(Some(new.first_version(id, user.clone(), created_ms)))
 }

@@ -1,6 +1,8 @@
 //! Conditions, ranges and caches over HTTP (RFC 9110, sections 13 and 14; RFC 9111), and how JSON travels. The headers'
 //! grammar and precedence are tested where they are read.
 
+use std::collections::BTreeSet;
+
 use reqwest::{Method, Response};
 use shared::wire::rest::FileOut;
 
@@ -88,6 +90,10 @@ async fn a_range_of_an_empty_file_is_the_whole_of_it() {
 #[tokio::test]
 async fn answers_say_what_caches_may_do_and_who_has_one_gets_304() {
     let app = App::start().await;
+    // Enough that the list is compressed for who takes it so.
+    for _ in 0..5 {
+        app.upload("alice", "a", "x").await;
+    }
     let id = app.upload("alice", "a", "x").await.id;
     let (file, meta, history) = (format!("/files/{id}"), format!("/files/{id}/meta"), format!("/files/{id}/history"));
     let shares = format!("/shares/{id}");
@@ -109,6 +115,15 @@ async fn answers_say_what_caches_may_do_and_who_has_one_gets_304() {
         let again = call(&app, &Method::GET, path, &[("if-none-match", &tag)]).await;
         assert_eq!((again.status().as_u16(), header(&again, "etag")), (304, tag.as_str()), "{path}");
         assert_eq!(header(&again, "cache-control"), policy, "{path}");
+        let vary = |answer: &Response| answer.headers().get_all("vary").iter().cloned().collect::<BTreeSet<_>>();
+        assert_eq!(vary(&again), vary(&first), "{path}");
+        for (headers, status) in [(&[][..], 200), (&[("if-none-match", tag.as_str())], 304)] {
+            let head = call(&app, &Method::HEAD, path, headers).await;
+            assert_eq!(
+                (head.status().as_u16(), header(&head, "etag"), vary(&head)),
+                (status, tag.as_str(), vary(&first))
+            );
+        }
         assert!(again.bytes().await.unwrap().is_empty());
         assert_eq!(call(&app, &Method::GET, path, &[("if-none-match", "\"other\"")]).await.status(), 200, "{path}");
         assert_eq!(call(&app, &Method::GET, path, &[("if-match", "\"other\"")]).await.status(), 412, "{path}");

@@ -144,10 +144,12 @@ async fn an_upload_that_is_repeated_mends_the_content_of_the_first() {
     let app = App::start().await;
     let upload = async || {
         let upload = app.by("alice", Method::POST, "/files").header("idempotency-key", "k");
-        let answer = upload.multipart(form("uploaded", "a", "precious")).send().await.unwrap();
+        upload.multipart(form("uploaded", "a", "precious")).send().await.unwrap()
+    };
+    let uploaded = async || {
+        let answer = upload().await;
         assert_eq!(answer.status(), 201);
-        let file: Value = answer.json().await.unwrap();
-        format!("/files/{}", file["id"].as_str().unwrap())
+        answer.headers()["location"].to_str().unwrap().to_owned()
     };
     let harms: [Obstacle; 3] = [
         |path| fs::remove_file(path).unwrap(),
@@ -155,15 +157,15 @@ async fn an_upload_that_is_repeated_mends_the_content_of_the_first() {
         |path| fs::write(path, "PRECIOUS").unwrap(),
         |path| fs::write(path, "p").unwrap(),
     ];
-    let path = upload().await;
+    let path = uploaded().await;
     for harm in harms {
         harm(&content(&app.dir, "precious"));
-        assert_eq!(upload().await, path);
+        assert_eq!(uploaded().await, path);
         assert_eq!(app.get("alice", &path).await.text().await.unwrap(), "precious");
     }
     // Of a file that was deleted nothing comes back.
     app.by("alice", Method::DELETE, &path).header("if-match", "*").send().await.unwrap();
-    assert_eq!(upload().await, path);
+    assert_problem(upload().await, 410, "key-spent").await;
     assert_eq!(app.contents().0, Vec::<String>::new());
 }
 

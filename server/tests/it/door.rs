@@ -225,6 +225,31 @@ async fn who_is_still_sending_when_the_answer_comes_hears_it() {
     app.assert_no_trace().await;
 }
 
+/// How many sockets of this machine that listen or are connected at `port` belong to a process.
+fn sockets_at(port: u16) -> usize {
+    let table = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
+    let here = format!(":{port:04X}");
+    let rows = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
+    // What nobody has open any more has no inode.
+    rows.filter(|row| row[1].ends_with(&here) && row[9] != "0").count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_are_answered_and_stay_open_are_counted() {
+    let limits = Limits { connections: 8, connections_per_address: 8, ..Limits::default() };
+    let app = App::start_limited(UPLOAD_MAX, limits).await;
+    let mut open = Vec::new();
+    for _ in 0..100 {
+        let mut client = Raw::connect(app.address).await;
+        client.write("GET /health HTTP/1.0\r\n\r\n").await;
+        assert_eq!(client.answer().await.status, 200);
+        open.push(client);
+        let sockets = sockets_at(app.address.port());
+        // The one that listens, those within the limit, and a few on their way out.
+        assert!(sockets <= 1 + 8 + 20, "{sockets} sockets are open");
+    }
+}
+
 fn head_of(app: &App, line: &str) -> String {
     format!("{line} HTTP/1.1\r\nhost: {}\r\n", app.address)
 }
@@ -238,6 +263,41 @@ async fn http_1_0_without_a_host_is_enough_to_ask_after_health() {
         client.answer().await.status
     };
     assert_eq!([ask("/health").await, ask("/ready").await, ask("/peers").await], [200, 200, 403]);
+}
+
+/// RFC 9110, section 7.2; RFC 9112, section 3.2.
+#[tokio::test]
+async fn a_request_names_one_host_and_one_user() {
+    let app = App::start().await;
+    let host = format!("host: {}\r\n", app.address);
+    let (user, twice) = ("x-user-id: alice\r\n", "x-user-id: alice\r\nx-user-id: bob\r\n");
+    let local = format!("GET http://{}/files HTTP/1.1\r\n", app.address);
+    let foreign = "GET http://evil.example/files HTTP/1.1\r\n";
+    let origin = |other: &str| format!("POST /peers HTTP/1.1\r\n{host}origin: http://{}\r\n{other}", app.address);
+    for (head, status, problem) in [
+        (format!("GET /files HTTP/1.1\r\n{user}"), 400, "bad-request"),
+        ("GET /health HTTP/1.1\r\n".to_owned(), 400, "bad-request"),
+        (format!("GET /files HTTP/1.1\r\n{user}{host}{host}"), 400, "bad-request"),
+        (format!("GET /files HTTP/1.1\r\n{user}{host}host: evil.example\r\n"), 400, "bad-request"),
+        (format!("GET /health HTTP/1.0\r\n{host}{host}"), 400, "bad-request"),
+        (format!("GET /files HTTP/1.1\r\n{user}host: a b\r\n"), 400, "bad-request"),
+        (format!("{foreign}{user}{host}"), 403, "foreign-caller"),
+        (format!("{local}{user}host: evil.example\r\n"), 200, ""),
+        (format!("GET /files HTTP/1.1\r\n{host}{twice}"), 400, "bad-request"),
+        (format!("GET /files HTTP/1.1\r\n{host}"), 401, "missing-user"),
+        (origin("origin: http://evil.example\r\n"), 400, "bad-request"),
+        (format!("GET /ws HTTP/1.1\r\n{host}"), 426, "not-a-websocket"),
+    ] {
+        let mut client = Raw::connect(app.address).await;
+        client.write(format!("{head}\r\n")).await;
+        let answer = client.answer().await;
+        assert_eq!(answer.status, status, "{head}");
+        if status != 200 {
+            assert_eq!(answer.problem(), problem, "{head}");
+        }
+        assert_eq!(answer.header("www-authenticate").is_some(), status == 401, "{head}");
+        assert_eq!(answer.header("connection") == Some("upgrade"), status == 426, "{head}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -279,6 +339,35 @@ async fn a_stop_right_after_the_start_is_a_clean_one() {
         server.says("");
         assert!(server.terminate().success());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_and_a_start_of_linked_peers_warn_of_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let [port, first, second, third] = free_ports();
+    let peer_port = [first, second, third].into_iter().min().unwrap();
+    let (port, peer_port) = (port.to_string(), peer_port.to_string());
+    let words = ["serve", "--port", &port, "--peer-port", &peer_port, "--peers", "3", "--data-dir"];
+    for _ in 0..10 {
+        let server = Process::start(&[&words[..], &[dir.path().to_str().unwrap()]].concat());
+        server.says_all(&["[Bridge] forwarding to", "Grapevine is ready"]);
+        let (status, said) = server.stop();
+        let warnings: Vec<String> = said.into_iter().filter(|line| line.contains("WARN")).collect();
+        assert!(status.success());
+        assert!(warnings.iter().all(|line| line.contains("trying the next port")), "{warnings:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_while_the_catalogue_is_opened_is_a_clean_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalogue = rusqlite::Connection::open(dir.path().join("grapevine.db")).unwrap();
+    // Opening it takes as long as somebody else has it.
+    catalogue.execute_batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE; CREATE TABLE t (x)").unwrap();
+    let words = ["serve", "--port", "0", "--peer-port", "0", "--data-dir", dir.path().to_str().unwrap()];
+    let server = Process::start(&words);
+    eventually("its data directory is locked", async || dir.path().join("lock").exists()).await;
+    assert!(server.terminate().success());
 }
 
 #[tokio::test(flavor = "multi_thread")]

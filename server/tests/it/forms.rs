@@ -43,6 +43,8 @@ async fn a_body_that_is_not_whole_makes_no_file() {
         (format!("--b\r\n{FIELD}hello\r\n--b--\r\n{}", "x".repeat(200_000)), 0, "more than 65536 bytes"),
         (format!("--b\r\nx: {}\r\nhello\r\n--b--\r\n", "y".repeat(200_000)), 0, "more than 65536 bytes"),
         (String::new(), 0, "incomplete"),
+        (format!("--b\r\n{FIELD}hello\r\n--b--\r\n--b\r\n{FIELD}two\r\n--b--\r\n"), 0, "after its last boundary"),
+        (format!("--b\r\n{FIELD}hello\r\n--b--\r\nan epilogue"), 0, "after its last boundary"),
     ] {
         let answer = post(&app, body.as_bytes(), missing).await;
         assert_eq!((answer.status, answer.problem().as_str()), (400, "broken-body"), "{body:.100}");
@@ -51,8 +53,8 @@ async fn a_body_that_is_not_whole_makes_no_file() {
         assert!(detail.contains(reason), "{detail}");
     }
     app.assert_no_trace().await;
-    // What comes after the last boundary and before the first says nothing.
-    let whole = format!("a preamble\r\n--b\r\n{FIELD}hello\r\n--b--\r\nan epilogue");
+    // What comes before the first boundary says nothing, and so does white space after the last.
+    let whole = format!("a preamble\r\n--b\r\n{FIELD}hello\r\n--b--\r\n \r\n");
     assert_eq!(post(&app, whole.as_bytes(), 0).await.status, 201);
 }
 
@@ -127,6 +129,11 @@ async fn every_refusal_is_a_problem_with_its_reason() {
         (Method::POST, "/lab/runs", Some(("text/plain", "{}".to_owned())), 415),
         (Method::POST, "/lab/runs", Some((JSON, "{\"producer\": 1}".to_owned())), 422),
         (Method::POST, "/lab/runs", Some((JSON, "{".to_owned())), 422),
+        (Method::POST, "/lab/runs", Some((JSON, "[3, 2]".to_owned())), 422),
+        (Method::POST, &actions, Some((JSON, "[\"kill\"]".to_owned())), 422),
+        (Method::POST, "/republish", Some((JSON, "{\"since\": \"2026-11-28T06:00:00Z\"}".to_owned())), 422),
+        (Method::POST, "/republish", Some(("text/plain", "now".to_owned())), 415),
+        (Method::POST, "/peers", Some((JSON, "{\"count\": 2}".to_owned())), 422),
         (Method::POST, "/shares/x", Some((JSON, "{\"target_user_id\": \"bob\", \"x\": 1}".to_owned())), 404),
         (Method::GET, "/files?limit=ten", None, 422),
         (Method::GET, "/docs/missing.js", None, 404),
@@ -145,12 +152,13 @@ async fn every_refusal_is_a_problem_with_its_reason() {
 }
 
 #[tokio::test]
-async fn unknown_members_are_refused_everywhere_alike() {
+async fn unknown_members_and_lists_of_members_are_refused_everywhere_alike() {
     let app = App::start().await;
     let file = app.upload("alice", "a", "x").await;
     let id = "0".repeat(64);
     for (path, body) in [
         (format!("/shares/{}", file.id), serde_json::json!({ "target_user_id": "bob", "x": 1 })),
+        (format!("/shares/{}", file.id), serde_json::json!(["bob"])),
         (format!("/peers/{id}/actions"), serde_json::json!({ "action": "kill", "x": 1 })),
         ("/lab/runs".to_owned(), serde_json::json!({ "producers": 1, "x": 1 })),
     ] {
@@ -181,11 +189,13 @@ async fn a_retry_under_the_same_key_makes_no_second_file() {
     let other: FileOut = upload(&app, "bob", "\"k-1\"", "hello").await.json().await.unwrap();
     assert_ne!(other.id, first.id);
     assert_eq!(app.state.store.outbox_counts().await.unwrap().0, 2, "each file was told of once");
-    // The answer is the first one, whatever became of the file.
+    // The answer is the first one as long as there is the file.
+    assert_eq!(app.put("alice", &first.id, "*", "new").send().await.unwrap().status(), 200);
+    let late: FileOut = upload(&app, "alice", "k-1", "hello").await.json().await.unwrap();
+    assert_eq!((late.id, late.content_hash), (first.id.clone(), first.content_hash));
     let delete = app.by("alice", Method::DELETE, &format!("/files/{}", first.id)).header("if-match", "*");
     assert_eq!(delete.send().await.unwrap().status(), 204);
-    let late: FileOut = upload(&app, "alice", "k-1", "hello").await.json().await.unwrap();
-    assert_eq!((late.id, late.content_hash), (first.id, first.content_hash));
+    assert_problem(upload(&app, "alice", "k-1", "hello").await, 410, "key-spent").await;
     assert_problem(upload(&app, "alice", "\"\"", "x").await, 400, "bad-request").await;
 }
 

@@ -265,9 +265,10 @@ async fn an_upload_under_a_key_is_made_once(place: &impl Place) {
     assert_eq!(at_once.iter().filter(|created| !created.is_repeated).count(), 1);
     assert!(at_once.iter().all(|created| created.file.id == at_once[0].file.id));
     assert_eq!(store.outbox_counts().await.unwrap(), (3, 0));
-    // It is the first answer, whatever became of the file since.
+    // Of a file that is there no more nobody is told that it was made.
     store.delete(first.file.id.clone(), user("alice"), Precondition::ANY).await.unwrap();
-    assert_eq!(upload("alice", "k", "a", b"one").await.unwrap().file, first.file);
+    let late = upload("alice", "k", "a", b"one").await;
+    assert!(matches!(late, Err(StoreError::KeySpent)), "{late:?}");
 }
 
 async fn an_upload_that_comes_to_nothing_leaves_nothing(place: &impl Place) {

@@ -26,7 +26,8 @@ pub struct LabConfig {
     pub race_threads: u32,
     /// How long each variant of the race runs, in milliseconds, 1 to 2,000.
     pub race_ms: u32,
-    /// What the chance in `work_ms` follows from: the same number, the same times. Any unless given; the run tells it.
+    /// What the chance in `work_ms` follows from: the same number, the same times. Without it, a random one; the run
+    /// tells it.
     pub seed: Option<u32>,
 }
 

@@ -64,10 +64,10 @@ pub struct PeerOut {
     pub addr: SocketAddr,
     /// Whether it runs.
     pub state: PeerState,
-    /// How many files it knows.
-    pub files: u32,
-    /// The ids of its neighbours.
-    pub neighbours: Vec<String>,
+    /// How many files it knows; `null` where that isn't known: only some peer's neighbour tells of it.
+    pub files: Option<u32>,
+    /// The ids of its neighbours; `null` where they aren't known.
+    pub neighbours: Option<Vec<String>>,
 }
 
 /// What to do with a peer.
@@ -132,8 +132,8 @@ pub struct ReadyOut {
     /// The bridge; absent with `--no-bridge`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bridge: Option<PartState>,
-    /// Events that wait for the broker.
-    pub outbox: u64,
+    /// Events that wait for the broker; `null` while the catalogue can't be asked.
+    pub outbox: Option<u64>,
     /// Messages in RabbitMQ that wait for a bridge; `null` with the embedded broker (they are in `outbox`) and while
     /// RabbitMQ can't be asked.
     pub queue: Option<u64>,
