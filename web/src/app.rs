@@ -30,6 +30,9 @@ pub fn App() -> impl IntoView {
                     <Concurrency session=session />
                 </div>
             </main>
+            <footer>
+                <small class="muted"><a href="../docs">"The calls of the API"</a></small>
+            </footer>
         </div>
     })
 }

@@ -56,7 +56,8 @@ pub(super) async fn run(flags: Serve, mut signals: StopSignals, open_files: u64)
     let limits = limits(&flags, open_files, &hub);
     let swarm = Swarm::new(swarm_config(&flags), hub.clone(), &tasks);
     if unless_stopped(&mut signals, start_peers(&swarm, flags.peers)).await.transpose()?.is_none() {
-        return Ending { bridge: None, swarm, tasks, store }.end().await;
+        Ending { bridge: None, swarm, tasks, store }.end().await;
+        return Ok(());
     }
     let bridging = tasks.child();
     let parts = Parts { store: &store, hub: &hub, swarm: &swarm, tasks: &tasks, bridging: &bridging };
@@ -88,7 +89,8 @@ pub(super) async fn run(flags: Serve, mut signals: StopSignals, open_files: u64)
     bridging.cancel();
     // Joins its threads, which stop within milliseconds.
     drop(tokio::task::spawn_blocking(move || lab.stop()).await);
-    Ending { bridge, swarm, tasks, store }.end().await
+    Ending { bridge, swarm, tasks, store }.end().await;
+    Ok(())
 }
 
 /// What `work` gives; `None`, and it is dropped, where the process is asked to stop before.
@@ -112,7 +114,7 @@ struct Ending {
 }
 
 impl Ending {
-    async fn end(self) -> anyhow::Result<()> {
+    async fn end(self) {
         if let Some(bridge) = self.bridge {
             // Before its entry peers leave, which would be a failure for it. Its panic has been reported by the runtime.
             drop(timeout(BRIDGE_LIMIT, bridge).await);
@@ -120,7 +122,6 @@ impl Ending {
         self.swarm.close().await;
         self.tasks.shut_down(SHUTDOWN_LIMIT).await;
         self.store.close(CLOSE_LIMIT).await;
-        Ok(())
     }
 }
 
