@@ -225,28 +225,24 @@ async fn who_is_still_sending_when_the_answer_comes_hears_it() {
     app.assert_no_trace().await;
 }
 
-/// How many sockets of this machine that listen or are connected at `port` belong to a process.
-fn sockets_at(port: u16) -> usize {
-    let table = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
-    let here = format!(":{port:04X}");
-    let rows = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
-    // What nobody has open any more has no inode.
-    rows.filter(|row| row[1].ends_with(&here) && row[9] != "0").count()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_that_are_answered_and_stay_open_are_counted() {
-    let limits = Limits { connections: 8, connections_per_address: 8, ..Limits::default() };
-    let app = App::start_limited(UPLOAD_MAX, limits).await;
+    let dir = tempfile::tempdir().unwrap();
+    let [port] = free_ports();
+    let (port_word, data) = (port.to_string(), dir.path().to_str().unwrap());
+    let words = ["serve", "--port", &port_word, "--peers", "0", "--data-dir", data];
+    let server = Process::start(&[&words[..], &["--max-connections-per-address", "8"]].concat());
+    server.says("Grapevine is ready");
+    let before = server.sockets();
     let mut open = Vec::new();
     for _ in 0..100 {
-        let mut client = Raw::connect(app.address).await;
+        let mut client = Raw::connect(([127, 0, 0, 1], port).into()).await;
         client.write("GET /health HTTP/1.0\r\n\r\n").await;
         assert_eq!(client.answer().await.status, 200);
         open.push(client);
-        let sockets = sockets_at(app.address.port());
-        // The one that listens, those within the limit, and a few on their way out.
-        assert!(sockets <= 1 + 8 + 20, "{sockets} sockets are open");
+        // Those within the limit, and some on their way out, however slow this machine is.
+        let more = server.sockets() - before;
+        assert!(more <= 8 + 50, "{more} sockets are open");
     }
 }
 

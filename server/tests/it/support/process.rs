@@ -114,6 +114,13 @@ impl Process {
         speech
     }
 
+    /// How many sockets it has open.
+    pub(crate) fn sockets(&self) -> usize {
+        let files = std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap();
+        let leads_to = files.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok());
+        leads_to.filter(|place| place.to_string_lossy().starts_with("socket:")).count()
+    }
+
     /// How many lines have this text so far.
     pub(crate) fn count(&self, text: impl Display) -> usize {
         let text = text.to_string();
