@@ -51,6 +51,7 @@ impl UploadPhase {
     }
 
     /// Returns what it is once it is cancelled.
+    #[must_use]
     pub fn cancelled(&self) -> Self {
         let all_sent = match self {
             Self::Sending { sent, total, .. } => sent >= total,
