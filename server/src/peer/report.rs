@@ -119,9 +119,10 @@ impl Reporter {
         match event {
             NodeEvent::Unreached { place, reason, is_named } => {
                 let what = format!("{place}: {reason}");
-                match self.unreached(&what, *is_named, now) {
-                    Some(text) => warn!(peer.addr = %me, "[P2P] {text}"),
-                    None => debug!(peer.addr = %me, "[P2P] can't join through {what}"),
+                if let Some(text) = self.unreached(&what, *is_named, now) {
+                    warn!(peer.addr = %me, "[P2P] {text}");
+                } else {
+                    debug!(peer.addr = %me, "[P2P] can't join through {what}");
                 }
             }
             NodeEvent::NeighbourUp { peer, .. } => {

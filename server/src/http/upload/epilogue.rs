@@ -51,7 +51,7 @@ impl Epilogue {
             return piece.get(at + self.end.len()..);
         }
         let last = if piece.len() >= kept { piece } else { &seam };
-        self.before = last.get(last.len().saturating_sub(kept)..).unwrap_or_default().to_owned();
+        last.get(last.len().saturating_sub(kept)..).unwrap_or_default().clone_into(&mut self.before);
         None
     }
 }
