@@ -1,7 +1,10 @@
 # One command for each thing to do. The work is in scripts/.
 .PHONY: help setup build run install uninstall dev test fuzz soak bench bench-report fix clean
 
-BINARY := $(or $(CARGO_TARGET_DIR),target)/release/grapevine
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+# What runs the fastest, and what is built the soonest.
+RELEASE := $(TARGET)/release/grapevine
+QUICK := $(TARGET)/quick/grapevine
 # Where it is installed; DESTDIR is for who packs it.
 PREFIX ?= /usr/local
 INSTALLED = $(DESTDIR)$(PREFIX)/bin/grapevine
@@ -12,16 +15,17 @@ help: ## say what there is (this)
 setup: ## install what building needs: the WASM target and wasm-opt (undo: scripts/wasm-setup.sh --undo)
 	@scripts/wasm-setup.sh
 
-build: ## the release binary with the dashboard inside: target/release/grapevine
+build: ## the binary that runs the fastest, with the dashboard inside: target/release/grapevine
 	@scripts/build.sh
 
-run: build ## build what changed and start it: make run ARGS="--peers 7"
-	@"$(BINARY)" serve $(ARGS)
+run: ## build what changed, the soonest way (target/quick/grapevine), and start it: make run ARGS="--peers 7"
+	@scripts/build.sh --quick
+	@"$(QUICK)" serve $(ARGS)
 
 # Builds nothing, so that it can be run as root.
-install: ## copy what was built to PREFIX/bin: sudo make install, or make install PREFIX=$HOME/.local
-	@test -x "$(BINARY)" || { echo "error: $(BINARY) isn't there: run make build first" >&2; exit 1; }
-	@install -D -m 755 "$(BINARY)" "$(INSTALLED)"
+install: ## copy what make build built to PREFIX/bin: sudo make install, or make install PREFIX=$HOME/.local
+	@test -x "$(RELEASE)" || { echo "error: $(RELEASE) isn't there: run make build first" >&2; exit 1; }
+	@install -D -m 755 "$(RELEASE)" "$(INSTALLED)"
 	@echo "$(INSTALLED): there"
 
 uninstall: ## remove what make install copied (the same PREFIX)

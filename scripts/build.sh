@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Builds the dashboard and then the server, which has it inside. Installs what is missing for that.
 #
-#   scripts/build.sh           the release binary, target/release/grapevine (or where CARGO_TARGET_DIR is)
+#   scripts/build.sh           the binary that runs the fastest: target/release/grapevine (or where CARGO_TARGET_DIR is)
+#   scripts/build.sh --quick   the one that is built the soonest: target/quick/grapevine
 #   scripts/build.sh --tests   the tests, not run
 #
 # The first time, three things are done side by side: compiling the dashboard, building the tools that pack it, and, with
@@ -9,9 +10,12 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/say.sh
+. scripts/progress.sh
+TARGET_DIR=${CARGO_TARGET_DIR:-target}
 
 case "${1:-}" in
-    "") what="${CARGO_TARGET_DIR:-target}/release/grapevine" server=(cargo build --release -p server) ;;
+    "") what="$TARGET_DIR/release/grapevine" server=(cargo build -p server --release) ;;
+    --quick) what="$TARGET_DIR/quick/grapevine" server=(cargo build -p server --profile quick) ;;
     --tests) what="the tests" server=(cargo build --tests -p shared -p server) ;;
     *) die "unknown argument '$1' (see the top of $0)" ;;
 esac
@@ -42,7 +46,7 @@ case " $* " in *" --crate-name ___ "* | *" -vV "*) exec "$@" ;; esac
 exit 1
 SH
     chmod +x "$refuse"
-    RUSTC_WORKSPACE_WRAPPER=$refuse nice "${server[@]}" --keep-going 2>&1 | grep --line-buffered -E '^ *(Compiling|Downloaded|Downloading) ' || true
+    RUSTC_WORKSPACE_WRAPPER=$refuse counted "the server" nice "${server[@]}" --keep-going >/dev/null || true
     rm -f "$refuse"
 }
 
@@ -61,8 +65,8 @@ first_build() {
 
 if [ -e web/dist/index.html ] && scripts/wasm-setup.sh --check >/dev/null; then dashboard; else first_build; fi
 say "building $what"
-"${server[@]}"
+counted "the server" "${server[@]}"
 # By itself: with the server, the dashboard's libraries would give the server's other features, and `cargo test -p server`
 # would build those anew.
-if [ "$what" = "the tests" ]; then cargo build --tests -p web; fi
+if [ "$what" = "the tests" ]; then counted "the page's tests" cargo build --tests -p web -p simulator; fi
 say "$what: there"

@@ -12,7 +12,10 @@ esac
 
 # Bold for people at a terminal, unless they don't want it (https://no-color.org).
 if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then BOLD=$'\033[1m' PLAIN=$'\033[0m'; else BOLD='' PLAIN=''; fi
-say() { printf '%s[%3ds]%s %s\n' "$BOLD" "$(($(date +%s) - GRAPEVINE_BEGAN))" "$PLAIN" "$*"; }
+# Empties a terminal's line, for there may be progress in it (progress.sh).
+if [ -t 1 ]; then CLEAR=$'\r\e[K'; else CLEAR=''; fi
+stamp() { printf '%s[%3ds]%s %s\n' "$BOLD" "$(($(date +%s) - GRAPEVINE_BEGAN))" "$PLAIN" "$*"; }
+say() { printf '%s' "$CLEAR"; stamp "$@"; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 have() { command -v "$1" >/dev/null 2>&1; }
 

@@ -2,10 +2,12 @@
 # web-build.sh: builds the dashboard; the one place that knows how.
 #
 #   scripts/web-build.sh [--dev] [OUT]    OUT: where it goes; web/dist unless given
-#   scripts/web-build.sh --compile        only the module, and
-#   scripts/web-build.sh --tool           only the tool that packs it; for a first build, that does both at once
+#   scripts/web-build.sh --compile        only the modules, and
+#   scripts/web-build.sh --tool           only the tool that packs them; for a first build, that does both at once
 #
-# cargo -> scripts/bindgen -> wasm-opt (not with --dev) -> OUT with index.html, style.css, icon.svg, web.js, web_bg.wasm.
+# cargo -> scripts/pack -> wasm-opt (not with --dev) -> OUT with index.html, style.css, icon.svg, and a script and a
+# module each for the page (web.js, web_bg.wasm) and the simulator, which the page fetches only when it is asked for;
+# not with --dev each of them compressed, too (.br, .gz), as the server sends them.
 # Without --dev all names but index.html's carry the hash of what is in the file (web-0123456789abcdef.js), so that a
 # browser may keep them for ever (server/src/http/ui.rs lets it) and yet never shows an old page.
 # OUT is replaced as a whole once everything is built, so half a build is never seen. Where nothing changed since the
@@ -14,8 +16,10 @@ set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/say.sh
+. scripts/progress.sh
 TARGET=wasm32-unknown-unknown
 PROFILE=wasm-release
+MODULES=(web simulator)
 ONLY=
 case "${1:-}" in
     --dev) PROFILE=dev; shift ;;
@@ -33,7 +37,7 @@ fingerprint() {
         echo "$PROFILE"
         rustc -V
         if [ "$PROFILE" != dev ]; then wasm-opt --version; fi
-        find web shared scripts/web-build.sh scripts/bindgen Cargo.toml Cargo.lock -path web/dist -prune -o -type f -print0 |
+        find web simulator shared scripts/web-build.sh scripts/pack Cargo.toml Cargo.lock -path web/dist -prune -o -type f -print0 |
             LC_ALL=C sort -z | xargs -0 sha256sum
     } | sha256sum | cut -d ' ' -f 1
 }
@@ -52,17 +56,18 @@ hash_name() {
 }
 
 compile() {
-    say "compiling ($PROFILE)"
-    cargo build -p web --bin web --target "$TARGET" --profile "$PROFILE"
+    say "the dashboard: compiling ($PROFILE)"
+    counted "the dashboard" cargo build "${MODULES[@]/#/--package=}" --target "$TARGET" --profile "$PROFILE"
 }
 
 tool() {
-    cargo build --quiet --release --manifest-path scripts/bindgen/Cargo.toml --target-dir "$TARGET_DIR/bindgen"
+    counted "what packs it" \
+        cargo build --release --manifest-path scripts/pack/Cargo.toml --target-dir "$TARGET_DIR/pack"
 }
 
 need cargo
 case $ONLY in compile | tool) "$ONLY"; exit ;; esac
-[ "$PROFILE" = dev ] || need wasm-opt
+[ "$PROFILE" = dev ] || { need wasm-opt && need gzip; }
 print=$(fingerprint)
 if [ -f "$OUT/index.html" ] && [ "$(cat "$OUT/.built-from" 2>/dev/null)" = "$print" ]; then
     say "$OUT: nothing changed"
@@ -72,25 +77,29 @@ fi
 compile
 tool
 case $PROFILE in dev) folder=debug ;; *) folder=$PROFILE ;; esac
-wasm=$TARGET_DIR/$TARGET/$folder/web.wasm
 
 mkdir -p "$OUT"
 new=$(mktemp -d "${OUT%/}.new.XXXXXX")
 trap 'rm -rf "$new"' EXIT
 case $PROFILE in dev) packed=dev ;; *) packed=release ;; esac
-"$TARGET_DIR/bindgen/release/bindgen" "$packed" "$wasm" "$new"
-if [ "$PROFILE" != dev ]; then
-    say "shrinking"
-    wasm-opt -Oz "$new/web_bg.wasm" -o "$new/opt.wasm"
-    mv "$new/opt.wasm" "$new/web_bg.wasm"
-fi
+for module in "${MODULES[@]}"; do
+    "$TARGET_DIR/pack/release/pack" bind "$packed" "$TARGET_DIR/$TARGET/$folder/$module.wasm" "$new"
+done
 cp web/ui/index.html web/ui/style.css web/ui/icon.svg "$new/"
-sizes="web_bg.wasm $(size "$new/web_bg.wasm") bytes, web.js $(size "$new/web.js") bytes"
 if [ "$PROFILE" != dev ]; then
+    say "the dashboard: shrinking"
+    for module in "${MODULES[@]}"; do
+        wasm-opt -Oz "$new/${module}_bg.wasm" -o "$new/opt.wasm"
+        mv "$new/opt.wasm" "$new/${module}_bg.wasm"
+    done
+    hash_name simulator_bg.wasm simulator.js
+    hash_name simulator.js index.html
     hash_name web_bg.wasm web.js index.html
     hash_name web.js index.html
     hash_name style.css index.html
     hash_name icon.svg index.html
+    "$TARGET_DIR/pack/release/pack" compress "$new"/*
+    gzip -9nk "$new"/*.{html,css,js,svg,wasm}
 fi
 printf '%s\n' "$print" >"$new/.built-from"
 chmod 755 "$new"
@@ -98,4 +107,4 @@ chmod 755 "$new"
 rm -rf "$OUT"
 mv "$new" "$OUT"
 trap - EXIT
-say "$OUT: $sizes"
+say "$OUT: the page's module $(size "$OUT"/web_bg*.wasm) bytes, the simulator's $(size "$OUT"/simulator_bg*.wasm)"

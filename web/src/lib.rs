@@ -1,8 +1,7 @@
 //! Grapevine's dashboard: what the event stream tells, drawn; what the REST API can do, as buttons.
 //!
 //! Read in this order: [`model`] (what happened, without a browser), [`socket`] and [`rest`] (the server, at its [`address`]),
-//! [`session`] (what the whole page shares), [`pages`] (its sections), [`components`] (what they draw with). [`simulate`]
-//! is for the console.
+//! [`session`] (what the whole page shares), [`pages`] (its sections), [`components`] (what they draw with).
 
 pub mod address;
 pub mod app;
@@ -13,5 +12,4 @@ pub mod model;
 pub mod pages;
 pub mod rest;
 pub mod session;
-pub mod simulate;
 pub mod socket;

@@ -20,6 +20,15 @@ esac
 /// Nothing is removed that isn't this test's.
 const RM: &str = "#!/bin/sh\necho \"rm $*\" >>\"$HOME/calls\"\n";
 
+/// Says of two crates that it compiles them, waits until that has been noted, prints what was, and fails.
+const CARGO: &str = r#"#!/bin/bash
+printf '   Compiling serde v1.0.0\n    Building [==>      ] 3/9: serde, syn(build.rs)      \r' >&2
+for _ in {1..600}; do [ -s "$GRAPEVINE_STAGES/the server" ] && break; sleep 0.1; done
+cat "$GRAPEVINE_STAGES/the server"
+printf '   Compiling server v0.1.0\nerror[E0425]: cannot find value `y`\n\n  --> src/main.rs:1:38\n' >&2
+exit 101
+"#;
+
 const SUDO: &str = "#!/bin/sh\nexec \"$@\"\n";
 
 /// A machine with checkouts, of which all have the override.
@@ -104,4 +113,31 @@ fn what_is_installed_can_be_uninstalled() {
     assert!(String::from_utf8_lossy(&version.stdout).starts_with("grapevine "));
     assert!(make("uninstall").status.success());
     assert!(!installed.exists());
+}
+
+#[test]
+fn how_far_a_build_is_is_noted_and_what_is_wrong_is_shown_in_full() {
+    let dir = tempfile::tempdir().unwrap();
+    let cargo = dir.path().join("cargo");
+    std::fs::write(&cargo, CARGO).unwrap();
+    std::fs::set_permissions(&cargo, Permissions::from_mode(0o755)).unwrap();
+    let script = r#"set -euo pipefail; . scripts/say.sh; . scripts/progress.sh; counted "the server" "$1" build"#;
+    let mut bash = Command::new("bash");
+    bash.args(["-c", script, "bash"]).arg(&cargo).current_dir(root()).env_remove("GRAPEVINE_STAGES");
+    let done = bash.output().unwrap();
+    let said = String::from_utf8(done.stdout).unwrap();
+    assert_eq!(said, "3 of 9 (serde)\nerror[E0425]: cannot find value `y`\n\n  --> src/main.rs:1:38\n");
+    assert_eq!(done.status.code(), Some(101));
+}
+
+#[test]
+fn what_is_run_is_built_soonest_and_what_is_installed_runs_fastest() {
+    let told = |target: &str| {
+        let mut make = Command::new("make");
+        make.args(["--dry-run", target]).current_dir(root()).env("CARGO_TARGET_DIR", "built");
+        String::from_utf8(make.output().unwrap().stdout).unwrap()
+    };
+    assert_eq!(told("run"), "scripts/build.sh --quick\n\"built/quick/grapevine\" serve \n");
+    assert_eq!(told("build"), "scripts/build.sh\n");
+    assert!(told("install").contains("built/release/grapevine"));
 }

@@ -1,8 +1,13 @@
 //! The dashboard's files, as browsers and proxies meet them.
 
+use std::io::Write as _;
+
 use reqwest::Method;
 
 use crate::support::app::{App, assert_problem};
+
+/// What the first load of the page may take on the wire, in bytes.
+const FIRST_LOAD: usize = 220 * 1024;
 
 /// What `href="…"`, `from "…"` and the like name in the page.
 fn named(page: &str) -> Vec<&str> {
@@ -46,4 +51,29 @@ async fn every_other_path_leads_to_the_page_wherever_a_proxy_puts_it() {
         let answer = app.call(Method::GET, path).send().await.unwrap();
         assert_eq!((answer.status().as_u16(), answer.headers()["location"].to_str().unwrap()), (307, to), "{path}");
     }
+}
+
+#[tokio::test]
+async fn the_first_load_of_the_page_is_small() {
+    let app = App::start().await;
+    let page = app.call(Method::GET, "/ui/").send().await.unwrap().text().await.unwrap();
+    // What is imported in the middle of a function is fetched when it is called.
+    let later = |name: &str| page.contains(&format!("import(\"{name}\")"));
+    let mut first: Vec<&str> = named(&page).into_iter().filter(|name| !later(name)).collect();
+    first.sort_unstable();
+    first.dedup();
+    let mut sum = 0;
+    let mut told = "the first load: bytes on the wire, and unpacked\n".to_owned();
+    for name in std::iter::once("").chain(first) {
+        let path = format!("/ui/{}", name.trim_start_matches("./"));
+        let plain = app.call(Method::GET, &path).send().await.unwrap().bytes().await.unwrap();
+        let sent = app.call(Method::GET, &path).header("accept-encoding", "gzip, br").send().await.unwrap();
+        let sent = sent.bytes().await.unwrap();
+        told += &format!("{:>9} {:>9}  {path}\n", sent.len(), plain.len());
+        sum += sent.len();
+    }
+    told += &format!("{sum:>9} in all, of {FIRST_LOAD} that it may take\n");
+    // To be seen where tests pass, too.
+    std::io::stderr().write_all(told.as_bytes()).unwrap();
+    assert!(sum <= FIRST_LOAD, "{told}");
 }

@@ -24,8 +24,16 @@ fn rust_files(dir: &Path) -> Vec<PathBuf> {
 }
 
 fn all_files() -> Vec<PathBuf> {
-    let folders =
-        ["shared/src", "shared/tests", "shared/fuzz/targets", "server/src", "server/tests", "web/src", "web/tests"];
+    let folders = [
+        "shared/src",
+        "shared/tests",
+        "shared/fuzz/targets",
+        "server/src",
+        "server/tests",
+        "simulator/src",
+        "web/src",
+        "web/tests",
+    ];
     let there = folders.map(|folder| root().join(folder)).into_iter().filter(|folder| folder.exists());
     there.flat_map(|folder| rust_files(&folder)).collect()
 }

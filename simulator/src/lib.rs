@@ -1,4 +1,5 @@
-//! The simulator, for the page's console: `grapevine.simulate("churn", 32, 1)` is the run of
+//! The simulator as a module of its own for browsers: the page fetches it when it is first asked for.
+//! `await grapevine.simulate("churn", 32, 1)` in the page's console is the run of
 //! `grapevine simulate --scenario churn --peers 32 --seed 1 --json`.
 
 use std::str::FromStr;
@@ -14,7 +15,7 @@ const MAX_PEERS: usize = 1_000_000;
 
 /// Why there is no outcome.
 #[derive(Debug, thiserror::Error)]
-pub enum SimulateError {
+enum SimulateError {
     /// There is no such scenario.
     #[error(transparent)]
     Scenario(#[from] UnknownScenario),
@@ -32,12 +33,13 @@ pub enum SimulateError {
     Json(#[from] serde_json::Error),
 }
 
-/// Runs a scenario in virtual time, and gives its outcome as a JSON object. The page stands still meanwhile.
+/// Runs a scenario in virtual time, and gives its outcome as a JSON object. Who calls stands still meanwhile.
 ///
 /// # Errors
 /// When it isn't told what to simulate, or a promise is broken.
 #[wasm_bindgen]
 pub fn simulate(scenario: &str, peers: f64, seed: f64) -> Result<String, JsError> {
+    console_error_panic_hook::set_once();
     Ok(run(scenario, peers, seed)?)
 }
 
