@@ -13,7 +13,7 @@ scripts/build.sh --tests
 mkdir -p "$OUT"
 say "running the tests"
 # One after the other and through a pipe; the last lines of each are what cargo prints.
-{ cargo test -p shared -p server && cargo test -p web; } 2>&1 | tee "$LOG"
+{ cargo test -p shared -p server && cargo test -p web -p simulator; } 2>&1 | tee "$LOG"
 scripts/fuzz.sh 10
 passed=$(sed -n 's/^test result: ok\. \([0-9]*\) passed.*/\1/p' "$LOG" | awk '{ n += $1 } END { print n + 0 }')
 say "all $passed tests passed, and fuzzing found nothing"

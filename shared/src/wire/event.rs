@@ -1,6 +1,8 @@
 //! What can happen, and what is told of it: the vocabulary of the event stream. What it adds up to is in
 //! [`super::overview`], how it is sent in [`super::stream`].
 
+mod reading;
+
 use std::fmt;
 use std::net::SocketAddr;
 
@@ -38,7 +40,7 @@ pub enum PeerState {
 }
 
 /// Whether a part of the server works.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum PartState {
     /// It works.
@@ -53,7 +55,7 @@ pub enum PartState {
 }
 
 /// What can happen.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Event {
     /// A change was acknowledged: its bytes, its metadata and its event are on disk.

@@ -1,5 +1,7 @@
 //! The concurrency lab: what it shall run, what its threads do, and what came out.
 
+pub(super) mod reading;
+
 use std::fmt;
 use std::ops::RangeInclusive;
 
@@ -107,7 +109,7 @@ pub struct LabRunOut {
 }
 
 /// A thread of the lab.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(tag = "role", content = "number", rename_all = "snake_case")]
 pub enum LabThread {
     /// Makes packets while it holds a permit.
@@ -117,7 +119,7 @@ pub enum LabThread {
 }
 
 /// What a thread of the lab does now.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "step", rename_all = "snake_case")]
 pub enum LabStep {
     /// A producer asks for one of the permits.

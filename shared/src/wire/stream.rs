@@ -4,9 +4,11 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Error;
 
 use crate::wire::event::Entry;
+use crate::wire::members::{Members, unknown};
 use crate::wire::overview::Overview;
 
 /// The format's version; a page of another version reloads itself.
@@ -17,7 +19,7 @@ pub const HEARTBEAT: Duration = Duration::from_secs(2);
 pub const SILENCE: Duration = Duration::from_secs(6);
 
 /// One WebSocket message from the server.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum StreamFrame {
     /// The state of everything. Sent first, and again to a reader that was too slow.
@@ -52,4 +54,19 @@ pub struct OutboxView {
     pub waiting: u64,
     /// Events that were set aside here.
     pub set_aside: u64,
+}
+
+impl<'de> Deserialize<'de> for StreamFrame {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Members::read(deserializer, frame)
+    }
+}
+
+fn frame(members: &mut Members) -> Result<StreamFrame, Error> {
+    Ok(match members.tag("type")?.as_str() {
+        "snapshot" => StreamFrame::Snapshot { format: members.take("format")?, missed: members.take("missed")?, overview: members.take("overview")? },
+        "batch" => StreamFrame::Batch { entries: members.take("entries")? },
+        "heartbeat" => StreamFrame::Heartbeat { at_ms: members.take("at_ms")?, seq: members.take("seq")?, outbox: members.take("outbox")? },
+        other => return unknown(other),
+    })
 }
