@@ -4,6 +4,7 @@ use leptos::prelude::{
     ClassAttribute, CustomAttribute, ElementChild, Get, GlobalAttributes, IntoView, component, view,
 };
 
+use crate::components::changing::flag;
 use crate::pages::concurrency::Concurrency;
 use crate::pages::events::Events;
 use crate::pages::files::Files;
@@ -17,7 +18,7 @@ pub fn App() -> impl IntoView {
     let session = Session::new()?;
     session.connect();
     Some(view! {
-        <div class="page" class:old=move || session.stale.get() data-testid="page">
+        <div class="page" class:old=flag(move || session.stale.get()) data-testid="page">
             <a class="skip" href="#content">"Skip to the content"</a>
             <Header session=session />
             <main id="content" tabindex="-1">

@@ -1,6 +1,7 @@
 //! What the sections of the page draw with: signals in, callbacks out; nothing is fetched here.
 
 pub mod badge;
+pub mod changing;
 pub mod commands;
 pub mod conditions;
 pub mod event_log;

@@ -8,6 +8,7 @@ pub mod upload;
 pub mod way;
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 
 use shared::ids::PeerId;
 use shared::wire::event::{Entry, Event};
@@ -15,6 +16,8 @@ use shared::wire::overview::Overview;
 use shared::wire::stream::{OutboxView, StreamFrame, VERSION};
 
 use lab::LabView;
+
+use crate::small_map::SmallMap;
 
 /// How many hops wait to be drawn; beyond it the oldest aren't drawn. A guess: more can't be told apart on the canvas.
 const HOP_LIMIT: usize = 256;
@@ -124,6 +127,15 @@ impl Model {
     /// The hops that haven't been drawn yet, oldest first.
     pub fn take_hops(&mut self) -> VecDeque<Hop> {
         std::mem::take(&mut self.hops)
+    }
+
+    /// The peers, in the order in which all of the page shows them.
+    pub fn peers_by_address(&self) -> Vec<PeerId> {
+        let mut found = SmallMap::<(SocketAddr, PeerId), ()>::new();
+        for (peer, view) in self.overview.iter().flat_map(|overview| &overview.peers) {
+            found.put((view.addr, *peer), ());
+        }
+        found.entries().iter().map(|((_, peer), ())| *peer).collect()
     }
 
     /// A peer as people call it: its port where it runs on this machine, else its address; the start of its id where

@@ -10,7 +10,7 @@ use shared::wire::rest::{FileOut, PeerAction, PeerActionIn, PeerOut, Problem, Sh
 use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::JsFuture;
 
-use crate::address;
+use crate::{address, json};
 
 /// Why a call failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -161,12 +161,12 @@ fn unreachable_server(_why: gloo_net::Error) -> RestError {
 
 async fn decode<T: DeserializeOwned>(answer: Response) -> Result<T, RestError> {
     let text = answer.text().await.map_err(unreachable_server)?;
-    serde_json::from_str(&text).map_err(|error| RestError::Answer(error.to_string()))
+    json::read(&text).map_err(|error| RestError::Answer(error.to_string()))
 }
 
 /// What the server says is wrong: its problem's detail, or what can be said without one.
 fn refusal(status: u16, body: &str) -> RestError {
-    let detail = match serde_json::from_str::<Problem>(body) {
+    let detail = match json::read::<Problem>(body) {
         Ok(problem) => problem.detail,
         Err(_not_a_problem) => format!("the server answered with status {status}"),
     };

@@ -1,6 +1,5 @@
 //! What the whole page shares: who uses it, what is known and how old that is, how it is connected, what just went wrong.
 
-use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -23,6 +22,7 @@ use crate::address;
 use crate::model::connection::Connection;
 use crate::model::{ApplyError, Model};
 use crate::rest::RestError;
+use crate::small_map::SmallMap;
 use crate::socket::{self, Listener};
 
 /// Where the browser keeps the user's name.
@@ -60,7 +60,7 @@ pub struct Session {
     /// Whether what is shown may no longer be so.
     pub stale: Memo<bool>,
     /// How the files that this page has seen are called, by id.
-    pub names: RwSignal<BTreeMap<String, String>>,
+    pub names: RwSignal<SmallMap<String, String>>,
     /// The last message to the user.
     pub notice: RwSignal<Option<Notice>>,
     /// When the server was last heard, in milliseconds since 1970 by this browser's clock.
@@ -83,7 +83,7 @@ impl Session {
             age_s,
             stale: Memo::new(move |_| connection.get().is_stale(age_s.get())),
             heard_ms: StoredValue::new(None),
-            names: RwSignal::new(BTreeMap::new()),
+            names: RwSignal::new(SmallMap::new()),
             notice: RwSignal::new(None),
             hurry: StoredValue::new(false),
             notify_due: StoredValue::new(false),
@@ -162,10 +162,12 @@ impl Session {
             self.names.with_untracked(|names| files.iter().all(|file| names.get(&file.id) == Some(&file.filename)));
         if !known {
             self.names.update(|names| {
-                if names.len() + files.len() > NAME_LIMIT {
-                    names.clear();
+                if names.entries().len() + files.len() > NAME_LIMIT {
+                    *names = SmallMap::new();
                 }
-                names.extend(files.iter().map(|file| (file.id.clone(), file.filename.clone())));
+                for file in files {
+                    names.put(file.id.clone(), file.filename.clone());
+                }
             });
         }
     }

@@ -13,6 +13,7 @@ use shared::backoff::Backoff;
 use shared::rng::Rng;
 use shared::wire::stream::{SILENCE, StreamFrame};
 
+use crate::json;
 use crate::model::ApplyError;
 use crate::model::connection::Connection;
 
@@ -69,7 +70,7 @@ async fn attempt(url: &str, listener: &impl Listener) -> Lost {
     let mut connected = false;
     while let Some(Ok(message)) = next(&mut socket).await {
         let Message::Text(text) = message else { continue };
-        let frame = match serde_json::from_str(&text) {
+        let frame = match json::read(&text) {
             Ok(frame) => frame,
             Err(error) => return unreadable(&text, &error, connected),
         };
@@ -106,7 +107,7 @@ fn unreadable(text: &str, error: &serde_json::Error, connected: bool) -> Lost {
         format: u32,
     }
     leptos::logging::warn!("a frame can't be read: {error}");
-    match serde_json::from_str::<Head>(text) {
+    match json::read::<Head>(text) {
         Ok(head) if head.format != shared::wire::stream::VERSION => Lost::Outdated(head.format),
         Ok(_) | Err(_) if connected => Lost::AfterFrames,
         Ok(_) | Err(_) => Lost::BeforeFrames,

@@ -6,6 +6,7 @@ use leptos::prelude::{
 };
 use shared::wire::event::{PartState, PeerState};
 
+use crate::components::changing::{part, text};
 use crate::model::connection::Connection;
 
 /// The state of the event stream, read out when it changes.
@@ -14,15 +15,15 @@ pub fn ConnectionBadge(
     /// The state.
     connection: Signal<Connection>,
 ) -> impl IntoView {
-    let tone = move || match connection.get() {
+    let tone = text(move || match connection.get() {
         Connection::Connected => "good",
         Connection::Connecting => "idle",
         Connection::Reconnecting | Connection::Waiting { .. } => "warn",
         Connection::Incompatible => "bad",
-    };
+    });
     view! {
         <span class="badge" data-tone=tone data-testid="connection" role="status" aria-live="polite">
-            {move || connection.get().words()}
+            {text(move || connection.get().words())}
         </span>
     }
 }
@@ -43,10 +44,10 @@ pub fn PartBadge(
             PartState::Starting => ("idle", "starting", String::new()),
             PartState::Down { reason } => ("bad", "down", reason),
         };
-        let was = move || if old.get() { " was " } else { " " };
+        let was = text(move || if old.get() { " was " } else { " " });
         view! { <span class="badge" data-tone=tone title=why>{name} {was} {words}</span> }
     };
-    move || state.get().map(shown)
+    part(move || state.get().map(shown))
 }
 
 /// A peer's state: a shape (the same as in the picture), a colour and a word.
@@ -55,22 +56,22 @@ pub fn PeerBadge(
     /// The state.
     state: Signal<PeerState>,
 ) -> impl IntoView {
-    let tone = move || match state.get() {
+    let tone = text(move || match state.get() {
         PeerState::Up => "good",
         PeerState::Left => "idle",
         PeerState::Killed => "bad",
         PeerState::Remote => "info",
-    };
-    let glyph = move || match state.get() {
+    });
+    let glyph = text(move || match state.get() {
         PeerState::Up => "●",
         PeerState::Left => "○",
         PeerState::Killed => "✕",
         PeerState::Remote => "◆",
-    };
+    });
     view! {
         <span class="badge" data-tone=tone>
             <span class="glyph" aria-hidden="true">{glyph}</span>
-            {move || state_word(state.get())}
+            {text(move || state_word(state.get()))}
         </span>
     }
 }

@@ -10,6 +10,8 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{Element, HtmlDocument, Window};
 
+use crate::components::changing::{click, text};
+
 /// What became of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Copied {
@@ -27,24 +29,24 @@ pub fn Commands(
 ) -> impl IntoView {
     let line = |command: String| {
         let (copied, code) = (RwSignal::new(Copied::NotYet), NodeRef::<Code>::new());
-        let text = command.clone();
+        let line_text = command.clone();
         let copy = move |_| {
-            let (text, shown) = (text.clone(), code.get_untracked());
+            let (line, shown) = (line_text.clone(), code.get_untracked());
             leptos::task::spawn_local(async move {
-                let result = copy(&text, shown.as_ref().map(AsRef::as_ref)).await;
+                let result = copy(&line, shown.as_ref().map(AsRef::as_ref)).await;
                 // The line may be gone by now.
                 copied.try_set(result);
             });
         };
-        let words = move || match copied.get() {
+        let words = text(move || match copied.get() {
             Copied::NotYet => "Copy",
             Copied::Done => "Copied",
             Copied::Selected => "Selected: press Ctrl+C",
-        };
+        });
         view! {
             <li>
                 <code tabindex="0" node_ref=code>{command}</code>
-                <button type="button" class="quiet" on:click=copy>{words}</button>
+                <button type="button" class="quiet" on:click=click(copy)>{words}</button>
             </li>
         }
     };

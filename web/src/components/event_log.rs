@@ -1,9 +1,11 @@
 //! What happened, newest first.
 
 use leptos::prelude::{
-    AriaAttributes, ClassAttribute, CustomAttribute, ElementChild, For, Get, GlobalAttributes, IntoView, Signal,
-    component, view,
+    AriaAttributes, ClassAttribute, CustomAttribute, ElementChild, Get, GlobalAttributes, IntoView, Signal, component,
+    view,
 };
+
+use crate::components::changing::rows;
 
 /// One line of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,17 +26,20 @@ pub fn EventLog(
     /// The lines, newest first.
     lines: Signal<Vec<EventLine>>,
 ) -> impl IntoView {
+    let row = |line: EventLine| {
+        view! {
+            <li data-testid="event-row">
+                <time>{line.time}</time>
+                <span class="topic" data-topic=line.topic>{line.topic}</span>
+                <span>{line.text}</span>
+            </li>
+        }
+    };
     view! {
         <div class="events" role="log" aria-live="off" aria-label="Events" tabindex="0">
             <ol>
                 // The text is part of the key: a file's name may become known after the event.
-                <For each=move || lines.get() key=|line| (line.seq, line.text.clone()) let:line>
-                    <li data-testid="event-row">
-                        <time>{line.time}</time>
-                        <span class="topic" data-topic=line.topic>{line.topic}</span>
-                        <span>{line.text}</span>
-                    </li>
-                </For>
+                {rows(move || lines.get(), |line| format!("{} {}", line.seq, line.text), row)}
             </ol>
         </div>
     }

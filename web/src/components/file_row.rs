@@ -12,6 +12,7 @@ use shared::wire::file_view::Reach;
 use shared::wire::rest::FileOut;
 use web_sys::File;
 
+use crate::components::changing::{click, flag, memo, part, text};
 use crate::components::commands::Commands;
 use crate::components::focus;
 use crate::components::upload::collect;
@@ -65,7 +66,7 @@ pub fn FileRow(
     let panel = RwSignal::new(None);
     let id = file.get().id;
     // Kept until it changes: else each change of the file would put new buttons in the place of those that have the focus.
-    let mine = Memo::new(move |_| file.get().owner_id == user.get().as_str());
+    let mine = memo(move || file.get().owner_id == user.get().as_str());
     let toggles = Toggles { share: NodeRef::new(), delete: NodeRef::new() };
     let unfolded = move || match panel.get()? {
         Panel::Share => Some(share_panel(file, panel, toggles, actions).into_any()),
@@ -79,29 +80,29 @@ pub fn FileRow(
     view! {
         <tr data-testid="file-row" data-file-id=id>
             <td class="wide">
-                <strong class="name">{move || file.get().filename}</strong>
-                <small class="muted">{move || owner_words(&file.get(), mine.get())}</small>
+                <strong class="name">{text(move || file.get().filename)}</strong>
+                <small class="muted">{text(move || owner_words(&file.get(), mine.get()))}</small>
             </td>
-            <td data-label="Version">{move || format!("v{}", file.get().version)}</td>
-            <td data-label="Size">{move || format::bytes(file.get().size_bytes)}</td>
+            <td data-label="Version">{text(move || format!("v{}", file.get().version))}</td>
+            <td data-label="Size">{text(move || format::bytes(file.get().size_bytes))}</td>
             <td data-label="Reach"><ReachBar file=file reach=reach /></td>
             <td class="actions"><Buttons file=file mine=mine panel=panel toggles=toggles actions=actions /></td>
         </tr>
-        {move || unfolded().map(|content| view! { <tr class="panel"><td colspan="5">{content}</td></tr> })}
+        {part(move || unfolded().map(|content| view! { <tr class="panel"><td colspan="5">{content}</td></tr> }))}
     }
 }
 
 /// Where the file is: a bar and words. No bar where that isn't known.
 #[component]
 fn ReachBar(file: Signal<FileOut>, reach: Signal<Option<Reach>>) -> impl IntoView {
-    let words = move || match reach.get() {
+    let words = text(move || match reach.get() {
         Some(reach) => reach_words(&reach),
         None => match file.get().peers_reached {
             Some(reached) => format!("{} when last asked", format::counted(reached.into(), "peer")),
             None => "not known".to_owned(),
         },
-    };
-    let bar = move || {
+    });
+    let bar = part(move || {
         let reach = reach.get().filter(|reach| reach.members() > 0)?;
         let share = format::percent(reach.have.into(), reach.members().into());
         Some(view! {
@@ -109,7 +110,7 @@ fn ReachBar(file: Signal<FileOut>, reach: Signal<Option<Reach>>) -> impl IntoVie
                 <div style:width=format!("{share}%")></div>
             </div>
         })
-    };
+    });
     view! {
         {bar}
         <small data-testid="file-reach">{words}</small>
@@ -124,14 +125,14 @@ fn Buttons(
     toggles: Toggles,
     actions: FileActions,
 ) -> impl IntoView {
-    let own = move || mine.get().then(|| own_buttons(file, panel, toggles, actions));
+    let own = part(move || mine.get().then(|| own_buttons(file, panel, toggles, actions)));
     view! {
         <button
             type="button"
             class="quiet"
-            aria-label=move || called("Download", file)
-            aria-disabled=move || actions.off.get().to_string()
-            on:click=move |_| actions.download.run(file.get())
+            aria-label=text(move || called("Download", file))
+            aria-disabled=text(move || actions.off.get().to_string())
+            on:click=click(move |_| actions.download.run(file.get()))
         >
             "Download"
         </button>
@@ -157,14 +158,14 @@ fn own_buttons(
         }
     };
     view! {
-        <label class="button quiet" aria-disabled=move || actions.off.get().to_string()>
+        <label class="button quiet" aria-disabled=text(move || actions.off.get().to_string())>
             "Replace"
             <input
                 type="file"
                 class="hidden"
                 data-testid="file-replace"
-                aria-label=move || called("Replace", file)
-                disabled=move || actions.off.get()
+                aria-label=text(move || called("Replace", file))
+                disabled=flag(move || actions.off.get())
                 node_ref=input
                 on:change=chosen
             />
@@ -191,10 +192,10 @@ fn toggle_button(
         <button
             type="button"
             class="quiet"
-            aria-expanded=move || is_open().to_string()
-            aria-disabled=move || off.get().to_string()
+            aria-expanded=text(move || is_open().to_string())
+            aria-disabled=text(move || off.get().to_string())
             node_ref=button
-            on:click=toggle
+            on:click=click(toggle)
         >
             {what}
         </button>
@@ -240,8 +241,8 @@ fn share_panel(
                     on:input=move |event| target.set(event_target_value(&event))
                 />
             </label>
-            <button type="submit" aria-disabled=move || actions.off.get().to_string()>"Share"</button>
-            <button type="button" class="quiet" on:click=move |_| fold()>"Cancel"</button>
+            <button type="submit" aria-disabled=text(move || actions.off.get().to_string())>"Share"</button>
+            <button type="button" class="quiet" on:click=click(move |_| fold())>"Cancel"</button>
         </form>
     }
 }
@@ -264,17 +265,17 @@ fn delete_panel(
     };
     view! {
         <div class="inline" role="group" aria-label="Confirm">
-            <span>{move || format!("Delete {} for everyone, on every peer?", file.get().filename)}</span>
+            <span>{text(move || format!("Delete {} for everyone, on every peer?", file.get().filename))}</span>
             <button
                 type="button"
                 class="danger"
                 data-testid="file-delete-confirm"
-                aria-disabled=move || actions.off.get().to_string()
-                on:click=confirm
+                aria-disabled=text(move || actions.off.get().to_string())
+                on:click=click(confirm)
             >
                 "Delete"
             </button>
-            <button type="button" class="quiet" node_ref=keep on:click=move |_| fold()>"Keep"</button>
+            <button type="button" class="quiet" node_ref=keep on:click=click(move |_| fold())>"Keep"</button>
         </div>
     }
 }

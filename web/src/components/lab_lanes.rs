@@ -1,11 +1,12 @@
 //! The concurrency lab: a lane for each thread, what they said, and what the race lost.
 
 use leptos::prelude::{
-    AriaAttributes, ClassAttribute, CollectView, CustomAttribute, ElementChild, For, Get, GlobalAttributes, IntoView,
-    Signal, component, view,
+    AriaAttributes, ClassAttribute, CollectView, CustomAttribute, ElementChild, Get, GlobalAttributes, IntoView,
+    Signal, With, component, view,
 };
-use shared::wire::lab::RaceOut;
+use shared::wire::lab::{LabStep, LabThread, RaceOut};
 
+use crate::components::changing::{part, rows};
 use crate::model::lab::{self, LabView};
 
 /// One lane for each thread, with what it does now.
@@ -15,15 +16,15 @@ pub fn LabLanes(
     lab: Signal<LabView>,
 ) -> impl IntoView {
     let lanes = move || {
-        let lane = |(thread, step)| {
+        let lane = |(thread, step): &(LabThread, LabStep)| {
             view! {
-                <li data-mood=lab::mood(&step)>
-                    <strong>{lab::name(thread)}</strong>
-                    <span>{lab::words(&step)}</span>
+                <li data-mood=lab::mood(step)>
+                    <strong>{lab::name(*thread)}</strong>
+                    <span>{lab::words(step)}</span>
                 </li>
             }
         };
-        lab.get().lanes.into_iter().map(lane).collect_view()
+        lab.with(|lab| lab.lanes.entries().iter().map(lane).collect_view())
     };
     view! { <ul class="lanes" aria-label="Threads">{lanes}</ul> }
 }
@@ -34,12 +35,11 @@ pub fn LabLog(
     /// The run.
     lab: Signal<LabView>,
 ) -> impl IntoView {
+    let lines = move || lab.with(|lab| lab.lines.iter().rev().cloned().collect());
     view! {
         <div class="lab-log" data-testid="lab-log" role="log" aria-live="off" aria-label="Log of the run" tabindex="0">
             <ol>
-                <For each=move || lab.get().lines.into_iter().rev() key=|(seq, _)| *seq let((_, line))>
-                    <li>{line}</li>
-                </For>
+                {rows(lines, |(seq, _)| seq.to_string(), |(_, line)| view! { <li>{line}</li> })}
             </ol>
         </div>
     }
@@ -64,7 +64,7 @@ pub fn RaceTable(
             </tr>
         }
     };
-    move || {
+    part(move || {
         let results = race.get();
         (!results.is_empty()).then(|| {
             view! {
@@ -86,7 +86,7 @@ pub fn RaceTable(
                 </div>
             }
         })
-    }
+    })
 }
 
 /// A whole number with a thin space between groups of three digits.

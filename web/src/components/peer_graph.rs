@@ -3,21 +3,20 @@
 
 pub mod paint;
 
-use std::net::SocketAddr;
-
 use leptos::html::Canvas;
 use leptos::leptos_dom::helpers::{AnimationFrameRequestHandle, request_animation_frame_with_handle};
 use leptos::prelude::{
-    AriaAttributes, ClassAttribute, CustomAttribute, Effect, Get, GetUntracked, GlobalAttributes, IntoView,
-    LocalStorage, Memo, NodeRef, NodeRefAttribute, RwSignal, Set, SetValue, Signal, StoredValue, UpdateUntracked,
-    UpdateValue, With, component, on_cleanup, view,
+    AriaAttributes, ClassAttribute, CustomAttribute, Get, GetUntracked, GlobalAttributes, IntoView, LocalStorage,
+    NodeRef, NodeRefAttribute, RwSignal, Set, SetValue, Signal, StoredValue, UpdateUntracked, UpdateValue, With,
+    component, on_cleanup, view,
 };
 use shared::ids::PeerId;
-use shared::wire::event::PeerState;
+use shared::wire::overview::Overview;
 use wasm_bindgen::JsCast;
 use wasm_bindgen::prelude::Closure;
 use web_sys::{CanvasRenderingContext2d, HtmlCanvasElement, MediaQueryList, ResizeObserver};
 
+use crate::components::changing::{effect, memo, text};
 use crate::components::peer_graph::paint::Palette;
 use crate::format;
 use crate::layout::Size;
@@ -47,19 +46,19 @@ pub fn PeerGraph(
     let canvas = NodeRef::<Canvas>::new();
     let slot: Slot = StoredValue::new_local(None);
     let drawn = RwSignal::new((0, 0));
-    let topology = Memo::new(move |_| model.with(topology_of));
-    let label = move || {
+    let topology = memo(move || model.with(topology_of));
+    let label = text(move || {
         let (peers, links) = drawn.get();
         format!("Picture of the overlay: {}, {}", format::counted(peers, "peer"), format::counted(links, "link"))
-    };
+    });
 
-    Effect::new(move |_| {
+    effect(move || {
         if let Some(canvas) = canvas.get() {
             slot.set_value(open(canvas));
             redraw_when_the_page_changes(slot, drawn);
         }
     });
-    Effect::new(move |_| {
+    effect(move || {
         canvas.get();
         let topology = topology.get();
         model.with(|_| ());
@@ -69,7 +68,7 @@ pub fn PeerGraph(
             request(slot, drawn);
         }
     });
-    Effect::new(move |_| {
+    effect(move || {
         old.get();
         request(slot, drawn);
     });
@@ -82,8 +81,8 @@ pub fn PeerGraph(
             data-testid="topology"
             role="img"
             aria-label=label
-            data-peers=move || drawn.get().0.to_string()
-            data-links=move || drawn.get().1.to_string()
+            data-peers=text(move || drawn.get().0.to_string())
+            data-links=text(move || drawn.get().1.to_string())
             node_ref=canvas
         ></canvas>
     }
@@ -152,7 +151,7 @@ fn request(slot: Slot, drawn: RwSignal<(u64, u64)>) {
             let picture = slot.as_mut()?;
             picture.requested = None;
             let moving = picture.draw();
-            Some((moving, count(picture.scene.nodes.len()), count(picture.scene.links.len())))
+            Some((moving, count(picture.scene.nodes.entries().len()), count(picture.scene.links.len())))
         });
         let Some(Some((moving, peers, links))) = moving else { return };
         if drawn.get_untracked() != (peers, links) {
@@ -197,11 +196,18 @@ fn redraw_when_the_page_changes(slot: Slot, drawn: RwSignal<(u64, u64)>) {
 
 fn topology_of(model: &Model) -> Topology {
     let Some(overview) = model.overview() else { return Topology::default() };
-    let mut peers: Vec<(SocketAddr, PeerId, PeerState)> =
-        overview.peers.iter().map(|(peer, view)| (view.addr, *peer, view.state)).collect();
-    peers.sort_unstable_by_key(|(addr, peer, _)| (*addr, *peer));
-    let peers = peers.into_iter().map(|(_, peer, state)| (peer, state, model.peer_label(&peer))).collect();
-    Topology { peers, links: overview.links().into_iter().collect() }
+    let peers = model.peers_by_address().into_iter();
+    let peers =
+        peers.filter_map(|peer| Some((peer, overview.peers.get(&peer)?.state, model.peer_label(&peer)))).collect();
+    Topology { peers, links: links(overview) }
+}
+
+/// The links, each once, the smaller id first: what either end says.
+fn links(overview: &Overview) -> Vec<(PeerId, PeerId)> {
+    let says = |peer: &PeerId, other| overview.peers.get(peer).is_some_and(|view| view.neighbours.contains(other));
+    let ends = overview.peers.iter().flat_map(|(peer, view)| view.neighbours.iter().map(move |other| (peer, other)));
+    let told_once = ends.filter(|(peer, other)| peer < other || !says(other, peer));
+    told_once.map(|(peer, other)| (*peer.min(other), *peer.max(other))).collect()
 }
 
 fn media(query: &str) -> Option<MediaQueryList> {

@@ -11,6 +11,7 @@ use shared::ids::PeerId;
 use shared::wire::event::PeerState;
 
 use crate::components::badge::{PeerBadge, state_word};
+use crate::components::changing::{click, memo, part, text};
 use crate::components::commands::Commands;
 use crate::components::focus;
 
@@ -54,26 +55,26 @@ pub fn PeerRow(
 ) -> impl IntoView {
     let unfolded = RwSignal::new(false);
     // Kept until it changes: else whatever the peer learns would put new buttons in the place of those with the focus.
-    let state = Memo::new(move |_| line.get().state);
+    let state = memo(move || line.get().state);
     let lines = Signal::derive(move || curl_lines(&api, peer, state.get()));
     let cell = NodeRef::<Td>::new();
     let buttons = buttons(peer, state, actions, unfolded, pressed_in(cell, state));
     view! {
-        <tr data-testid="peer-row" data-peer-id=peer.to_string() data-state=move || state_word(state.get())>
+        <tr data-testid="peer-row" data-peer-id=peer.to_string() data-state=text(move || state_word(state.get()))>
             <td class="wide">
-                <strong>{move || line.get().addr}</strong>
+                <strong>{text(move || line.get().addr)}</strong>
                 <small class="muted" title=peer.to_string()>{peer.short()}</small>
             </td>
             <td><PeerBadge state=state.into() /></td>
             <td data-label="Files">
-                {move || line.get().files.map_or_else(|| "–".to_owned(), |files| files.to_string())}
+                {text(move || line.get().files.map_or_else(|| "–".to_owned(), |files| files.to_string()))}
             </td>
-            <td data-label="Linked with" class="neighbours">{move || line.get().neighbours}</td>
+            <td data-label="Linked with" class="neighbours">{text(move || line.get().neighbours)}</td>
             <td class="actions" node_ref=cell>{buttons}</td>
         </tr>
-        {move || {
+        {part(move || {
             unfolded.get().then(|| view! { <tr class="panel"><td colspan="5"><Commands lines=lines /></td></tr> })
-        }}
+        })}
     }
 }
 
@@ -109,8 +110,8 @@ fn buttons(
                 type="button"
                 class="quiet"
                 data-testid=testid
-                aria-disabled=move || actions.off.get().to_string()
-                on:click=press
+                aria-disabled=text(move || actions.off.get().to_string())
+                on:click=click(press)
             >
                 {what}
             </button>
@@ -121,20 +122,23 @@ fn buttons(
             <button
                 type="button"
                 class="quiet"
-                aria-expanded=move || unfolded.get().to_string()
-                on:click=move |_| unfolded.update(|unfolded| *unfolded = !*unfolded)
+                aria-expanded=text(move || unfolded.get().to_string())
+                on:click=click(move |_| unfolded.update(|unfolded| *unfolded = !*unfolded))
             >
                 "curl"
             </button>
         }
     };
-    move || match state.get() {
-        PeerState::Up => {
-            (button("Leave", "peer-leave", actions.leave), button("Kill", "peer-kill", actions.kill), curl()).into_any()
-        }
-        PeerState::Left | PeerState::Killed => (button("Rejoin", "peer-rejoin", actions.rejoin), curl()).into_any(),
-        PeerState::Remote => view! { <small class="muted">"not run by this server"</small> }.into_any(),
-    }
+    part(move || {
+        Some(match state.get() {
+            PeerState::Up => {
+                let (leave, kill) = (actions.leave, actions.kill);
+                (button("Leave", "peer-leave", leave), button("Kill", "peer-kill", kill), curl()).into_any()
+            }
+            PeerState::Left | PeerState::Killed => (button("Rejoin", "peer-rejoin", actions.rejoin), curl()).into_any(),
+            PeerState::Remote => view! { <small class="muted">"not run by this server"</small> }.into_any(),
+        })
+    })
 }
 
 fn curl_lines(api: &str, peer: PeerId, state: PeerState) -> Vec<String> {

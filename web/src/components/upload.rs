@@ -5,12 +5,13 @@ use leptos::ev::{self, DragEvent};
 use leptos::html::Input;
 use leptos::leptos_dom::helpers::{WindowListenerHandle, window_event_listener};
 use leptos::prelude::{
-    ArcMemo, ArcRwSignal, AriaAttributes, ClassAttribute, CustomAttribute, ElementChild, For, Get, GlobalAttributes,
+    ArcMemo, ArcRwSignal, AriaAttributes, ClassAttribute, CustomAttribute, ElementChild, Get, GlobalAttributes,
     IntoAny, IntoView, NodeRef, NodeRefAttribute, OnAttribute, RwSignal, Set, Signal, StyleAttribute, With, component,
     on_cleanup, view,
 };
 use web_sys::{DataTransfer, File, FileList};
 
+use crate::components::changing::{click, flag, part, rows, text};
 use crate::components::way_steps::WaySteps;
 use crate::format;
 use crate::model::upload::{UploadPhase, left_s};
@@ -82,14 +83,14 @@ pub fn UploadPicker(
     });
     on_cleanup(move || [hovers, leaves, dropped].into_iter().for_each(WindowListenerHandle::remove));
     view! {
-        <div class="drop" class:over=move || over.get()>
+        <div class="drop" class:over=flag(move || over.get())>
             <label for="upload-input">"Drop files anywhere, or choose them:"</label>
             <input
                 id="upload-input"
                 data-testid="upload-input"
                 type="file"
                 multiple
-                disabled=move || off.get()
+                disabled=flag(move || off.get())
                 node_ref=input
                 on:change=picked
             />
@@ -109,11 +110,10 @@ pub fn UploadList(
     /// What can be done with them.
     actions: UploadActions,
 ) -> impl IntoView {
+    let row = move |item| view! { <UploadRow item=item actions=actions /> };
     view! {
         <ul class="uploads" aria-label="Uploads">
-            <For each=move || uploads.get() key=|item| item.id let:item>
-                <UploadRow item=item actions=actions />
-            </For>
+            {rows(move || uploads.get(), |item| item.id.to_string(), row)}
         </ul>
     }
 }
@@ -129,7 +129,7 @@ fn UploadRow(item: UploadItem, actions: UploadActions) -> impl IntoView {
         UploadPhase::Stored(_) | UploadPhase::Failed { .. } | UploadPhase::Cancelled { .. } => None,
     };
     let label = format!("Upload of {title}");
-    let bar = move || {
+    let bar = part(move || {
         percent().map(|share| {
             view! {
                 <div
@@ -144,30 +144,32 @@ fn UploadRow(item: UploadItem, actions: UploadActions) -> impl IntoView {
                 </div>
             }
         })
-    };
-    let body = move || match shown.get() {
-        UploadPhase::Stored(_) => view! { <WaySteps way=Signal::from(way.clone()) /> }.into_any(),
-        phase => phase_words(&phase, size).into_any(),
-    };
+    });
+    let body = part(move || {
+        Some(match shown.get() {
+            UploadPhase::Stored(_) => view! { <WaySteps way=Signal::from(way.clone()) /> }.into_any(),
+            phase => phase_words(&phase, size).into_any(),
+        })
+    });
     let over = move || button.with(UploadPhase::is_over);
     let press = {
         let over = over.clone();
         move |_| if over() { actions.dismiss.run(id) } else { actions.cancel.run(id) }
     };
-    let retry = move || {
+    let retry = part(move || {
         let words = again.with(UploadPhase::retry_words)?;
         Some(view! {
             <button
                 type="button"
                 class="quiet"
                 data-testid="upload-retry"
-                aria-disabled=move || actions.off.get().to_string()
-                on:click=move |_| actions.retry.run(id)
+                aria-disabled=text(move || actions.off.get().to_string())
+                on:click=click(move |_| actions.retry.run(id))
             >
                 {words}
             </button>
         })
-    };
+    });
     view! {
         <li data-testid="upload-item">
             <div class="line">
@@ -175,8 +177,8 @@ fn UploadRow(item: UploadItem, actions: UploadActions) -> impl IntoView {
                 <span class="muted">{format::bytes(size)}</span>
                 <span class="actions">
                     {retry}
-                    <button type="button" class="quiet" data-testid="upload-end" on:click=press>
-                        {move || if over() { "Dismiss" } else { "Cancel" }}
+                    <button type="button" class="quiet" data-testid="upload-end" on:click=click(press)>
+                        {text(move || if over() { "Dismiss" } else { "Cancel" })}
                     </button>
                 </span>
             </div>

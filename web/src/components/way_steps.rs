@@ -4,6 +4,7 @@ use leptos::prelude::{
     AriaAttributes, ClassAttribute, CustomAttribute, ElementChild, Get, IntoView, Signal, component, view,
 };
 
+use crate::components::changing::part;
 use crate::format;
 use crate::model::way::{Step, Way};
 
@@ -13,7 +14,7 @@ pub fn WaySteps(
     /// How far it has come.
     way: Signal<Way>,
 ) -> impl IntoView {
-    let steps = move || {
+    let steps = part(move || {
         let way = way.get();
         let steps = [("Stored", way.stored), ("Broker", way.published), ("Entry peer's disk", way.entered)];
         let steps = steps.map(|(name, step)| {
@@ -28,8 +29,8 @@ pub fn WaySteps(
             step => mark(step),
         };
         let since = way.since().map(|words| view! { <li>{words}</li> });
-        (steps, item(reached, way.result(), "result"), since)
-    };
+        Some((steps, item(reached, way.result(), "result"), since))
+    });
     view! { <ul class="way" aria-label="The way of this upload, with the times since it was stored">{steps}</ul> }
 }
 

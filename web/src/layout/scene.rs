@@ -1,18 +1,17 @@
 //! The picture of the overlay in motion: nodes that glide to their places and messages on their way along links.
 //! Time comes in, places go out.
 
-use std::collections::BTreeMap;
-
 use shared::ids::PeerId;
 use shared::wire::event::PeerState;
 
 use crate::layout::{Point, Size, places};
+use crate::small_map::SmallMap;
 
 /// How long one message is shown on one link, in milliseconds. Real links take less than one: slowed down to be seen.
 pub const HOP_MS: f64 = 550.0;
 /// How many messages are in the picture at once; more aren't drawn. A guess: more can't be told apart.
 const PARTICLE_LIMIT: usize = 400;
-/// How much of its way a node glides in a millisecond: nine tenths in about a third of a second.
+/// How much of what is left of its way a node glides in a millisecond: nine tenths in about a third of a second.
 const GLIDE: f64 = 0.007;
 /// Nearer than this a node has arrived (CSS pixels).
 const ARRIVED: f64 = 0.3;
@@ -62,7 +61,7 @@ pub struct Topology {
 #[derive(Debug, Clone, Default)]
 pub struct Scene {
     /// The peers.
-    pub nodes: BTreeMap<PeerId, Node>,
+    pub nodes: SmallMap<PeerId, Node>,
     /// Links between two of them.
     pub links: Vec<(PeerId, PeerId)>,
     /// Messages on their way.
@@ -75,23 +74,23 @@ impl Scene {
     /// Shows these peers and links. With `still`, nodes jump to their places.
     pub fn arrange(&mut self, topology: &Topology, size: Size, still: bool) {
         let peers = &topology.peers;
-        let still = still || self.size != size || self.nodes.is_empty();
+        let still = still || self.size != size || self.nodes.entries().is_empty();
         self.size = size;
         let goals = places(u32::try_from(peers.len()).unwrap_or(u32::MAX), size);
-        let mut nodes = BTreeMap::new();
+        let mut nodes = SmallMap::new();
         for ((peer, state, label), goal) in peers.iter().zip(goals) {
             let before = self.nodes.get(peer).map_or(size.middle(), |node| node.at);
             let at = if still { goal } else { before };
-            nodes.insert(*peer, Node { state: *state, label: label.clone(), at, goal });
+            nodes.put(*peer, Node { state: *state, label: label.clone(), at, goal });
         }
         self.nodes = nodes;
-        let shown = |(a, b): &&(PeerId, PeerId)| self.nodes.contains_key(a) && self.nodes.contains_key(b);
+        let shown = |(a, b): &&(PeerId, PeerId)| self.nodes.has(a) && self.nodes.has(b);
         self.links = topology.links.iter().filter(shown).copied().collect();
     }
 
     /// A message went from `from` to `to`; the later its hop, the later it starts.
     pub fn launch(&mut self, now_ms: f64, (from, to): (PeerId, PeerId), hops: u16, fresh: bool) {
-        if self.particles.len() < PARTICLE_LIMIT && self.nodes.contains_key(&from) && self.nodes.contains_key(&to) {
+        if self.particles.len() < PARTICLE_LIMIT && self.nodes.has(&from) && self.nodes.has(&to) {
             let starts_ms = now_ms + f64::from(hops.saturating_sub(1).min(8)) * HOP_MS;
             self.particles.push(Particle { from, to, fresh, starts_ms });
         }
@@ -101,7 +100,8 @@ impl Scene {
     pub fn step(&mut self, now_ms: f64) -> bool {
         let elapsed_ms = (now_ms - self.last_ms).clamp(0.0, 50.0);
         self.last_ms = now_ms;
-        let share = 1.0 - (-GLIDE * elapsed_ms).exp();
+        // Never past the goal, however long the step was.
+        let share = GLIDE * elapsed_ms / (1.0 + GLIDE * elapsed_ms);
         let mut moving = false;
         for node in self.nodes.values_mut() {
             if node.at.distance(node.goal) > ARRIVED {
@@ -112,7 +112,7 @@ impl Scene {
             }
         }
         let nodes = &self.nodes;
-        let known = |peer: &PeerId| nodes.contains_key(peer);
+        let known = |peer: &PeerId| nodes.has(peer);
         self.particles
             .retain(|particle| now_ms < particle.starts_ms + HOP_MS && known(&particle.from) && known(&particle.to));
         moving || !self.particles.is_empty()

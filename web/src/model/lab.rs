@@ -1,9 +1,11 @@
 //! The concurrency lab's last run, as its events told it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use shared::wire::event::{Entry, Event};
 use shared::wire::lab::{LabStep, LabThread, RaceOut};
+
+use crate::small_map::SmallMap;
 
 /// How many log lines are kept: the largest run (8 producers, 100 packets) makes 1,600; the last screens are enough.
 const LINE_LIMIT: usize = 500;
@@ -16,7 +18,7 @@ pub struct LabView {
     /// Whether it is over.
     pub finished: bool,
     /// What each thread does now.
-    pub lanes: BTreeMap<LabThread, LabStep>,
+    pub lanes: SmallMap<LabThread, LabStep>,
     /// What the threads said, oldest first, each with the number of its entry.
     pub lines: VecDeque<(u64, String)>,
     /// Packets in the queue, as last told.
@@ -49,7 +51,7 @@ impl LabView {
     pub fn permits_held(&self) -> usize {
         let holds =
             |step: &&LabStep| matches!(step, LabStep::Works | LabStep::Generated { .. } | LabStep::Queued { .. });
-        let producers = self.lanes.iter().filter(|(thread, _)| matches!(thread, LabThread::Producer(_)));
+        let producers = self.lanes.entries().iter().filter(|(thread, _)| matches!(thread, LabThread::Producer(_)));
         producers.map(|(_, step)| step).filter(holds).count()
     }
 
@@ -74,7 +76,7 @@ impl LabView {
             }
             self.lines.push_back((seq, line));
         }
-        self.lanes.insert(thread, step.clone());
+        self.lanes.put(thread, step.clone());
     }
 }
 
@@ -140,7 +142,7 @@ mod tests {
             ],
         );
         assert_eq!(view.lines, [(3, "[Producer 0] generated data packet 0".to_owned())]);
-        assert_eq!((view.permits_held(), view.depth, view.lanes.len()), (1, 3, 2));
+        assert_eq!((view.permits_held(), view.depth, view.lanes.entries().len()), (1, 3, 2));
     }
 
     #[test]
@@ -150,6 +152,6 @@ mod tests {
         view.apply(&Entry { seq: 9, at_ms: 0, event: Event::LabFinished { run: "a".to_owned() } });
         assert!(view.finished);
         feed(&mut view, "b", [(LabThread::Consumer(1), LabStep::WaitsForPacket)]);
-        assert_eq!((view.run.as_deref(), view.finished, view.lanes.len()), (Some("b"), false, 1));
+        assert_eq!((view.run.as_deref(), view.finished, view.lanes.entries().len()), (Some("b"), false, 1));
     }
 }

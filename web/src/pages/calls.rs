@@ -1,23 +1,24 @@
 //! The calls that a section of the page has under way: they end with it.
 
-use std::collections::BTreeMap;
 use std::pin::Pin;
 
 use futures_util::future::{AbortHandle, abortable};
 use leptos::prelude::{LocalStorage, StoredValue, UpdateValue, on_cleanup};
 
+use crate::small_map::SmallMap;
+
 /// Runs calls as long as the section that made this is shown; copies are the same.
 #[derive(Debug, Clone, Copy)]
 pub struct Calls {
-    running: StoredValue<(u64, BTreeMap<u64, AbortHandle>), LocalStorage>,
+    running: StoredValue<(u32, SmallMap<u32, AbortHandle>), LocalStorage>,
 }
 
 impl Calls {
     /// For the section that is being made.
     pub fn new() -> Self {
-        let running = StoredValue::new_local((0, BTreeMap::<u64, AbortHandle>::new()));
+        let running = StoredValue::new_local((0, SmallMap::<u32, AbortHandle>::new()));
         on_cleanup(move || {
-            running.try_update_value(|(_, running)| running.values().for_each(AbortHandle::abort));
+            running.try_update_value(|(_, running)| running.entries().iter().for_each(|(_, call)| call.abort()));
         });
         Self { running }
     }
@@ -32,13 +33,13 @@ impl Calls {
         let (call, abort) = abortable(call);
         let number = self.running.try_update_value(|(last, running)| {
             *last += 1;
-            running.insert(*last, abort);
+            running.put(*last, abort);
             *last
         });
         let Some(number) = number else { return }; // the section is gone
         leptos::task::spawn_local(async move {
             if call.await.is_ok() {
-                self.running.try_update_value(|(_, running)| running.remove(&number));
+                self.running.try_update_value(|(_, running)| running.take(&number));
             }
         });
     }

@@ -1,12 +1,13 @@
 //! The concurrency lab: starts a run on the server and shows what its threads do.
 
 use leptos::prelude::{
-    AriaAttributes, ClassAttribute, CustomAttribute, Effect, ElementChild, Get, GetUntracked, IntoView, Memo,
-    OnAttribute, RwSignal, Set, Signal, With, component, view,
+    AriaAttributes, ClassAttribute, CustomAttribute, ElementChild, Get, GetUntracked, IntoView, Memo, OnAttribute,
+    RwSignal, Set, Signal, With, component, view,
 };
 use shared::wire::lab::{LabConfig, LabRunOut};
 
 use crate::address;
+use crate::components::changing::{click, effect, memo, part, text};
 use crate::components::commands::Curl;
 use crate::components::lab_lanes::{LabLanes, LabLog, RaceTable};
 use crate::model::lab::LabView;
@@ -20,10 +21,10 @@ pub fn Concurrency(
     /// The page's shared state.
     session: Session,
 ) -> impl IntoView {
-    let lab = Memo::new(move |_| session.model.with(|model| model.lab().clone()));
+    let lab = memo(move || session.model.with(|model| model.lab().clone()));
     let calls = Calls::new();
-    let running = Memo::new(move |_| lab.with(|lab| lab.run.is_some() && !lab.finished));
-    let off = Memo::new(move |_| running.get() || session.stale.get());
+    let running = memo(move || lab.with(|lab| lab.run.is_some() && !lab.finished));
+    let off = memo(move || running.get() || session.stale.get());
     let run = move |_| {
         if running.get_untracked() || !session.may_act() {
             return;
@@ -34,8 +35,8 @@ pub fn Concurrency(
         });
     };
     let result = result_of(session, lab, calls);
-    let race = Memo::new(move |_| lab.with(|lab| lab.race.clone()));
-    let words = move || if running.get() { "Runs…" } else { "Run" };
+    let race = memo(move || lab.with(|lab| lab.race.clone()));
+    let words = text(move || if running.get() { "Runs…" } else { "Run" });
     let command = Signal::derive(|| {
         let api = address::api();
         vec![
@@ -51,18 +52,18 @@ pub fn Concurrency(
                     type="button"
                     class="primary"
                     data-testid="lab-run"
-                    aria-disabled=move || off.get().to_string()
-                    on:click=run
+                    aria-disabled=text(move || off.get().to_string())
+                    on:click=click(run)
                 >
                     {words}
                 </button>
                 <Curl lines=command />
             </div>
-            <p class="muted">{move || lab.with(summary)}</p>
+            <p class="muted">{text(move || lab.with(summary))}</p>
             <LabLanes lab=lab.into() />
             <LabLog lab=lab.into() />
             <RaceTable race=race.into() />
-            {move || result.get().map(|run| view! { <p class="muted">{outcome(&run)}</p> })}
+            {part(move || result.get().map(|run| view! { <p class="muted">{outcome(&run)}</p> }))}
         </section>
     }
 }
@@ -70,8 +71,8 @@ pub fn Concurrency(
 /// The run's report, fetched when it is over.
 fn result_of(session: Session, lab: Memo<LabView>, calls: Calls) -> RwSignal<Option<LabRunOut>> {
     let result = RwSignal::new(None);
-    let finished = Memo::new(move |_| lab.with(|lab| lab.run.clone().filter(|_| lab.finished)));
-    Effect::new(move |_| {
+    let finished = memo(move || lab.with(|lab| lab.run.clone().filter(|_| lab.finished)));
+    effect(move || {
         result.set(None);
         let Some(id) = finished.get() else { return };
         calls.run(async move {

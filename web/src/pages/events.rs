@@ -1,11 +1,12 @@
 //! The event log: the last entries of the stream as sentences; it can be stopped to be read.
 
 use leptos::prelude::{
-    AriaAttributes, ClassAttribute, CollectView, ElementChild, Get, GetUntracked, IntoView, Memo, OnAttribute,
-    PropAttribute, RwSignal, Set, With, component, event_target_value, view,
+    AriaAttributes, ClassAttribute, CollectView, ElementChild, Get, GetUntracked, IntoView, OnAttribute, PropAttribute,
+    RwSignal, Set, With, component, event_target_value, view,
 };
 use shared::ids::{FileId, PeerId};
 
+use crate::components::changing::{click, memo, part, text};
 use crate::components::event_log::{EventLine, EventLog};
 use crate::format;
 use crate::model::Model;
@@ -30,15 +31,15 @@ pub fn Events(
 ) -> impl IntoView {
     let frozen = RwSignal::new(None::<Frozen>);
     let topic = RwSignal::new(String::new());
-    let live = Memo::new(move |_| lines(session));
-    let shown = Memo::new(move |_| {
+    let live = memo(move || lines(session));
+    let shown = memo(move || {
         let mut lines = frozen.with(|frozen| frozen.as_ref().map(|frozen| frozen.lines.clone()));
         let wanted = topic.get();
         let lines = lines.get_or_insert_with(|| live.get());
         lines.retain(|line| wanted.is_empty() || line.topic == wanted);
         std::mem::take(lines)
     });
-    let seq = Memo::new(move |_| session.model.with(|model| model.overview().map_or(0, |overview| overview.seq)));
+    let seq = memo(move || session.model.with(|model| model.overview().map_or(0, |overview| overview.seq)));
     let waiting = move || frozen.with(|frozen| frozen.as_ref().map(|frozen| seq.get().saturating_sub(frozen.last_seq)));
     let toggle = move |_| {
         let now = frozen.with(Option::is_none);
@@ -49,14 +50,14 @@ pub fn Events(
         Some(0) => "Go on".to_owned(),
         Some(count) => format!("Go on ({count} waiting)"),
     };
-    let missed = move || {
+    let missed = part(move || {
         let missed = session.model.with(Model::missed);
         (missed > 0).then(|| {
             let words =
                 "came faster than they could be sent to this page. They aren't listed; what they changed is shown.";
             view! { <p class="muted">{format!("{} {words}", format::counted(missed, "event"))}</p> }
         })
-    };
+    });
     view! {
         <section class="card events-section" aria-labelledby="events-title">
             <div class="title">
@@ -70,10 +71,10 @@ pub fn Events(
                 </label>
                 <button
                     type="button"
-                    aria-pressed=move || frozen.with(Option::is_some).to_string()
-                    on:click=toggle
+                    aria-pressed=text(move || frozen.with(Option::is_some).to_string())
+                    on:click=click(toggle)
                 >
-                    {words}
+                    {text(words)}
                 </button>
             </div>
             {missed}
@@ -88,7 +89,8 @@ fn lines(session: Session) -> Vec<EventLine> {
     session.names.with(|known| {
         session.model.with(|model| {
             let peer = |peer: &PeerId| model.peer_label(peer);
-            let file = |file: &FileId| known.get(file.as_str()).cloned().unwrap_or_else(|| format::short_file(file));
+            let file =
+                |file: &FileId| known.get(&file.to_string()).cloned().unwrap_or_else(|| format::short_file(file));
             let names = Names { peer: &peer, file: &file };
             let entries = model.overview().into_iter().flat_map(|overview| overview.log.iter().rev());
             let line = |entry: &shared::wire::event::Entry| EventLine {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use leptos::callback::{Callback, UnsyncCallback};
 use leptos::leptos_dom::helpers::{TimeoutHandle, set_timeout_with_handle};
 use leptos::prelude::{
-    AriaAttributes, ClassAttribute, Effect, ElementChild, For, Get, GetUntracked, GetValue, GlobalAttributes, IntoView,
+    AriaAttributes, ClassAttribute, ElementChild, Get, GetUntracked, GetValue, GlobalAttributes, IntoView,
     LocalStorage, Memo, OnAttribute, RwSignal, Set, SetValue, Signal, StoredValue, Track, Update, With, WithUntracked,
     component, on_cleanup, view,
 };
@@ -14,6 +14,7 @@ use shared::wire::rest::FileOut;
 use web_sys::File;
 
 use crate::address;
+use crate::components::changing::{click, effect, flag, memo, part, rows, text};
 use crate::components::commands::Curl;
 use crate::components::file_row::{FileActions, FileRow};
 use crate::components::focus;
@@ -106,22 +107,22 @@ fn upload_actions(session: Session, uploads: Uploads) -> UploadActions {
 #[component]
 fn Table(listing: Listing, uploads: Uploads) -> impl IntoView {
     let actions = actions(&listing, uploads);
-    let ids = Memo::new(move |_| listing.files.with(|files| files.iter().map(|f| f.id.clone()).collect::<Vec<_>>()));
-    let empty = move || {
+    let ids = memo(move || listing.files.with(|files| files.iter().map(|f| f.id.clone()).collect::<Vec<_>>()));
+    let empty = part(move || {
         let user = listing.session.user.get();
         (ids.get().is_empty() && listing.loaded.get())
             .then(|| view! { <p class="muted">{format!("{user} has no files yet. Upload one.")}</p> })
-    };
+    });
     // Kept while there are more: else each page would put a new button in the place of the one with the focus.
-    let has_more = Memo::new(move |_| listing.next.with(Option::is_some));
-    let more = move || {
+    let has_more = memo(move || listing.next.with(Option::is_some));
+    let more = part(move || {
         has_more.get().then(|| {
-            let off = move || listing.session.stale.get().to_string();
-            view! { <button type="button" aria-disabled=off on:click=move |_| listing.fetch_more()>"More"</button> }
+            let off = text(move || listing.session.stale.get().to_string());
+            view! { <button type="button" aria-disabled=off on:click=click(move |_| listing.fetch_more())>"More"</button> }
         })
-    };
+    });
     view! {
-        <table class="files" class:empty=move || ids.get().is_empty()>
+        <table class="files" class:empty=flag(move || ids.get().is_empty())>
             <thead>
                 <tr>
                     <th scope="col">"Name"</th>
@@ -132,13 +133,11 @@ fn Table(listing: Listing, uploads: Uploads) -> impl IntoView {
                 </tr>
             </thead>
             <tbody>
-                <For each=move || ids.get() key=Clone::clone let:id>
-                    {row(&listing, id, actions)}
-                </For>
+                {rows(move || ids.get(), Clone::clone, move |id| row(&listing, id, actions))}
             </tbody>
         </table>
         {empty}
-        {move || listing.problem.get().map(|problem| view! { <p class="error" role="alert">{problem}</p> })}
+        {part(move || listing.problem.get().map(|problem| view! { <p class="error" role="alert">{problem}</p> }))}
         {more}
     }
 }
@@ -154,7 +153,7 @@ fn row(listing: &Listing, id: String, actions: FileActions) -> Option<impl IntoV
     });
     let model = session.model;
     // The list may be older than the stream, which tells of the latest version.
-    let reach = Memo::new(move |_| model.with(|model| model.overview()?.reach(file_id.as_ref()?)));
+    let reach = memo(move || model.with(|model| model.overview()?.reach(file_id.as_ref()?)));
     let (api, user) = (address::api(), session.user.into());
     Some(view! { <FileRow file=file.into() user=user reach=reach.into() api=api actions=actions /> })
 }
@@ -224,14 +223,14 @@ impl Listing {
             calls: Calls::new(),
             session,
         };
-        Effect::new(move |_| {
+        effect(move || {
             session.user.track();
             listing.files.set(Vec::new());
             listing.loaded.set(false);
             listing.fetch();
         });
-        let changes = Memo::new(move |_| session.model.with(Model::file_changes));
-        Effect::new(move |_| {
+        let changes = memo(move || session.model.with(Model::file_changes));
+        effect(move || {
             if changes.get() > 0 {
                 listing.fetch_soon();
             }

@@ -2,13 +2,14 @@
 
 use leptos::callback::Callback;
 use leptos::prelude::{
-    AriaAttributes, ClassAttribute, CustomAttribute, Effect, ElementChild, Get, GetUntracked, GetValue,
-    GlobalAttributes, IntoView, Memo, OnAttribute, SetValue, StoredValue, With, component, view,
+    AriaAttributes, ClassAttribute, CustomAttribute, ElementChild, Get, GetUntracked, GetValue, GlobalAttributes,
+    IntoView, OnAttribute, SetValue, StoredValue, With, component, view,
 };
 use shared::wire::condition::{Condition, Standing};
 use shared::wire::overview::Overview;
 
 use crate::components::badge::{ConnectionBadge, PartBadge};
+use crate::components::changing::{click, effect, memo, part, text};
 use crate::components::conditions::{Conditions, Fault};
 use crate::components::focus;
 use crate::components::user_switch::UserSwitch;
@@ -23,11 +24,11 @@ pub fn Header(
     /// The page's shared state.
     session: Session,
 ) -> impl IntoView {
-    let waiting = Memo::new(move |_| session.model.with(|model| outbox::waiting(model.outbox()?, model.overview()?)));
-    let set_aside = Memo::new(move |_| session.model.with(set_aside));
-    let broker = Memo::new(move |_| session.model.with(|model| model.overview().map(|o| o.broker.clone())));
-    let bridge = Memo::new(move |_| session.model.with(|model| model.overview().and_then(|o| o.bridge.clone())));
-    let running = Memo::new(move |_| session.model.with(|model| model.overview().map(Overview::running)));
+    let waiting = memo(move || session.model.with(|model| outbox::waiting(model.outbox()?, model.overview()?)));
+    let set_aside = memo(move || session.model.with(set_aside));
+    let broker = memo(move || session.model.with(|model| model.overview().map(|o| o.broker.clone())));
+    let bridge = memo(move || session.model.with(|model| model.overview().and_then(|o| o.bridge.clone())));
+    let running = memo(move || session.model.with(|model| model.overview().map(Overview::running)));
     let peers = move || {
         let was = if session.stale.get() { "were " } else { "" };
         running.get().map(|count| format!("{} {was}up", format::counted(count.into(), "peer")))
@@ -63,19 +64,19 @@ pub fn Header(
                 <ConnectionBadge connection=session.connection.into() />
                 <PartBadge name="Broker" state=broker.into() old=session.stale.into() />
                 <PartBadge name="Bridge" state=bridge.into() old=session.stale.into() />
-                {move || peers().map(|words| view! { <span class="badge" data-tone="idle">{words}</span> })}
-                {move || odd(waiting.get())}
-                {move || odd(set_aside.get())}
-                <small class="muted age" data-testid="age">{age}</small>
+                {part(move || peers().map(|words| view! { <span class="badge" data-tone="idle">{words}</span> }))}
+                {part(move || odd(waiting.get()))}
+                {part(move || odd(set_aside.get()))}
+                <small class="muted age" data-testid="age">{text(move || age().unwrap_or_default())}</small>
             </div>
             <UserSwitch user=session.user.into() on_switch=switch />
         </header>
         <Stale session=session />
-        <Conditions faults=Memo::new(move |_| session.model.with(faults)).into() />
+        <Conditions faults=memo(move || session.model.with(faults)).into() />
         <div class="notice" aria-live="polite">
-            {move || session.notice.get().map(|notice| {
+            {part(move || session.notice.get().map(|notice| {
                 view! { <p class:error=notice.is_error data-testid="notice">{notice.text}</p> }
-            })}
+            }))}
         </div>
     }
 }
@@ -83,7 +84,7 @@ pub fn Header(
 /// Says that what is shown may be out of date, and how old it is.
 #[component]
 fn Stale(session: Session) -> impl IntoView {
-    let waits = Memo::new(move |_| matches!(session.connection.get(), Connection::Waiting { .. }));
+    let waits = memo(move || matches!(session.connection.get(), Connection::Waiting { .. }));
     let words = move || match (session.heard_ms(), session.age_s.get()) {
         (Some(heard_ms), Some(age_s)) => {
             let (clock, ago) = (format::clock(heard_ms, session::ahead_min()), format::seconds(age_s));
@@ -96,7 +97,7 @@ fn Stale(session: Session) -> impl IntoView {
     };
     let hurried = StoredValue::new(false);
     // The button goes when the server is back.
-    Effect::new(move |_| {
+    effect(move || {
         if !session.stale.get() && hurried.get_value() {
             hurried.set_value(false);
             focus::when_lost(|| focus::named("content"));
@@ -108,23 +109,23 @@ fn Stale(session: Session) -> impl IntoView {
             hurried.set_value(true);
         }
     };
-    move || {
+    part(move || {
         session.stale.get().then(|| {
             view! {
                 <div class="stale" role="region" aria-label="Not connected" data-testid="stale">
-                    <p>{words}</p>
+                    <p>{text(words)}</p>
                     <button
                         type="button"
                         id="try-now"
-                        aria-disabled=move || (!waits.get()).to_string()
-                        on:click=hurry
+                        aria-disabled=text(move || (!waits.get()).to_string())
+                        on:click=click(hurry)
                     >
                         "Try now"
                     </button>
                 </div>
             }
         })
-    }
+    })
 }
 
 /// A time of day without its milliseconds.

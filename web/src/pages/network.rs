@@ -1,10 +1,8 @@
 //! The overlay: the picture, the same as a table, and what can be done with peers.
 
-use std::net::SocketAddr;
-
 use leptos::callback::Callback;
 use leptos::prelude::{
-    AriaAttributes, ClassAttribute, CustomAttribute, ElementChild, For, Get, GetUntracked, IntoView, Memo, OnAttribute,
+    AriaAttributes, ClassAttribute, CustomAttribute, ElementChild, Get, GetUntracked, IntoView, Memo, OnAttribute,
     Signal, With, component, view,
 };
 use shared::ids::PeerId;
@@ -13,6 +11,7 @@ use shared::wire::peer_view::PeerView;
 use shared::wire::rest::PeerAction;
 
 use crate::address;
+use crate::components::changing::{click, flag, memo, part, rows, text};
 use crate::components::commands::Curl;
 use crate::components::peer_graph::PeerGraph;
 use crate::components::peer_row::{PeerActions, PeerLine, PeerRow};
@@ -20,6 +19,7 @@ use crate::model::Model;
 use crate::pages::calls::Calls;
 use crate::rest;
 use crate::session::Session;
+use crate::small_map::SmallMap;
 
 /// The picture and the table of peers.
 #[component]
@@ -28,7 +28,7 @@ pub fn Network(
     session: Session,
 ) -> impl IntoView {
     let calls = Calls::new();
-    let peers = Memo::new(move |_| session.model.with(in_order));
+    let peers = memo(move || session.model.with(Model::peers_by_address));
     let actions = actions(session, calls);
     let start = move |_| {
         if !session.may_act() {
@@ -41,9 +41,11 @@ pub fn Network(
         });
     };
     let command = Signal::derive(|| vec![format!("curl -X POST {}/peers", address::api())]);
-    let none_runs = Memo::new(move |_| session.model.with(Model::is_without_peers));
-    let empty =
-        move || none_runs.get().then(|| view! { <p class="muted">"No peers run in this process. Start one."</p> });
+    let none_runs = memo(move || session.model.with(Model::is_without_peers));
+    let empty = part(move || {
+        none_runs.get().then(|| view! { <p class="muted">"No peers run in this process. Start one."</p> })
+    });
+    let row = move |peer| view! { <PeerRow peer=peer line=line(session, peer) api=address::api() actions=actions /> };
     view! {
         <section class="card" aria-labelledby="network-title">
             <div class="title">
@@ -52,8 +54,8 @@ pub fn Network(
                     type="button"
                     class="primary"
                     data-testid="peer-start"
-                    aria-disabled=move || session.stale.get().to_string()
-                    on:click=start
+                    aria-disabled=text(move || session.stale.get().to_string())
+                    on:click=click(start)
                 >
                     "Start a peer"
                 </button>
@@ -69,7 +71,7 @@ pub fn Network(
                 <span data-tone="idle">"• known already"</span>
                 <span>"Messages are real, but shown half a second for each hop."</span>
             </p>
-            <table class="peers" class:empty=move || peers.get().is_empty()>
+            <table class="peers" class:empty=flag(move || peers.get().is_empty())>
                 <thead>
                     <tr>
                         <th scope="col">"Peer"</th>
@@ -80,9 +82,7 @@ pub fn Network(
                     </tr>
                 </thead>
                 <tbody>
-                    <For each=move || peers.get() key=|peer| *peer let:peer>
-                        <PeerRow peer=peer line=line(session, peer) api=address::api() actions=actions />
-                    </For>
+                    {rows(move || peers.get(), PeerId::to_string, row)}
                 </tbody>
             </table>
             {empty}
@@ -119,14 +119,6 @@ fn actions(session: Session, calls: Calls) -> PeerActions {
     }
 }
 
-/// The peers by address, as in the picture.
-fn in_order(model: &Model) -> Vec<PeerId> {
-    let peers = model.overview().map(|overview| overview.peers.iter());
-    let mut found: Vec<(SocketAddr, PeerId)> = peers.into_iter().flatten().map(|(peer, v)| (v.addr, *peer)).collect();
-    found.sort_unstable();
-    found.into_iter().map(|(_, peer)| peer).collect()
-}
-
 fn line(session: Session, peer: PeerId) -> Signal<PeerLine> {
     let line = Memo::new(move |before: Option<&PeerLine>| {
         let now = session.model.with(|model| Some(peer_line(model, model.overview()?.peers.get(&peer)?)));
@@ -142,8 +134,11 @@ fn line(session: Session, peer: PeerId) -> Signal<PeerLine> {
 }
 
 fn peer_line(model: &Model, view: &PeerView) -> PeerLine {
-    let mut neighbours: Vec<String> = view.neighbours.iter().map(|peer| model.peer_label(peer)).collect();
-    neighbours.sort_unstable();
+    let mut neighbours = SmallMap::<String, ()>::new();
+    for peer in &view.neighbours {
+        neighbours.put(model.peer_label(peer), ());
+    }
+    let neighbours: Vec<&str> = neighbours.entries().iter().map(|(label, ())| label.as_str()).collect();
     PeerLine {
         addr: view.addr.to_string(),
         state: view.state,

@@ -1,7 +1,7 @@
 //! The uploads of this page: a few at a time, each with its progress.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use leptos::callback::{Callable, Callback};
@@ -19,6 +19,7 @@ use crate::model::way::Way;
 use crate::rest::RestError;
 use crate::rest::upload::{self, Progress, Running, Target};
 use crate::session::Session;
+use crate::small_map::SmallMap;
 
 /// How many uploads run at once. Browsers open six connections to a server; the page needs some itself.
 const AT_ONCE: usize = 3;
@@ -41,10 +42,10 @@ pub struct Uploads {
     pub list: RwSignal<Vec<UploadItem>>,
     session: Session,
     on_stored: Callback<FileOut>,
-    jobs: StoredValue<BTreeMap<u32, Job>, LocalStorage>,
+    jobs: StoredValue<SmallMap<u32, Job>, LocalStorage>,
     /// Those that wait for others to leave room.
     waiting: StoredValue<VecDeque<u32>>,
-    running: StoredValue<BTreeMap<u32, Running>, LocalStorage>,
+    running: StoredValue<SmallMap<u32, Running>, LocalStorage>,
     last_id: StoredValue<u32>,
 }
 
@@ -61,9 +62,9 @@ impl Uploads {
             list: RwSignal::new(Vec::new()),
             session,
             on_stored,
-            jobs: StoredValue::new_local(BTreeMap::new()),
+            jobs: StoredValue::new_local(SmallMap::new()),
             waiting: StoredValue::new(VecDeque::new()),
-            running: StoredValue::new_local(BTreeMap::new()),
+            running: StoredValue::new_local(SmallMap::new()),
             last_id: StoredValue::new(0),
         }
     }
@@ -84,14 +85,14 @@ impl Uploads {
         let way = way_of(self.session, phase.clone());
         let item = UploadItem { id, title, size, phase: phase.clone(), way };
         let job = Job { target, user: self.session.user.get_untracked(), file, phase };
-        self.jobs.update_value(|jobs| drop(jobs.insert(id, job)));
+        self.jobs.update_value(|jobs| jobs.put(id, job));
         self.list.update(|list| {
             list.insert(0, item);
             if list.len() > SHOWN
                 && let Some(oldest) = list.iter().rposition(|item| item.phase.with_untracked(UploadPhase::is_over))
             {
                 let gone = list.remove(oldest);
-                self.jobs.update_value(|jobs| drop(jobs.remove(&gone.id)));
+                self.jobs.update_value(|jobs| drop(jobs.take(&gone.id)));
             }
         });
         self.enqueue(id);
@@ -100,7 +101,7 @@ impl Uploads {
     /// Stops an upload; the server keeps nothing of it unless all was sent.
     pub fn cancel(self, id: u32) {
         self.waiting.update_value(|waiting| waiting.retain(|waits| *waits != id));
-        let running = self.running.try_update_value(|running| running.remove(&id)).flatten();
+        let running = self.running.try_update_value(|running| running.take(&id)).flatten();
         drop(running);
         if let Some(job) = self.job(id) {
             job.phase.update(|phase| *phase = phase.cancelled());
@@ -119,13 +120,13 @@ impl Uploads {
             *version = latest;
         }
         job.phase.set(UploadPhase::Waiting);
-        self.jobs.update_value(|jobs| drop(jobs.insert(id, job)));
+        self.jobs.update_value(|jobs| jobs.put(id, job));
         self.enqueue(id);
     }
 
     /// No longer shows an upload.
     pub fn dismiss(self, id: u32) {
-        self.jobs.update_value(|jobs| drop(jobs.remove(&id)));
+        self.jobs.update_value(|jobs| drop(jobs.take(&id)));
         self.list.update(|list| list.retain(|item| item.id != id));
     }
 
@@ -145,11 +146,11 @@ impl Uploads {
     }
 
     fn start_next(self) {
-        while self.running.with_value(BTreeMap::len) < AT_ONCE {
+        while self.running.with_value(|running| running.entries().len()) < AT_ONCE {
             let Some(id) = self.waiting.try_update_value(VecDeque::pop_front).flatten() else { return };
             let Some(job) = self.job(id) else { continue };
             match upload::start(&job.target, &job.user, &job.file, self.reporter(id, job.phase.clone())) {
-                Ok(running) => self.running.update_value(|all| drop(all.insert(id, running))),
+                Ok(running) => self.running.update_value(|all| all.put(id, running)),
                 Err(error) => job.phase.set(failed(&error)),
             }
         }
@@ -167,7 +168,7 @@ impl Uploads {
             Progress::Ended(result) => {
                 match result {
                     Ok(file) => {
-                        self.jobs.update_value(|jobs| drop(jobs.remove(&id)));
+                        self.jobs.update_value(|jobs| drop(jobs.take(&id)));
                         self.on_stored.run((*file).clone());
                         phase.set(UploadPhase::Stored(file));
                     }
@@ -175,7 +176,7 @@ impl Uploads {
                 }
                 // Not now: this closure belongs to what is dropped.
                 leptos::task::spawn_local(async move {
-                    drop(self.running.try_update_value(|running| running.remove(&id)));
+                    drop(self.running.try_update_value(|running| running.take(&id)));
                     self.start_next();
                 });
             }

@@ -6,8 +6,8 @@ use wasm_bindgen::prelude::Closure;
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{File, FormData, ProgressEvent, XmlHttpRequest};
 
-use crate::address;
 use crate::rest::{RestError, browser, file_path, refusal};
+use crate::{address, json};
 
 /// What an upload makes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,7 +123,7 @@ fn outcome(xhr: &XmlHttpRequest) -> Progress {
     let body = xhr.response_text().ok().flatten().unwrap_or_default();
     Progress::Ended(match status {
         0 => Err(RestError::Unreachable),
-        200..300 => serde_json::from_str(&body).map(Box::new).map_err(|error| RestError::Answer(error.to_string())),
+        200..300 => json::read(&body).map(Box::new).map_err(|error| RestError::Answer(error.to_string())),
         _ => Err(refusal(status, &body)),
     })
 }

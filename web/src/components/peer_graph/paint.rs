@@ -77,13 +77,13 @@ pub fn paint(context: &CanvasRenderingContext2d, scene: &Scene, palette: &Palett
     context.clear_rect(0.0, 0.0, moment.size.width, moment.size.height);
     links(context, scene, palette);
     messages(context, scene, palette, moment);
-    for node in scene.nodes.values() {
+    for (_, node) in scene.nodes.entries() {
         // A shape that can't be drawn (a negative radius) can't occur: the radius is a constant.
         if shape(context, node, palette).is_err() {
             return;
         }
     }
-    if scene.nodes.len() <= LABEL_LIMIT {
+    if scene.nodes.entries().len() <= LABEL_LIMIT {
         labels(context, scene, palette, moment.size);
     }
 }
@@ -158,12 +158,12 @@ fn shape(context: &CanvasRenderingContext2d, node: &Node, palette: &Palette) -> 
 fn labels(context: &CanvasRenderingContext2d, scene: &Scene, palette: &Palette, size: Size) {
     context.set_text_align("center");
     context.set_text_baseline("middle");
-    for (peer, node) in &scene.nodes {
+    for (peer, node) in scene.nodes.entries() {
         let outward = if node.at.y < size.middle().y - 1.0 { -1.0 } else { 1.0 };
         let below = |distance: f64| Point { x: node.at.x, y: node.at.y + outward * distance };
         context.set_font(&format!("600 12px {}", palette.font));
         write(context, &node.label, below(19.0), &palette.text);
-        if scene.nodes.len() <= LABEL_LIMIT / 3 {
+        if scene.nodes.entries().len() <= LABEL_LIMIT / 3 {
             context.set_font(&format!("11px {}", palette.font));
             write(context, &peer.short(), below(33.0), &palette.left);
         }
