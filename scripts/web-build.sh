@@ -20,6 +20,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 TARGET=wasm32-unknown-unknown
 PROFILE=wasm-release
 MODULES=(web simulator)
+# Flattened and looped anew, code compresses better; in the order of names, what is alike stands together. 2 % of the wire.
+SHRINK=(--flatten --rereloop -Oz -Oz --reorder-functions-by-name --strip-debug --strip-producers)
 ONLY=
 case "${1:-}" in
     --dev) PROFILE=dev; shift ;;
@@ -89,7 +91,7 @@ cp web/ui/index.html web/ui/style.css web/ui/icon.svg "$new/"
 if [ "$PROFILE" != dev ]; then
     say "the dashboard: shrinking"
     for module in "${MODULES[@]}"; do
-        wasm-opt -Oz "$new/${module}_bg.wasm" -o "$new/opt.wasm"
+        wasm-opt "${SHRINK[@]}" "$new/${module}_bg.wasm" -o "$new/opt.wasm"
         mv "$new/opt.wasm" "$new/${module}_bg.wasm"
     done
     hash_name simulator_bg.wasm simulator.js

@@ -15,3 +15,4 @@ pub mod rest;
 pub mod session;
 pub mod small_map;
 pub mod socket;
+pub mod tasks;

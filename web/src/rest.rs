@@ -1,16 +1,16 @@
 //! Calls to the REST API that the page belongs to, typed by `shared::wire::rest`.
 
+mod call;
 pub mod upload;
 
-use gloo_net::http::{Method, Request, RequestBuilder, Response};
-use serde::de::DeserializeOwned;
 use shared::ids::{PeerId, UserId, Version};
 use shared::wire::lab::{LabConfig, LabRunOut};
-use shared::wire::rest::{FileOut, PeerAction, PeerActionIn, PeerOut, Problem, ShareIn, USER_HEADER};
+use shared::wire::rest::{FileOut, PeerAction, PeerActionIn, PeerOut, Problem, ShareIn};
 use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::JsFuture;
 
-use crate::{address, json};
+use crate::json;
+use crate::rest::call::{Call, decode};
 
 /// Why a call failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -58,9 +58,9 @@ pub fn file_path(id: &str) -> String {
 /// # Errors
 /// When the server refuses or can't be reached.
 pub async fn list_files(user: &UserId, path: &str) -> Result<FilePage, RestError> {
-    let answer = send(request(Method::GET, path, Some(user)).build()).await?;
-    let next = answer.headers().get("link").as_deref().and_then(next_page);
-    Ok(FilePage { files: decode(answer).await?, next })
+    let answer = Call::new("GET", path, user).send().await?;
+    let next = answer.headers().get("link").ok().flatten().as_deref().and_then(next_page);
+    Ok(FilePage { files: decode(&answer).await?, next })
 }
 
 /// Deletes version `version` of a file, if it is the latest.
@@ -68,8 +68,8 @@ pub async fn list_files(user: &UserId, path: &str) -> Result<FilePage, RestError
 /// # Errors
 /// When the server refuses (somebody was faster) or can't be reached.
 pub async fn delete_file(user: &UserId, id: &str, version: Version) -> Result<(), RestError> {
-    let request = request(Method::DELETE, &file_path(id), Some(user)).header("if-match", &format!("\"{version}\""));
-    send(request.build()).await.map(drop)
+    let call = Call::new("DELETE", &file_path(id), user).with("if-match", format!("\"{version}\""));
+    call.send().await.map(drop)
 }
 
 /// Lets `target` see a file.
@@ -79,7 +79,7 @@ pub async fn delete_file(user: &UserId, id: &str, version: Version) -> Result<()
 pub async fn share_file(user: &UserId, id: &str, target: &UserId) -> Result<(), RestError> {
     let path = format!("/shares/{}", js_sys::encode_uri_component(id));
     let body = ShareIn { target_user_id: target.to_string() };
-    send(request(Method::POST, &path, Some(user)).json(&body)).await.map(drop)
+    Call::new("POST", &path, user).with_json(&body).send().await.map(drop)
 }
 
 /// Fetches a file and hands it to the browser to save under `name`.
@@ -87,8 +87,7 @@ pub async fn share_file(user: &UserId, id: &str, target: &UserId) -> Result<(), 
 /// # Errors
 /// When the server refuses or can't be reached.
 pub async fn download_file(user: &UserId, id: &str, name: &str) -> Result<(), RestError> {
-    let answer = send(request(Method::GET, &file_path(id), Some(user)).build()).await?;
-    let answer: web_sys::Response = answer.into();
+    let answer = Call::new("GET", &file_path(id), user).send().await?;
     let blob = answer.blob().map_err(|error| browser(&error))?;
     let blob = JsFuture::from(blob).await.map_err(|error| browser(&error))?;
     save(&blob.unchecked_into(), name)
@@ -99,7 +98,7 @@ pub async fn download_file(user: &UserId, id: &str, name: &str) -> Result<(), Re
 /// # Errors
 /// When the server refuses or can't be reached.
 pub async fn start_peer(user: &UserId) -> Result<PeerOut, RestError> {
-    decode(send(request(Method::POST, "/peers", Some(user)).build()).await?).await
+    decode(&Call::new("POST", "/peers", user).send().await?).await
 }
 
 /// Lets a peer say goodbye and stop.
@@ -107,7 +106,7 @@ pub async fn start_peer(user: &UserId) -> Result<PeerOut, RestError> {
 /// # Errors
 /// When the server refuses or can't be reached.
 pub async fn leave_peer(user: &UserId, peer: PeerId) -> Result<(), RestError> {
-    send(request(Method::DELETE, &format!("/peers/{peer}"), Some(user)).build()).await.map(drop)
+    Call::new("DELETE", &format!("/peers/{peer}"), user).send().await.map(drop)
 }
 
 /// Does `action` with a peer.
@@ -116,7 +115,7 @@ pub async fn leave_peer(user: &UserId, peer: PeerId) -> Result<(), RestError> {
 /// When the server refuses or can't be reached.
 pub async fn act_on_peer(user: &UserId, peer: PeerId, action: PeerAction) -> Result<(), RestError> {
     let path = format!("/peers/{peer}/actions");
-    send(request(Method::POST, &path, Some(user)).json(&PeerActionIn { action })).await.map(drop)
+    Call::new("POST", &path, user).with_json(&PeerActionIn { action }).send().await.map(drop)
 }
 
 /// Starts a run of the concurrency lab.
@@ -124,7 +123,7 @@ pub async fn act_on_peer(user: &UserId, peer: PeerId, action: PeerAction) -> Res
 /// # Errors
 /// When one runs already, or the server can't be reached.
 pub async fn start_lab(user: &UserId, config: &LabConfig) -> Result<LabRunOut, RestError> {
-    decode(send(request(Method::POST, "/lab/runs", Some(user)).json(config)).await?).await
+    decode(&Call::new("POST", "/lab/runs", user).with_json(config).send().await?).await
 }
 
 /// A run of the concurrency lab.
@@ -133,35 +132,7 @@ pub async fn start_lab(user: &UserId, config: &LabConfig) -> Result<LabRunOut, R
 /// When it is no longer known, or the server can't be reached.
 pub async fn lab_run(user: &UserId, id: &str) -> Result<LabRunOut, RestError> {
     let path = format!("/lab/runs/{}", js_sys::encode_uri_component(id));
-    decode(send(request(Method::GET, &path, Some(user)).build()).await?).await
-}
-
-fn request(method: Method, path: &str, user: Option<&UserId>) -> RequestBuilder {
-    let request = RequestBuilder::new(&format!("{}{path}", address::api())).method(method);
-    match user {
-        Some(user) => request.header(USER_HEADER, user.as_str()),
-        None => request,
-    }
-}
-
-async fn send(request: Result<Request, gloo_net::Error>) -> Result<Response, RestError> {
-    let request = request.map_err(|error| RestError::Browser(error.to_string()))?;
-    let answer = request.send().await.map_err(unreachable_server)?;
-    if answer.ok() {
-        return Ok(answer);
-    }
-    let status = answer.status();
-    let text = answer.text().await.unwrap_or_default();
-    Err(refusal(status, &text))
-}
-
-fn unreachable_server(_why: gloo_net::Error) -> RestError {
-    RestError::Unreachable // the browser doesn't tell pages why
-}
-
-async fn decode<T: DeserializeOwned>(answer: Response) -> Result<T, RestError> {
-    let text = answer.text().await.map_err(unreachable_server)?;
-    json::read(&text).map_err(|error| RestError::Answer(error.to_string()))
+    decode(&Call::new("GET", &path, user).send().await?).await
 }
 
 /// What the server says is wrong: its problem's detail, or what can be said without one.

@@ -24,6 +24,7 @@ use crate::model::{ApplyError, Model};
 use crate::rest::RestError;
 use crate::small_map::SmallMap;
 use crate::socket::{self, Listener};
+use crate::tasks::{self, Task};
 
 /// Where the browser keeps the user's name.
 const USER_KEY: &str = "grapevine.user";
@@ -95,7 +96,8 @@ impl Session {
         self.grow_older();
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "any number is a good seed")]
         let seed = (js_sys::Math::random() * 9e15) as u64;
-        spawn_local_scoped_with_cancellation(async move { socket::run(&address::stream(), seed, &self).await });
+        let stream: Task = Box::pin(async move { socket::run(&address::stream(), seed, &self).await });
+        spawn_local_scoped_with_cancellation(stream);
     }
 
     /// Tells how old what is shown is, each second and when the page comes back to somebody's eyes; the sooner the
@@ -195,7 +197,7 @@ impl Session {
     fn show(self, notice: Notice) {
         let long_ms = if notice.is_error { 12_000 } else { 4_000 };
         self.notice.set(Some(notice.clone()));
-        leptos::task::spawn_local(async move {
+        tasks::spawn(async move {
             TimeoutFuture::new(long_ms).await;
             let shown = self.notice.try_read_untracked().is_some_and(|shown| shown.as_ref() == Some(&notice));
             if shown {

@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use brotli::CompressorWriter;
@@ -24,8 +25,22 @@ fn main() -> anyhow::Result<()> {
 fn bind(dev: bool, input: &str, output: &str) -> anyhow::Result<()> {
     let mut bindgen = Bindgen::new();
     bindgen.input_path(input).web(true)?.typescript(false).omit_default_module_path(false);
-    bindgen.keep_debug(dev).remove_name_section(!dev).remove_producers_section(!dev);
-    bindgen.generate(output).with_context(|| format!("can't make a page of {input}"))
+    bindgen.keep_debug(dev);
+    bindgen.generate(output).with_context(|| format!("can't make a page of {input}"))?;
+    if dev { Ok(()) } else { strip(input, output) }
+}
+
+/// Takes comments and indentation out of the script. Nothing in it is a text of several lines.
+fn strip(input: &str, output: &str) -> anyhow::Result<()> {
+    let name = Path::new(input).file_stem().with_context(|| format!("{input} has no name"))?;
+    let script = Path::new(output).join(name).with_extension("js");
+    let text = fs::read_to_string(&script).with_context(|| format!("can't read {}", script.display()))?;
+    let lines = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !["//", "/*", "*"].iter().any(|begin| line.starts_with(begin)));
+    fs::write(&script, lines.collect::<Vec<_>>().join("\n") + "\n")
+        .with_context(|| format!("can't write {}", script.display()))
 }
 
 /// As small as brotli can.

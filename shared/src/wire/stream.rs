@@ -64,9 +64,17 @@ impl<'de> Deserialize<'de> for StreamFrame {
 
 fn frame(members: &mut Members) -> Result<StreamFrame, Error> {
     Ok(match members.tag("type")?.as_str() {
-        "snapshot" => StreamFrame::Snapshot { format: members.take("format")?, missed: members.take("missed")?, overview: members.take("overview")? },
+        "snapshot" => StreamFrame::Snapshot {
+            format: members.take("format")?,
+            missed: members.take("missed")?,
+            overview: members.take("overview")?,
+        },
         "batch" => StreamFrame::Batch { entries: members.take("entries")? },
-        "heartbeat" => StreamFrame::Heartbeat { at_ms: members.take("at_ms")?, seq: members.take("seq")?, outbox: members.take("outbox")? },
+        "heartbeat" => StreamFrame::Heartbeat {
+            at_ms: members.take("at_ms")?,
+            seq: members.take("seq")?,
+            outbox: members.take("outbox")?,
+        },
         other => return unknown(other),
     })
 }

@@ -11,6 +11,7 @@ use wasm_bindgen_futures::JsFuture;
 use web_sys::{Element, HtmlDocument, Window};
 
 use crate::components::changing::{click, text};
+use crate::tasks;
 
 /// What became of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +33,7 @@ pub fn Commands(
         let line_text = command.clone();
         let copy = move |_| {
             let (line, shown) = (line_text.clone(), code.get_untracked());
-            leptos::task::spawn_local(async move {
+            tasks::spawn(async move {
                 let result = copy(&line, shown.as_ref().map(AsRef::as_ref)).await;
                 // The line may be gone by now.
                 copied.try_set(result);

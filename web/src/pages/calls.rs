@@ -1,11 +1,10 @@
 //! The calls that a section of the page has under way: they end with it.
 
-use std::pin::Pin;
-
 use futures_util::future::{AbortHandle, abortable};
 use leptos::prelude::{LocalStorage, StoredValue, UpdateValue, on_cleanup};
 
 use crate::small_map::SmallMap;
+use crate::tasks::{self, Task};
 
 /// Runs calls as long as the section that made this is shown; copies are the same.
 #[derive(Debug, Clone, Copy)]
@@ -29,7 +28,7 @@ impl Calls {
     }
 
     /// One copy of the code for all calls: the page is to be small.
-    fn run_boxed(self, call: Pin<Box<dyn Future<Output = ()>>>) {
+    fn run_boxed(self, call: Task) {
         let (call, abort) = abortable(call);
         let number = self.running.try_update_value(|(last, running)| {
             *last += 1;
@@ -37,7 +36,7 @@ impl Calls {
             *last
         });
         let Some(number) = number else { return }; // the section is gone
-        leptos::task::spawn_local(async move {
+        tasks::spawn(async move {
             if call.await.is_ok() {
                 self.running.try_update_value(|(_, running)| running.take(&number));
             }

@@ -20,6 +20,7 @@ use crate::rest::RestError;
 use crate::rest::upload::{self, Progress, Running, Target};
 use crate::session::Session;
 use crate::small_map::SmallMap;
+use crate::tasks;
 
 /// How many uploads run at once. Browsers open six connections to a server; the page needs some itself.
 const AT_ONCE: usize = 3;
@@ -175,7 +176,7 @@ impl Uploads {
                     Err(error) => phase.set(failed(&error)),
                 }
                 // Not now: this closure belongs to what is dropped.
-                leptos::task::spawn_local(async move {
+                tasks::spawn(async move {
                     drop(self.running.try_update_value(|running| running.take(&id)));
                     self.start_next();
                 });

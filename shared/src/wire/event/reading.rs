@@ -15,24 +15,65 @@ impl<'de> Deserialize<'de> for Event {
 
 fn event(members: &mut Members) -> Result<Event, Error> {
     Ok(match members.tag("kind")?.as_str() {
-        "file_stored" => Event::FileStored { file: members.take("file")?, version: members.take("version")?, change: members.take("change")?, size_bytes: members.take("size_bytes")? },
+        "file_stored" => Event::FileStored {
+            file: members.take("file")?,
+            version: members.take("version")?,
+            change: members.take("change")?,
+            size_bytes: members.take("size_bytes")?,
+        },
         "file_published" => Event::FilePublished { file: members.take("file")?, version: members.take("version")? },
-        "file_forwarded" => Event::FileForwarded { file: members.take("file")?, version: members.take("version")?, entry: members.take("entry")? },
-        "dead_lettered" => Event::DeadLettered { message_id: members.take("message_id")?, reason: members.take("reason")? },
-        "update_received" => Event::UpdateReceived { peer: members.take("peer")?, from: members.take("from")?, file: members.take("file")?, version: members.take("version")?, hops: members.take("hops")?, fresh: members.take("fresh")? },
-        "update_applied" => Event::UpdateApplied { peer: members.take("peer")?, file: members.take("file")?, version: members.take("version")?, files: members.take("files")? },
-        "peer_started" => Event::PeerStarted { peer: members.take("peer")?, addr: members.take("addr")?, files: members.take("files")? },
+        "file_forwarded" => Event::FileForwarded {
+            file: members.take("file")?,
+            version: members.take("version")?,
+            entry: members.take("entry")?,
+        },
+        "dead_lettered" => {
+            Event::DeadLettered { message_id: members.take("message_id")?, reason: members.take("reason")? }
+        }
+        "update_received" => Event::UpdateReceived {
+            peer: members.take("peer")?,
+            from: members.take("from")?,
+            file: members.take("file")?,
+            version: members.take("version")?,
+            hops: members.take("hops")?,
+            fresh: members.take("fresh")?,
+        },
+        "update_applied" => Event::UpdateApplied {
+            peer: members.take("peer")?,
+            file: members.take("file")?,
+            version: members.take("version")?,
+            files: members.take("files")?,
+        },
+        "peer_started" => Event::PeerStarted {
+            peer: members.take("peer")?,
+            addr: members.take("addr")?,
+            files: members.take("files")?,
+        },
         "peer_stopped" => Event::PeerStopped { peer: members.take("peer")?, state: members.take("state")? },
         "peer_forgotten" => Event::PeerForgotten { peer: members.take("peer")? },
         "same_identity" => Event::SameIdentity { peer: members.take("peer")?, addr: members.take("addr")? },
         "peer_learned" => Event::PeerLearned { peer: members.take("peer")?, addr: members.take("addr")? },
-        "link_up" => Event::LinkUp { peer: members.take("peer")?, neighbour: members.take("neighbour")?, addr: members.take("addr")? },
-        "link_down" => Event::LinkDown { peer: members.take("peer")?, neighbour: members.take("neighbour")?, reason: members.take("reason")? },
+        "link_up" => Event::LinkUp {
+            peer: members.take("peer")?,
+            neighbour: members.take("neighbour")?,
+            addr: members.take("addr")?,
+        },
+        "link_down" => Event::LinkDown {
+            peer: members.take("peer")?,
+            neighbour: members.take("neighbour")?,
+            reason: members.take("reason")?,
+        },
         "broker" => Event::Broker { state: members.take("state")? },
         "bridge" => Event::Bridge { state: members.take("state")? },
-        "condition_raised" => Event::ConditionRaised { condition: members.take("condition")?, detail: members.take("detail")? },
+        "condition_raised" => {
+            Event::ConditionRaised { condition: members.take("condition")?, detail: members.take("detail")? }
+        }
         "condition_cleared" => Event::ConditionCleared { condition: members.take("condition")? },
-        "lab" => Event::Lab { run: members.take("run")?, thread: members.take("thread")?, step: lab::reading::step(members)? },
+        "lab" => Event::Lab {
+            run: members.take("run")?,
+            thread: members.take("thread")?,
+            step: lab::reading::step(members)?,
+        },
         "lab_race" => Event::LabRace { run: members.take("run")?, result: members.take("result")? },
         "lab_finished" => Event::LabFinished { run: members.take("run")? },
         other => return unknown(other),
