@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 use serde_json::{Error, Value};
 
-/// What `text` says. By way of a [`Value`]: so each type's reader is compiled for one source only, of the texts as of what
+/// Returns what `text` says. By way of a [`Value`]: so each type's reader is compiled for one source only, of the texts as of what
 /// stands in them.
 ///
 /// # Errors

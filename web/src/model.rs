@@ -129,7 +129,7 @@ impl Model {
         std::mem::take(&mut self.hops)
     }
 
-    /// The peers, in the order in which all of the page shows them.
+    /// Returns the peers, in the order in which all of the page shows them.
     pub fn peers_by_address(&self) -> Vec<PeerId> {
         let mut found = SmallMap::<(SocketAddr, PeerId), ()>::new();
         for (peer, view) in self.overview.iter().flat_map(|overview| &overview.peers) {

@@ -6,12 +6,12 @@
 pub struct SmallMap<K, V>(Vec<(K, V)>);
 
 impl<K: Ord, V> SmallMap<K, V> {
-    /// Nothing.
+    /// Returns an empty map.
     pub const fn new() -> Self {
         Self(Vec::new())
     }
 
-    /// The value of `key`.
+    /// Returns the value of `key`.
     pub fn get(&self, key: &K) -> Option<&V> {
         let index = self.find(key).ok()?;
         self.0.get(index).map(|(_, value)| value)
@@ -29,18 +29,18 @@ impl<K: Ord, V> SmallMap<K, V> {
         self.0.insert(index, (key, value));
     }
 
-    /// Removes the value of `key`.
+    /// Removes and returns the value of `key`.
     pub fn take(&mut self, key: &K) -> Option<V> {
         let index = self.find(key).ok()?;
         Some(self.0.remove(index).1)
     }
 
-    /// The entries.
+    /// Returns the entries.
     pub fn entries(&self) -> &[(K, V)] {
         &self.0
     }
 
-    /// The entries; what each is of can be changed.
+    /// Returns the values, to be changed.
     pub fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
         self.0.iter_mut().map(|(_, value)| value)
     }

@@ -34,7 +34,7 @@ struct File {
 /// What `build.rs` found.
 static FILES: &[File] = include!(concat!(env!("OUT_DIR"), "/dashboard.rs"));
 
-/// The dashboard's files. Another page's path leads to the page, which is only one.
+/// Returns what serves the dashboard's files. Another page's path leads to the page, which is only one.
 pub fn pages<S: Clone + Send + Sync + 'static>() -> Router<S> {
     let files =
         Router::new().route("/", get(async |headers: HeaderMap, uri: Uri| answer(INDEX, &headers, &uri))).route(

@@ -273,13 +273,14 @@ async fn the_simulator_in_the_page_gives_the_same_run_as_here() {
     let _server = serve(port, dir.path());
     let browser = Browser::open(&format!("http://127.0.0.1:{port}/ui/")).await;
     browser.sees("connection", "Connected").await;
-    let fetched = "return performance.getEntriesByType('resource').map(entry => new URL(entry.name).pathname)
-        .filter(path => path.startsWith('/ui/')).map(path => path.replace(/-[0-9a-f]{16}/, '')).sort().join(' ')";
-    assert_eq!(browser.runs(fetched).await.unwrap(), "/ui/style.css /ui/web.js /ui/web_bg.wasm");
+    let fetched =
+        "return performance.getEntriesByType('resource').filter(entry => /simulator/.test(entry.name)).length";
+    assert_eq!(browser.runs(fetched).await.unwrap(), 0, "before it is called");
     let there = browser.runs("return grapevine.simulate('churn', 32, 1);").await.unwrap();
     let here = simulate(Name::Churn, 32, 1).unwrap();
     assert_eq!(there, serde_json::to_string(&here).unwrap(), "the same, byte for byte");
     assert_eq!(here.digest, CHURN_32_SEED_1.trim_end());
+    assert_eq!(browser.runs(fetched).await.unwrap(), 2, "its script and its module");
     let refused = browser.runs("return grapevine.simulate('chrun', 32, 1);").await.unwrap_err();
     assert!(refused.contains("no such scenario; there are one-sender"), "{refused}");
     browser.sees("connection", "Connected").await;

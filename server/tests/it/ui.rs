@@ -1,5 +1,6 @@
 //! The dashboard's files, as browsers and proxies meet them.
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 
 use reqwest::Method;
@@ -59,13 +60,12 @@ async fn the_first_load_of_the_page_is_small() {
     let page = app.call(Method::GET, "/ui/").send().await.unwrap().text().await.unwrap();
     // What is imported in the middle of a function is fetched when it is called.
     let later = |name: &str| page.contains(&format!("import(\"{name}\")"));
-    let mut first: Vec<&str> = named(&page).into_iter().filter(|name| !later(name)).collect();
-    first.sort_unstable();
-    first.dedup();
+    let first = named(&page).into_iter().filter(|name| !later(name)).map(|name| name.trim_start_matches("./"));
+    let first: BTreeSet<&str> = first.chain([""]).collect();
     let mut sum = 0;
     let mut told = "the first load: bytes on the wire, and unpacked\n".to_owned();
-    for name in std::iter::once("").chain(first) {
-        let path = format!("/ui/{}", name.trim_start_matches("./"));
+    for name in first {
+        let path = format!("/ui/{name}");
         let plain = app.call(Method::GET, &path).send().await.unwrap().bytes().await.unwrap();
         let sent = app.call(Method::GET, &path).header("accept-encoding", "gzip, br").send().await.unwrap();
         let sent = sent.bytes().await.unwrap();

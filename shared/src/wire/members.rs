@@ -12,7 +12,7 @@ use serde_json::{Error, Map, Value};
 pub(super) struct Members(Map<String, Value>);
 
 impl Members {
-    /// Reads an object with `take`, which says what it is.
+    /// Returns what `take` makes of an object.
     pub(super) fn read<'de, T, D: Deserializer<'de>>(
         deserializer: D,
         take: fn(&mut Self) -> Result<T, Error>,
@@ -21,19 +21,19 @@ impl Members {
         take(&mut members).map_err(D::Error::custom)
     }
 
-    /// Takes a member; one that is absent is null.
+    /// Takes and returns a member; one that is absent is null.
     pub(super) fn take<T: DeserializeOwned>(&mut self, name: &str) -> Result<T, Error> {
         let value = self.0.get_mut(name).map(Value::take).unwrap_or_default();
         T::deserialize(value).map_err(|error| Error::custom(format_args!("{name}: {error}")))
     }
 
-    /// The member that says what the others are.
+    /// Takes and returns the member that says what the others are.
     pub(super) fn tag(&mut self, name: &str) -> Result<String, Error> {
         self.take(name)
     }
 }
 
-/// Nothing is called `found`.
+/// Returns the error that nothing is called `found`.
 pub(super) fn unknown<T>(found: &str) -> Result<T, Error> {
     Err(Error::custom(format_args!("there is no {found:?}")))
 }

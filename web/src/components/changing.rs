@@ -13,17 +13,17 @@ pub type Flag = Box<dyn Fn() -> bool + Send>;
 /// What is there or not, or not always the same.
 pub type Part = Box<dyn Fn() -> Option<AnyView> + Send>;
 
-/// Words that change.
+/// Returns words that change.
 pub fn text<W: Into<String>>(words: impl Fn() -> W + Send + 'static) -> Text {
     Box::new(move || words().into())
 }
 
-/// What is so or not.
+/// Returns what is so or not.
 pub fn flag(is_so: impl Fn() -> bool + Send + 'static) -> Flag {
     Box::new(is_so)
 }
 
-/// What is there or not, or not always the same.
+/// Returns what is there or not, or not always the same.
 pub fn part<V: IntoAny>(view: impl Fn() -> Option<V> + Send + 'static) -> Part {
     Box::new(move || view().map(IntoAny::into_any))
 }
@@ -31,12 +31,12 @@ pub fn part<V: IntoAny>(view: impl Fn() -> Option<V> + Send + 'static) -> Part {
 /// What is done at a click.
 pub type Click = Box<dyn FnMut(MouseEvent)>;
 
-/// What is done at a click.
+/// Returns what is done at a click.
 pub fn click(done: impl FnMut(MouseEvent) + 'static) -> Click {
     Box::new(done)
 }
 
-/// What follows from other values, told on only when it has changed.
+/// Returns what follows from other values; it is told on only when it has changed.
 pub fn memo<T: PartialEq + Send + Sync + 'static>(of: impl Fn() -> T + Send + Sync + 'static) -> Memo<T> {
     let of: Box<dyn Fn() -> T + Send + Sync> = Box::new(of);
     Memo::new(move |_| of())
@@ -54,7 +54,7 @@ struct Row {
     make: Box<dyn FnOnce() -> AnyView + Send>,
 }
 
-/// A list. A row stays as long as an item with its key is there; for a new key, `row` makes one.
+/// Returns a list. A row stays as long as an item with its key is there; for a new key, `row` makes one.
 pub fn rows<T: Send + 'static, V: IntoAny>(
     items: impl Fn() -> Vec<T> + Send + 'static,
     key: fn(&T) -> String,

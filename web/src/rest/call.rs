@@ -20,27 +20,27 @@ pub(super) struct Call {
 }
 
 impl Call {
-    /// `method` on `path`, by `user`.
+    /// Returns the call of `method` on `path`, by `user`.
     pub(super) fn new(method: &str, path: &str, user: &UserId) -> Self {
         let init = RequestInit::new();
         init.set_method(method);
         Self { path: path.to_owned(), init, headers: vec![(USER_HEADER, user.to_string())] }
     }
 
-    /// With one more header.
+    /// Returns it with one more header.
     pub(super) fn with(mut self, name: &'static str, value: String) -> Self {
         self.headers.push((name, value));
         self
     }
 
-    /// With `body` as JSON.
+    /// Returns it with `body` as JSON.
     pub(super) fn with_json(self, body: &impl Serialize) -> Self {
         // What is sent from here are structs of texts and numbers.
         self.init.set_body(&JsValue::from_str(&serde_json::to_string(body).unwrap_or_default()));
         self.with("content-type", "application/json".to_owned())
     }
 
-    /// Makes the call; the answer when it isn't an error.
+    /// Makes the call; returns the answer when it is no error.
     pub(super) async fn send(self) -> Result<Response, RestError> {
         let request = self.request().map_err(|error| browser(&error))?;
         let window = web_sys::window().ok_or_else(|| RestError::Browser("no window".to_owned()))?;
@@ -63,7 +63,7 @@ impl Call {
     }
 }
 
-/// What an answer says.
+/// Returns what an answer says.
 pub(super) async fn decode<T: DeserializeOwned>(answer: &Response) -> Result<T, RestError> {
     let text = text(answer).await?;
     json::read(&text).map_err(|error| RestError::Answer(error.to_string()))

@@ -26,7 +26,7 @@ impl<'de> Deserialize<'de> for LabStep {
     }
 }
 
-/// The step among `members`, which may be those of an event.
+/// Returns the step among `members`, which may be those of an event.
 ///
 /// # Errors
 /// When there is none.
