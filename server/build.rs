@@ -32,14 +32,15 @@ fn main() -> io::Result<()> {
 
 /// Neither hidden nor a compressed form of another file.
 fn is_page(name: &str) -> bool {
-    !name.starts_with('.') && !name.ends_with(".br") && !name.ends_with(".gz")
+    let is_compressed = Path::new(name).extension().is_some_and(|extension| extension == "br" || extension == "gz");
+    !name.starts_with('.') && !is_compressed
 }
 
 /// One file as a Rust expression: as it is, and in the compressed forms that are there.
 fn file(folder: &Path, name: &str) -> String {
     let form = |extension: &str| {
         let path = folder.join(format!("{name}{extension}"));
-        if path.exists() { format!("include_bytes!({path:?})") } else { "&[]".to_owned() }
+        if path.exists() { format!("include_bytes!({:?})", path.display().to_string()) } else { "&[]".to_owned() }
     };
     format!("File {{ name: {name:?}, plain: {}, brotli: {}, gzip: {} }},\n", form(""), form(".br"), form(".gz"))
 }

@@ -1,6 +1,7 @@
 //! The dashboard's files, as browsers and proxies meet them.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::io::Write as _;
 
 use reqwest::Method;
@@ -69,10 +70,10 @@ async fn the_first_load_of_the_page_is_small() {
         let plain = app.call(Method::GET, &path).send().await.unwrap().bytes().await.unwrap();
         let sent = app.call(Method::GET, &path).header("accept-encoding", "gzip, br").send().await.unwrap();
         let sent = sent.bytes().await.unwrap();
-        told += &format!("{:>9} {:>9}  {path}\n", sent.len(), plain.len());
+        writeln!(told, "{:>9} {:>9}  {path}", sent.len(), plain.len()).unwrap();
         sum += sent.len();
     }
-    told += &format!("{sum:>9} in all, of {FIRST_LOAD} that it may take\n");
+    writeln!(told, "{sum:>9} in all, of {FIRST_LOAD} that it may take").unwrap();
     // To be seen where tests pass, too.
     std::io::stderr().write_all(told.as_bytes()).unwrap();
     assert!(sum <= FIRST_LOAD, "{told}");
