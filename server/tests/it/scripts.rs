@@ -134,7 +134,7 @@ fn how_far_a_build_is_is_noted_and_what_is_wrong_is_shown_in_full() {
 fn what_is_run_is_built_soonest_and_what_is_installed_runs_fastest() {
     let told = |target: &str| {
         let mut make = Command::new("make");
-        make.args(["--dry-run", target]).current_dir(root()).env("CARGO_TARGET_DIR", "built");
+        make.args(["--dry-run", "--no-print-directory", target]).current_dir(root()).env("CARGO_TARGET_DIR", "built");
         String::from_utf8(make.output().unwrap().stdout).unwrap()
     };
     assert_eq!(told("run"), "scripts/build.sh --quick\n\"built/quick/grapevine\" serve \n");
