@@ -52,6 +52,7 @@ pub mod recent;
 pub mod reconcile;
 pub mod runtime;
 pub mod stats;
+pub mod story;
 pub mod streams;
 pub mod tree;
 pub mod updates;

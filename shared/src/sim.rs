@@ -11,4 +11,5 @@ pub mod outcome;
 pub mod queue;
 pub mod report;
 pub mod scenario;
+pub mod story;
 pub mod world;

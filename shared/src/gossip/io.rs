@@ -347,3 +347,30 @@ pub enum NodeEvent {
         offences: u64,
     },
 }
+
+impl NodeEvent {
+    /// The name under which it is counted: its kind, and for what reason where there are several.
+    pub fn name(&self) -> (&'static str, Option<&'static str>) {
+        match self {
+            Self::ClockWrong { .. } => ("clock_wrong", None),
+            Self::ClocksAgree => ("clocks_agree", None),
+            Self::Applied { .. } => ("applied", None),
+            Self::Received { fresh: true, .. } => ("received", Some("news")),
+            Self::Received { fresh: false, .. } => ("received", Some("known")),
+            Self::Learned { .. } => ("learned", None),
+            Self::NeighbourUp { .. } => ("neighbour_up", None),
+            Self::NeighbourDown { reason, .. } => ("neighbour_down", Some(reason.name())),
+            Self::Suspected { .. } => ("suspected", None),
+            Self::Unreached { .. } => ("unreached", None),
+            Self::Alone { .. } => ("alone", None),
+            Self::SeenAt { .. } => ("seen_at", None),
+            Self::Twin { .. } => ("twin", None),
+            Self::Twins { .. } => ("twins", None),
+            Self::NotUnderstood { .. } => ("not_understood", None),
+            Self::Slow { .. } => ("slow", None),
+            Self::KeepsUp { .. } => ("keeps_up", None),
+            Self::Rejected { reason, .. } => ("rejected", Some(reason.name())),
+            Self::Misbehaved { reason, .. } => ("misbehaved", Some(reason.name())),
+        }
+    }
+}

@@ -21,6 +21,25 @@ pub struct Stats {
     pub offences: BTreeMap<&'static str, u64>,
 }
 
+impl Stats {
+    /// Every number with its name, but for those that are 0.
+    pub fn numbers(&self) -> Vec<(String, u64)> {
+        let Self { applied, rejected, duplicates, unknown, not_understood, closed, offences } = self;
+        let plain = [
+            ("applied", applied),
+            ("duplicates", duplicates),
+            ("unknown", unknown),
+            ("not_understood", not_understood),
+        ];
+        let plain = plain.map(|(name, count)| (name.to_owned(), *count));
+        let by_reason = [("rejected", rejected), ("closed", closed), ("offences", offences)];
+        let by_reason = by_reason
+            .into_iter()
+            .flat_map(|(name, counts)| counts.iter().map(move |(reason, count)| (format!("{name}.{reason}"), *count)));
+        plain.into_iter().chain(by_reason).filter(|(_, count)| *count > 0).collect()
+    }
+}
+
 /// Counts one more of a name.
 pub fn count(counts: &mut BTreeMap<&'static str, u64>, name: &'static str) {
     *counts.entry(name).or_default() += 1;

@@ -11,11 +11,12 @@ use crate::gossip::node::Node;
 use crate::ids::{FileId, Version};
 use crate::rng::Rng;
 use crate::sim::check::{self, Violation};
-use crate::sim::host::{Host, Life, host_at};
+use crate::sim::host::{Host, Life, host_at, peer_id};
 use crate::sim::network::Wires;
 use crate::sim::queue::Queue;
 use crate::sim::report::{Report, Survivor, Tally};
 use crate::sim::scenario::{Action, Scenario};
+use crate::sim::story::{Story, Told};
 use crate::time::Instant;
 use crate::wire::frame::Decoder;
 use crate::wire::update::FileUpdate;
@@ -27,6 +28,8 @@ mod links;
 const DIAL_FAILS_AFTER: Duration = Duration::from_millis(5);
 /// How long a dial takes to fail when nothing at all comes back, as the server's driver has it.
 const DIAL_LIMIT: Duration = Duration::from_secs(2);
+/// Wall time when a run begins, in milliseconds since 1970: far enough from 0 that nothing saturates.
+const BEGAN_MS: u64 = 1_700_000_000_000;
 
 #[derive(Debug)]
 enum Happening {
@@ -56,6 +59,8 @@ pub struct World {
     /// What came for paused hosts.
     waiting: BTreeMap<usize, Vec<Happening>>,
     tally: Tally,
+    /// What is told to who watches, if anybody does: it costs a peer's every event.
+    story: Option<Story>,
     trace: blake3::Hasher,
 }
 
@@ -76,10 +81,23 @@ impl World {
             published: BTreeMap::new(),
             waiting: BTreeMap::new(),
             tally: Tally::new(Instant::START + scenario.measured_from),
+            story: None,
             trace: blake3::Hasher::new(),
             queue,
             scenario,
         }
+    }
+
+    /// The same, for somebody who watches it with [`World::take_story`].
+    #[must_use]
+    pub fn with_story(self) -> Self {
+        Self { story: Some(Story::default()), ..self }
+    }
+
+    /// What has happened since this was asked the last time, in order; nothing without [`World::with_story`]. It grows
+    /// until it is asked for.
+    pub fn take_story(&mut self) -> Vec<Told> {
+        self.story.as_mut().map(Story::take).unwrap_or_default()
     }
 
     /// Runs the faults, and then until everybody who can reach each other agrees, at most `limit` longer. Says how
@@ -166,6 +184,11 @@ impl World {
         Some(happening)
     }
 
+    /// Now, in milliseconds since 1970.
+    fn wall_ms(&self) -> u64 {
+        BEGAN_MS + self.now.as_micros() / 1000
+    }
+
     // --- nodes --------------------------------------------------------------------------------------------------
 
     fn life(&self, index: usize) -> Option<Life> {
@@ -249,6 +272,10 @@ impl World {
     }
 
     fn heard_of(&mut self, life: Life, event: &NodeEvent) -> Result<(), Violation> {
+        let at_ms = self.wall_ms();
+        if let Some(story) = &mut self.story {
+            story.heard(peer_id(life.host), event, at_ms);
+        }
         match event {
             NodeEvent::Applied { file, .. } => {
                 let Some(host) = self.hosts.get_mut(life.host) else { return Ok(()) };

@@ -11,6 +11,7 @@ mod overlay;
 mod places;
 mod replay;
 mod seeds;
+mod story;
 mod tidy;
 mod tomorrow;
 mod wire;

@@ -8,23 +8,21 @@ use crate::ids::{FileId, Version};
 use crate::sim::check::Violation;
 use crate::sim::host::{Life, addr as addr_of, peer_id};
 use crate::sim::scenario::Action;
-use crate::sim::world::World;
+use crate::sim::world::{BEGAN_MS, World};
 use crate::stamp::Stamp;
+use crate::wire::event::{Event, PeerState};
 use crate::wire::update::FileUpdate;
-
-/// Wall time when a run begins, in milliseconds since 1970: far enough from 0 that nothing saturates.
-const BEGAN_MS: u64 = 1_700_000_000_000;
 
 impl World {
     pub(super) fn act(&mut self, action: Action) -> Result<(), Violation> {
         match action {
             Action::Start(host, contact) => self.start(host, contact)?,
-            Action::Kill(host) => self.stop(host),
+            Action::Kill(host) => self.stop(host, PeerState::Killed),
             Action::Leave(host) => {
                 if let Some(life) = self.life(host).filter(|life| !self.is_paused(life.host)) {
                     self.feed(life, Input::Leave)?;
                 }
-                self.stop(host);
+                self.stop(host, PeerState::Left);
             }
             Action::Side(host, side) => {
                 if let Some(host) = self.hosts.get_mut(host) {
@@ -53,20 +51,19 @@ impl World {
     }
 
     fn start(&mut self, index: usize, contact: usize) -> Result<(), Violation> {
-        let (seed, now) = (self.rng.any(), self.now);
+        let (seed, now, at_ms) = (self.rng.any(), self.now, self.wall_ms());
         let config = self.scenario.config.clone();
         let Some(host) = self.hosts.get_mut(index).filter(|host| host.node.is_none()) else { return Ok(()) };
         host.starts += 1;
         host.wake_at = None;
         host.paused = false;
         host.applied = host.disk.iter().map(|update| (update.file.clone(), update.version)).collect();
-        let me = Identity {
-            peer: peer_id(index),
-            listen: addr_of(index),
-            durable: true,
-            began_ms: BEGAN_MS + now.as_micros() / 1000,
-            version: String::new(),
-        };
+        let peer = peer_id(index);
+        if let Some(story) = &mut self.story {
+            story.kept(peer, &host.disk);
+            story.happened(Event::PeerStarted { peer, addr: addr_of(index), files: host.disk.files() }, at_ms);
+        }
+        let me = Identity { peer, listen: addr_of(index), durable: true, began_ms: at_ms, version: String::new() };
         host.node = Some(Box::new(Node::new(me, config, host.disk.clone(), seed, now)));
         let life = Life { host: index, start: host.starts };
         if contact == index {
@@ -76,8 +73,13 @@ impl World {
         }
     }
 
-    fn stop(&mut self, index: usize) {
+    /// It stops, by goodbye or without.
+    fn stop(&mut self, index: usize, state: PeerState) {
         let Some(life) = self.life(index) else { return };
+        let at_ms = self.wall_ms();
+        if let Some(story) = &mut self.story {
+            story.happened(Event::PeerStopped { peer: peer_id(index), state }, at_ms);
+        }
         self.waiting.remove(&index);
         let mut links = BTreeSet::new();
         if let Some(host) = self.hosts.get_mut(index) {
