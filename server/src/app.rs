@@ -4,6 +4,7 @@ use std::fs::{File, TryLockError};
 use std::io::{ErrorKind, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -28,17 +29,19 @@ use crate::cli::{Authorities, Command, Overlay};
 use crate::concurrency;
 use crate::front::BasePath;
 use crate::fsck::{self, FsckError};
-use crate::hub::Hub;
 use crate::open_files;
 use crate::output::Output;
+use crate::peer::counts::Counts;
 use crate::peer::door;
-use crate::peer::report::Reporters;
+use crate::peer::log::Logs;
+use crate::peer::observer::Observers;
 use crate::peer::{self, PeerConfig};
 use crate::republish;
 use crate::shutdown::{StopSignals, Tasks};
 use crate::simulate::{self, Order, SimulateError};
 use crate::store::LOCK;
 use crate::store::error::StoreError;
+use crate::telemetry::LogOutput;
 use crate::tls::{Trust, TrustError};
 use crate::watch as watcher;
 
@@ -87,6 +90,14 @@ fn another_port(error: &std::io::Error) -> &'static str {
     match error.kind() {
         ErrorKind::AddrInUse => " (--port names another port, as in make run ARGS=\"--port 8080\")",
         _ => "",
+    }
+}
+
+/// Where a command's log goes.
+pub fn log_output(command: &Command) -> LogOutput {
+    match command {
+        Command::Bench(Bench::Child(_)) => LogOutput::Nowhere,
+        _ => LogOutput::Terminal,
     }
 }
 
@@ -148,8 +159,8 @@ async fn run_peer(flags: Peer, mut signals: StopSignals) -> anyhow::Result<()> {
         gossip: gossip(&flags.overlay),
         ..PeerConfig::default()
     };
-    let reporter = Reporters::new(Hub::new(OVERVIEW_FILES, false)).reporter();
-    let peer = peer::spawn(listener, config, reporter, &tasks).await?;
+    let observers = Observers::default().and(Logs::default().of_a_peer()).and(Arc::new(Counts::default()));
+    let peer = peer::spawn(listener, config, observers, &tasks).await?;
     signals.asked_to_stop().await;
     peer.leave().await;
     tasks.shut_down(SHUTDOWN_LIMIT).await;

@@ -1,8 +1,6 @@
 //! Fan-out of what happens inside the process. Keeps the [`Overview`]; a reader that falls behind gets it anew and is
 //! told how much it missed.
 
-use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -24,9 +22,6 @@ const READER_QUEUE: usize = 4096;
 const BATCH_TIME: Duration = Duration::from_millis(50);
 /// The most entries in one batch: what a page folds in within one frame.
 const BATCH_LIMIT: usize = 1000;
-
-/// How many learned addresses are remembered: more than are told in a lifetime, but for somebody who makes them up.
-const ADDRS: usize = 16_384;
 
 #[derive(Debug, Clone)]
 enum Item {
@@ -50,8 +45,6 @@ struct Inner {
     /// As last counted; a lock as above.
     outbox: Mutex<Option<OutboxView>>,
     feed: Sender<Item>,
-    /// At most [`ADDRS`] addresses that peers of this process have learned. A lock is enough: it is held for one insertion.
-    learned: Mutex<BTreeSet<SocketAddr>>,
 }
 
 impl Hub {
@@ -59,7 +52,7 @@ impl Hub {
     pub fn new(file_limit: u32, bridge: bool) -> Self {
         let (feed, _) = broadcast::channel(READER_QUEUE);
         let overview = Mutex::new(Overview::new(file_limit, bridge));
-        Self { inner: Arc::new(Inner { overview, outbox: Mutex::default(), feed, learned: Mutex::default() }) }
+        Self { inner: Arc::new(Inner { overview, outbox: Mutex::default(), feed }) }
     }
 
     /// Something happened now.
@@ -71,22 +64,37 @@ impl Hub {
         drop(self.inner.feed.send(Item::Entry(Arc::new(entry))));
     }
 
-    /// A fault lasts; told when it begins, and when `detail` (a sentence for people) is another.
+    /// A fault lasts; told and logged when it begins, and when `detail` (a sentence for people) is another.
     pub fn raise(&self, condition: Condition, detail: impl Into<String>) {
         let detail = detail.into();
-        let known = self.read(|overview| overview.conditions.get(&condition).is_some_and(|now| now.detail == detail));
-        if !known {
+        if self.begin(condition, detail.clone()) {
             warn!("{condition}: {detail}");
-            self.emit(Event::ConditionRaised { condition, detail });
         }
     }
 
-    /// A fault is over, if it lasted; told once.
+    /// A fault is over, if it lasted; told and logged once.
     pub fn clear(&self, condition: Condition) {
-        if self.read(|overview| overview.conditions.contains_key(&condition)) {
+        if self.end(condition) {
             info!("no more {condition}");
+        }
+    }
+
+    /// [`Hub::raise`] without a line in the log, for a fault that is logged elsewhere. Returns whether it is news.
+    pub fn begin(&self, condition: Condition, detail: String) -> bool {
+        let known = self.read(|overview| overview.conditions.get(&condition).is_some_and(|now| now.detail == detail));
+        if !known {
+            self.emit(Event::ConditionRaised { condition, detail });
+        }
+        !known
+    }
+
+    /// [`Hub::clear`] without a line in the log. Returns whether it lasted.
+    pub fn end(&self, condition: Condition) -> bool {
+        let lasted = self.read(|overview| overview.conditions.contains_key(&condition));
+        if lasted {
             self.emit(Event::ConditionCleared { condition });
         }
+        lasted
     }
 
     /// So much lies in the outbox; told when it differs from what was told last.
@@ -102,15 +110,6 @@ impl Hub {
         let mut overview = self.lock();
         overview.load_catalogue(peer, holds);
         drop(self.inner.feed.send(Item::Reload));
-    }
-
-    /// Whether no peer of this process has learned this address before, as far as is remembered.
-    pub fn first_learns(&self, addr: SocketAddr) -> bool {
-        let mut learned = self.inner.learned.lock().unwrap_or_else(PoisonError::into_inner);
-        if learned.len() >= ADDRS {
-            learned.clear();
-        }
-        learned.insert(addr)
     }
 
     /// Reads the overview; `read` should be short.

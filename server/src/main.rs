@@ -21,7 +21,7 @@ fn main() -> ExitCode {
         }
         Err(error) => return fail(&error.into(), BAD_INPUT),
     };
-    telemetry::start(cli.log_format, std::env::var_os("NO_COLOR").as_deref());
+    telemetry::start(cli.log_format, std::env::var_os("NO_COLOR").as_deref(), app::log_output(&cli.command));
     for note in notes {
         info!("{note}");
     }

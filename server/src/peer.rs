@@ -17,20 +17,23 @@ use crate::db::DbError;
 use crate::dial::{HostPort, Resolver};
 use crate::peer::actor::{Actor, Command};
 use crate::peer::conn::Traffic;
-use crate::peer::observer::{Observer, Place};
+use crate::peer::observer::{Observer as _, Observers, Place};
 use crate::peer::pool::Pool;
 use crate::peer::state::Kept;
 use crate::shutdown::Tasks;
 
 pub mod actor;
 pub mod conn;
+pub mod counts;
 mod dialling;
 pub mod door;
+mod fault;
+pub mod log;
 pub mod observer;
 pub mod outlets;
 pub mod pool;
-pub mod report;
 pub mod state;
+pub mod teller;
 
 /// How long a peer that leaves may take to say its goodbyes and write what it knows.
 pub const LEAVE_LIMIT: Duration = Duration::from_secs(2);
@@ -151,22 +154,22 @@ impl PeerHandle {
     }
 }
 
-/// Starts a peer that accepts links on `listener`, and tells `observer` what happens at it.
+/// Starts a peer that accepts links on `listener`, and tells `observers` what happens at it.
 ///
 /// # Errors
 /// When what it kept can't be read; what is damaged is set aside.
 pub async fn spawn(
     listener: TcpListener,
     config: PeerConfig,
-    observer: Arc<dyn Observer>,
+    observers: Observers,
     tasks: &Tasks,
 ) -> Result<PeerHandle, PeerError> {
     let tasks = tasks.child();
     let kept = state::load(config.data_dir.as_deref(), config.new_identity, &tasks).await?;
     if let Some((aside, why)) = &kept.set_aside {
-        observer.state_was_damaged(aside, why);
+        observers.state_was_damaged(aside, why);
     }
-    start(listener, config, kept, observer, tasks)
+    start(listener, config, kept, observers, tasks)
 }
 
 /// Starts a peer that knows what it is given, whatever its directory holds. It ends with `tasks`.
@@ -177,12 +180,12 @@ pub fn start(
     listener: TcpListener,
     config: PeerConfig,
     kept: Kept,
-    observer: Arc<dyn Observer>,
+    observers: Observers,
     tasks: Tasks,
 ) -> Result<PeerHandle, PeerError> {
     let (commands, inbox) = mpsc::channel(COMMAND_QUEUE);
     // A future has room for each place that what it is given is moved to: unboxed, four times 4 KiB.
-    let actor = Box::new(Actor::new(listener, config, kept, observer, tasks.clone())?);
+    let actor = Box::new(Actor::new(listener, config, kept, observers, tasks.clone())?);
     let Place { peer: id, addr, bound: _ } = actor.place();
     let actor = tasks.spawn(actor.run(inbox));
     Ok(PeerHandle { id, addr, commands, tasks, actor })

@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use shared::gossip::config::Config;
 use shared::ids::PeerId;
@@ -15,9 +16,12 @@ use tracing::warn;
 
 use crate::dial::{HostPort, seen_from_here};
 use crate::hub::Hub;
+use crate::peer::counts::Counts;
 use crate::peer::door;
+use crate::peer::log::Logs;
+use crate::peer::observer::Observers;
 use crate::peer::pool::Pool;
-use crate::peer::report::Reporters;
+use crate::peer::teller::Teller;
 use crate::peer::{self, PeerConfig, PeerError, PeerHandle};
 use crate::shutdown::Tasks;
 
@@ -113,8 +117,8 @@ impl Swarm {
         let (running, entries) = watch::channel(Vec::new());
         let next_port = config.first_port;
         let (peers, pool) = (BTreeMap::new(), Pool::default());
-        let reporters = Reporters::new(hub.clone());
-        let actor = Actor { config, hub, reporters, tasks: tasks.clone(), peers, running, next_port, pool };
+        let (logs, teller) = (Logs::default(), Arc::new(Teller::new(hub.clone())));
+        let actor = Actor { config, hub, logs, teller, tasks: tasks.clone(), peers, running, next_port, pool };
         tasks.spawn(actor.run(inbox));
         Self { commands, entries }
     }
@@ -182,7 +186,8 @@ impl Swarm {
 struct Actor {
     config: SwarmConfig,
     hub: Hub,
-    reporters: Reporters,
+    logs: Logs,
+    teller: Arc<Teller>,
     tasks: Tasks,
     /// The peers by id; one that is stopped keeps its address and its number.
     peers: BTreeMap<PeerId, Slot>,
@@ -272,11 +277,16 @@ impl Actor {
             pool: Some(self.pool.clone()),
             ..PeerConfig::default()
         };
-        let handle = peer::spawn(listener, config, self.reporters.reporter(), &self.tasks).await?;
+        let handle = peer::spawn(listener, config, self.observers(), &self.tasks).await?;
         let id = handle.id();
         self.peers.retain(|_, slot| slot.number != number);
         self.peers.insert(id, Slot { number, addr, handle: Some(handle) });
         Ok(id)
+    }
+
+    /// Those of one more peer.
+    fn observers(&self) -> Observers {
+        Observers::default().and(self.logs.of_a_peer()).and(self.teller.clone()).and(Arc::new(Counts::default()))
     }
 
     async fn leave(&mut self, peer: PeerId) -> Result<(), SwarmError> {

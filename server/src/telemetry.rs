@@ -19,16 +19,26 @@ pub enum LogFormat {
     Json,
 }
 
-/// Starts logging on standard error. `RUST_LOG` says what is logged (`debug`, or `info,server::peer=trace`); without it
+/// Where log lines go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogOutput {
+    /// To standard error. When who reads it is gone (`2>&1 | head`), the process is asked to stop, as a pipe's end would
+    /// ask it if Rust didn't ignore that signal: a server ends in order, and nobody waits for one whose words go nowhere.
+    Terminal,
+    /// To nobody: what is measured logs all that it logs otherwise, at the same cost but for who reads it.
+    Nowhere,
+}
+
+/// Starts logging to `output`. `RUST_LOG` says what is logged (`debug`, or `info,server::peer=trace`); without it
 /// `info`, and nothing from the AMQP library, which reports every loss itself although ours are told by the relay and
 /// the bridge, nor which files of the page there are. `no_color` is the variable of that name.
-pub fn start(format: LogFormat, no_color: Option<&OsStr>) {
+pub fn start(format: LogFormat, no_color: Option<&OsStr>, output: LogOutput) {
     let wanted: Option<Targets> = std::env::var("RUST_LOG").ok().and_then(|directives| directives.parse().ok());
     let usual = || Targets::new().with_default(LevelFilter::INFO).with_target("memory_serve", LevelFilter::WARN);
     let filter = wanted.unwrap_or_else(usual);
     let subscriber = tracing_subscriber::registry().with(filter.with_target("lapin", LevelFilter::OFF));
     let lines = tracing_subscriber::fmt::layer()
-        .with_writer(|| LogOutput)
+        .with_writer(move || output)
         .with_ansi(is_coloured(io::stderr().is_terminal(), no_color))
         // It would be printed where printing just failed, and panic.
         .log_internal_errors(false);
@@ -43,13 +53,12 @@ fn is_coloured(terminal: bool, no_color: Option<&OsStr>) -> bool {
     terminal && no_color.is_none_or(OsStr::is_empty)
 }
 
-/// Standard error. When who reads it is gone (`2>&1 | head`), the process is asked to stop, as a pipe's end would ask it
-/// if Rust didn't ignore that signal: a server ends in order, and nobody waits for one whose words go nowhere.
-struct LogOutput;
-
 impl Write for LogOutput {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = io::stderr().write(bytes);
+        let written = match self {
+            Self::Terminal => io::stderr().write(bytes),
+            Self::Nowhere => Ok(bytes.len()),
+        };
         if written.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
             static ASKED: Once = Once::new();
             ASKED.call_once(|| {
@@ -61,7 +70,10 @@ impl Write for LogOutput {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
+        match self {
+            Self::Terminal => io::stderr().flush(),
+            Self::Nowhere => Ok(()),
+        }
     }
 }
 

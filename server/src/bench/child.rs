@@ -12,10 +12,12 @@ use tokio::time::Instant;
 
 use crate::bench::BenchError;
 use crate::bench::arrivals::{Arrivals, Progress};
+use crate::bench::baseline_tree;
 use crate::bench::control::{Answer, Order, Publication, Status, Written};
-use crate::bench::{baseline_tree, overlay};
+use crate::bench::overlay::{self, Shared};
 use crate::cli::bench::{BenchChild, System};
 use crate::peer::conn::Traffic;
+use crate::peer::log::Logs;
 use crate::peer::pool::Pool;
 use crate::shutdown::Tasks;
 
@@ -72,6 +74,7 @@ impl Child {
         let progress = Arc::new(Progress::open(&charge.progress, charge.nodes)?);
         let traffic = Arc::new(Traffic::default());
         let pool = charge.has_several().then(Pool::default);
+        let shared = Shared { traffic: traffic.clone(), pool, logs: Logs::default() };
         let (mut nodes, mut arrivals, mut addrs) = (Vec::new(), Vec::new(), Vec::new());
         let mut ports = charge.ports.iter().copied();
         for node in charge.from..charge.to {
@@ -83,8 +86,7 @@ impl Child {
                 System::Tree => Node::Tree(baseline_tree::Node::start(listener, noted, traffic.clone(), tasks)),
                 System::Grapevine => {
                     let kept = overlay::kept(charge.files, charge.payload)?;
-                    let shared = (traffic.clone(), pool.clone());
-                    Node::Overlay(Box::new(overlay::Node::new(listener, kept, noted, shared, tasks)))
+                    Node::Overlay(Box::new(overlay::Node::new(listener, kept, noted, shared.clone(), tasks)))
                 }
             });
         }

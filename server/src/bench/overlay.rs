@@ -1,4 +1,4 @@
-//! Ours: a peer as `grapevine peer` runs it, with somebody who notes what happens at it.
+//! Ours: a peer as `grapevine peer` runs it, with the same observers and one more, who notes when what comes.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use shared::gossip::catalogue::Catalogue;
 use shared::gossip::io::NodeEvent;
+use shared::gossip::stats::Stats;
 use shared::ids::{FileId, PeerId, Version};
 use shared::stamp::{Clock, Stamp};
 use shared::wire::event::PeerState;
@@ -19,7 +20,9 @@ use crate::bench::control::Status;
 use crate::bench::file_names::{self, Arrival, Files};
 use crate::bench::procfs::now_ns;
 use crate::peer::conn::Traffic;
-use crate::peer::observer::{Observer, Place};
+use crate::peer::counts::Counts;
+use crate::peer::log::Logs;
+use crate::peer::observer::{Observer, Observers, Place};
 use crate::peer::pool::Pool;
 use crate::peer::{self, PeerConfig, PeerError, PeerHandle, state};
 use crate::shutdown::Tasks;
@@ -28,6 +31,14 @@ use crate::wall;
 /// Bytes of an update whose name is empty.
 const BARE_BYTES: usize = 56;
 
+/// What the peers of one process share.
+#[derive(Debug, Clone)]
+pub(super) struct Shared {
+    pub(super) traffic: Arc<Traffic>,
+    pub(super) pool: Option<Pool>,
+    pub(super) logs: Logs,
+}
+
 /// One peer.
 #[derive(Debug)]
 pub(super) struct Node {
@@ -35,8 +46,7 @@ pub(super) struct Node {
     kept: Catalogue,
     handle: Option<PeerHandle>,
     watcher: Arc<Watcher>,
-    traffic: Arc<Traffic>,
-    pool: Option<Pool>,
+    shared: Shared,
     tasks: Tasks,
     clock: Clock,
 }
@@ -50,10 +60,10 @@ struct Watcher {
 impl Observer for Watcher {
     fn started(&self, _at: Place, _kept: &Catalogue) {}
 
-    fn observe(&self, _at: Place, event: NodeEvent) {
+    fn observe(&self, _at: Place, event: &NodeEvent) {
         match event {
             NodeEvent::Applied { file, version, .. } => {
-                let Some(arrival) = file_names::arrival(&file, version) else { return };
+                let Some(arrival) = file_names::arrival(file, *version) else { return };
                 self.arrivals.arrived(&arrival);
                 if arrival == Arrival::Kept {
                     let mut seen = self.seen();
@@ -89,7 +99,7 @@ impl Observer for Watcher {
         }
     }
 
-    fn stopped(&self, _at: Place, _state: PeerState) {}
+    fn stopped(&self, _at: Place, _state: PeerState, _stats: &Stats) {}
 
     fn state_was_damaged(&self, _aside: &Path, _why: &PeerError) {}
 }
@@ -101,17 +111,17 @@ impl Watcher {
 }
 
 impl Node {
-    /// A peer that will listen on `listener`, and knows `kept`. `pool`: what it shares with others of its process.
+    /// A peer that will listen on `listener`, and knows `kept`.
     pub(super) fn new(
         listener: TcpListener,
         kept: Catalogue,
         arrivals: Arc<Arrivals>,
-        (traffic, pool): (Arc<Traffic>, Option<Pool>),
+        shared: Shared,
         tasks: &Tasks,
     ) -> Self {
         let seen = Mutex::new(Status { neighbours: 0, files: 0, ..Status::none() });
         let (watcher, tasks) = (Arc::new(Watcher { arrivals, seen }), tasks.clone());
-        Self { listener: Some(listener), kept, handle: None, watcher, traffic, pool, tasks, clock: Clock::default() }
+        Self { listener: Some(listener), kept, handle: None, watcher, shared, tasks, clock: Clock::default() }
     }
 
     /// Starts it.
@@ -119,14 +129,20 @@ impl Node {
         let Some(listener) = self.listener.take() else { return Ok(()) };
         let config = PeerConfig {
             contacts: contact.into_iter().map(Into::into).collect(),
-            traffic: self.traffic.clone(),
-            pool: self.pool.clone(),
+            traffic: self.shared.traffic.clone(),
+            pool: self.shared.pool.clone(),
             ..PeerConfig::default()
         };
         let mut kept = state::load(None, false, &self.tasks).await?;
         kept.catalogue = std::mem::take(&mut self.kept);
-        self.handle = Some(peer::start(listener, config, kept, self.watcher.clone(), self.tasks.child())?);
+        self.handle = Some(peer::start(listener, config, kept, self.observers(), self.tasks.child())?);
         Ok(())
+    }
+
+    /// What is measured isn't to wait for what is logged.
+    fn observers(&self) -> Observers {
+        let watcher = Observers::default().and(self.watcher.clone());
+        watcher.and(self.shared.logs.of_a_peer()).and(Arc::new(Counts::default()))
     }
 
     /// How it fares.

@@ -29,7 +29,7 @@ use crate::dial::{HostPort, seen_from_here};
 use crate::peer::conn::{Conn, ConnEvent, Wires};
 use crate::peer::dialling;
 use crate::peer::door::{Door, Guest};
-use crate::peer::observer::{Observer, Place};
+use crate::peer::observer::{Observer as _, Observers, Place};
 use crate::peer::outlets::Outlets;
 use crate::peer::state::{Change, Journal, Kept};
 use crate::peer::{PeerConfig, PeerError};
@@ -89,7 +89,7 @@ pub struct Actor {
     keep_known_at: Option<tokio::time::Instant>,
     /// When wall time was read.
     clock_read: tokio::time::Instant,
-    observer: Arc<dyn Observer>,
+    observers: Observers,
     tasks: Tasks,
 }
 
@@ -111,13 +111,13 @@ impl Actor {
         listener: TcpListener,
         config: PeerConfig,
         kept: Kept,
-        observer: Arc<dyn Observer>,
+        observers: Observers,
         tasks: Tasks,
     ) -> Result<Self, PeerError> {
         let bound = listener.local_addr().map_err(PeerError::Listen)?;
         let listen = config.advertise.unwrap_or(bound);
         let place = Place { peer: kept.peer, addr: seen_from_here(listen), bound };
-        observer.started(place, &kept.catalogue);
+        observers.started(place, &kept.catalogue);
         let me = Identity {
             peer: place.peer,
             listen,
@@ -153,7 +153,7 @@ impl Actor {
             known: kept.known,
             keep_known_at: None,
             clock_read: began,
-            observer,
+            observers,
             tasks,
         })
     }
@@ -192,7 +192,7 @@ impl Actor {
                         return self.leave().await;
                     }
                 }
-                Next::Command(None) | Next::Killed => return self.observer.stopped(self.place, PeerState::Killed),
+                Next::Command(None) | Next::Killed => return self.stopped(PeerState::Killed),
             }
         }
     }
@@ -405,7 +405,7 @@ impl Actor {
         if self.journal.is_some() && matches!(event, NodeEvent::Learned { .. } | NodeEvent::NeighbourDown { .. }) {
             self.keep_known_at.get_or_insert_with(|| tokio::time::Instant::now() + KEEP_KNOWN_AFTER);
         }
-        self.observer.observe(self.place, event);
+        self.observers.observe(self.place, &event);
     }
 
     /// Writes what the turn has brought: to the links first, then to the disk, which may hold the peer up.
@@ -451,7 +451,11 @@ impl Actor {
             // A disk that takes nothing doesn't hold up the end: then the journal gives up, too.
             tasks.token().run_until_cancelled(flushed(stored)).await;
         }
-        self.observer.stopped(self.place, PeerState::Left);
+        self.stopped(PeerState::Left);
+    }
+
+    fn stopped(&self, state: PeerState) {
+        self.observers.stopped(self.place, state, &self.node.stats());
     }
 }
 

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use server::dial::{HostPort, Resolver};
 use server::hub::Hub;
+use server::peer::observer::Observers;
+use server::peer::teller::Teller;
 use server::peer::{self, PeerConfig, PeerHandle};
 use server::shutdown::Tasks;
 use shared::ids::{FileId, Version};
@@ -37,7 +39,11 @@ impl Cluster {
 
     async fn peer_on(&self, listener: TcpListener, contact: Option<&PeerHandle>, config: PeerConfig) -> PeerHandle {
         let contacts = contact.map(|contact| contact.addr().into()).into_iter().collect();
-        peer::spawn(listener, PeerConfig { contacts, ..config }, Arc::new(self.hub.clone()), &self.tasks).await.unwrap()
+        peer::spawn(listener, PeerConfig { contacts, ..config }, self.observers(), &self.tasks).await.unwrap()
+    }
+
+    fn observers(&self) -> Observers {
+        Observers::default().and(Arc::new(Teller::new(self.hub.clone())))
     }
 
     /// Waits until the overview is as wished.
@@ -140,8 +146,7 @@ async fn a_name_that_leads_nowhere_costs_nothing_and_one_that_moves_is_found_aga
     };
     let contacts = ["nowhere", "moves"].map(|name| HostPort::new(name, port).unwrap()).to_vec();
     let config = PeerConfig { contacts, resolver: Resolver::Fixed(Arc::new(find)), ..PeerConfig::default() };
-    let hub: Arc<Hub> = Arc::new(cluster.hub.clone());
-    let second = peer::spawn(listen(1, 0).await, config, hub, &cluster.tasks).await.unwrap();
+    let second = peer::spawn(listen(1, 0).await, config, cluster.observers(), &cluster.tasks).await.unwrap();
     let neighbours = |peer| move |overview: &Overview| overview.links().iter().any(|(a, b)| *a == peer || *b == peer);
     cluster.until("joined through the name", neighbours(first.id())).await;
     // What it had is lost with it; whoever is there now is somebody else.

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use server::hub::Hub;
+use server::peer::observer::Observers;
+use server::peer::teller::Teller;
 use server::peer::{self, PeerConfig, PeerHandle};
 use server::shutdown::Tasks;
 use shared::gossip::config::Config;
@@ -184,7 +186,8 @@ impl Cluster {
     async fn peer(&self, contacts: &[SocketAddr], config: PeerConfig) -> PeerHandle {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let config = PeerConfig { contacts: contacts.iter().map(|contact| (*contact).into()).collect(), ..config };
-        peer::spawn(listener, config, Arc::new(self.hub.clone()), &self.tasks).await.unwrap()
+        let observers = Observers::default().and(Arc::new(Teller::new(self.hub.clone())));
+        peer::spawn(listener, config, observers, &self.tasks).await.unwrap()
     }
 
     async fn known_by(&self, count: u32, file: &str, version: u64) {
