@@ -277,6 +277,14 @@ hash_id!(
     /// Names a content: the BLAKE3 hash of its bytes.
     ContentHash, "a content hash"
 );
+hash_id!(
+    /// Names a manifest: the BLAKE3 hash of its root.
+    ManifestHash, "a manifest hash"
+);
+hash_id!(
+    /// Names a chunk of a content: the BLAKE3 hash of its bytes.
+    ChunkHash, "a chunk hash"
+);
 
 #[cfg(test)]
 mod tests {

@@ -9,6 +9,7 @@ pub mod file_view;
 pub mod frame;
 pub mod lab;
 pub mod lines;
+pub mod manifest;
 mod members;
 pub mod overview;
 pub mod peer;

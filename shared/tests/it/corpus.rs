@@ -4,8 +4,10 @@
 use std::fs;
 use std::path::PathBuf;
 
+use shared::ids::{ChunkHash, ContentHash};
 use shared::wire::frame::{Decoder, decode, encode};
 use shared::wire::lines;
+use shared::wire::manifest::{Chunk, Root, encode_page};
 use shared::wire::queue::FileEvent;
 
 use crate::lines::RECORDED;
@@ -154,6 +156,31 @@ fn corpus_of_broker_messages_goes_through_the_parser() {
         if let Ok(event) = FileEvent::read(&body) {
             let again = FileEvent::read(&serde_json::to_vec(&event).unwrap()).unwrap();
             assert_eq!(again, event, "{}", path.display());
+        }
+    }
+}
+
+#[test]
+fn corpus_has_manifests_and_what_isnt_quite_one() {
+    let chunk = |number| Chunk { hash: ChunkHash([number; 32]), len_bytes: 65_536 };
+    let (page, says) = encode_page(&[chunk(1), chunk(2)]).unwrap();
+    let root = Root { size_bytes: 131_072, content: ContentHash([3; 32]), pages: vec![says] }.encode().unwrap();
+    for (name, bytes) in [
+        ("one-page", [&root[..], &page[..]].concat()),
+        ("a-third-level", [&root[..], &root[..]].concat()),
+        ("a-root-that-is-cut-off", root[..root.len() - 1].to_vec()),
+    ] {
+        check("manifest", name, &[&[1], &bytes[..]].concat());
+    }
+}
+
+#[test]
+fn corpus_of_manifests_goes_through_the_reader() {
+    for (path, input) in inputs("manifest") {
+        let (end, bytes) = input.split_first().unwrap();
+        let root = &bytes[..(42 + usize::from(*end) * 44).min(bytes.len())];
+        if let Ok(read) = Root::verify(Root::name(root), root) {
+            assert_eq!(read.encode().unwrap(), root, "{}", path.display());
         }
     }
 }

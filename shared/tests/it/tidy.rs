@@ -80,6 +80,7 @@ fn imports_point_one_way() {
         "shared",
         "server",
         "web",
+        "shared/content",
         "shared/gossip",
         "shared/wire",
         "server/http",
