@@ -12,7 +12,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/say.sh
 
-TARGETS=(frame lines manifest node queue)
+TARGETS=(content frame lines manifest node queue)
 # Build scripts and macros run here and aren't instrumented: naming the target, though it is the host's, keeps them apart.
 HOST=x86_64-unknown-linux-gnu
 OUT=target/fuzz

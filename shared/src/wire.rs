@@ -4,6 +4,7 @@
 pub mod broadcast;
 pub mod census;
 pub mod condition;
+pub mod content;
 pub mod event;
 pub mod file_view;
 pub mod frame;

@@ -5,11 +5,13 @@ use std::fs;
 use std::path::PathBuf;
 
 use shared::ids::{ChunkHash, ContentHash};
+use shared::wire::content::frame::{encode as encode_content, read as read_content};
 use shared::wire::frame::{Decoder, decode, encode};
 use shared::wire::lines;
 use shared::wire::manifest::{Chunk, Root, encode_page};
 use shared::wire::queue::FileEvent;
 
+use crate::content;
 use crate::lines::RECORDED;
 use crate::wire::messages;
 
@@ -181,6 +183,31 @@ fn corpus_of_manifests_goes_through_the_reader() {
         let root = &bytes[..(42 + usize::from(*end) * 44).min(bytes.len())];
         if let Ok(read) = Root::verify(Root::name(root), root) {
             assert_eq!(read.encode().unwrap(), root, "{}", path.display());
+        }
+    }
+}
+
+#[test]
+fn corpus_has_every_message_of_content_connections() {
+    let mut all = Vec::new();
+    for (number, message) in content::messages().into_iter().enumerate() {
+        let frame = encode_content(&message).unwrap();
+        let follows = vec![7; usize::try_from(message.follow_bytes()).unwrap()];
+        check("content", &format!("{number:02}-{}", message.kind().1), &[&frame[..], &follows].concat());
+        all.extend([frame, follows].concat());
+    }
+    check("content", "all", &all);
+}
+
+#[test]
+fn corpus_of_content_messages_goes_through_the_reader() {
+    for (path, input) in inputs("content") {
+        let mut rest = &input[..];
+        while let Ok(Some((message, taken))) = read_content(rest) {
+            let again = encode_content(&message).unwrap();
+            assert_eq!(read_content(&again), Ok(Some((message.clone(), again.len()))), "{}", path.display());
+            let behind = taken + usize::try_from(message.follow_bytes()).unwrap();
+            rest = rest.get(behind..).unwrap_or_default();
         }
     }
 }

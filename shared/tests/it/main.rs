@@ -1,6 +1,7 @@
 //! The core's behaviour, seen from outside.
 #![cfg(test)]
 
+mod content;
 mod convergence;
 mod corpus;
 mod crowd;
