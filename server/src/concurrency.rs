@@ -121,8 +121,8 @@ impl Drop for Bench {
     }
 }
 
-/// Does one run for `grapevine concurrency`: writes to `out` what the threads say as they say it, the shared log, and the
-/// race's counts.
+/// Does one run for `grapevine concurrency`: writes to `out` what the threads say as they say it, the shared log, and
+/// the race's counts.
 ///
 /// # Errors
 /// When `config` has a number out of its range, a thread can't be started, or `out` takes no more; the run's threads
@@ -163,7 +163,7 @@ fn new_run(mut config: LabConfig) -> LabRunOut {
     }
 }
 
-/// Says which number is out of its range, if one is.
+/// Returns which number is out of its range, if one is.
 fn check(config: &LabConfig) -> Result<(), String> {
     let numbers: [(&str, u32, RangeInclusive<u32>); 8] = [
         ("producers", config.producers, LabConfig::THREADS),

@@ -1,6 +1,6 @@
-//! A TCP connection between two who speak the peers' protocol: the one way out, [`Connection::dial`], and the one way in,
-//! [`Connection::accept`]. Peers, the bridge and a server's look at a contact have no other. What is done to a connection
-//! before anybody says a word on it, and to its bytes before they are words, is done here for all of them.
+//! A TCP connection between two who speak the peers' protocol: the one way out, [`Connection::dial`], and the one way
+//! in, [`Connection::accept`]. Peers, the bridge and a server's look at a contact have no other. What is done to a
+//! connection before anybody says a word on it, and to its bytes before they are words, is done here for all of them.
 //!
 //! ```text
 //! a peer's node ─┐                         ┌─ 0             frames: a link of the node
@@ -88,8 +88,8 @@ impl Connection {
         self.remote
     }
 
-    /// Moves what has come to its decoder. Says how much that was: nothing at the end. May be cancelled; nothing is lost by
-    /// it.
+    /// Moves what has come to its decoder. Returns how much that was: nothing at the end. May be cancelled; nothing is
+    /// lost by it.
     ///
     /// # Errors
     /// When the connection is broken.
@@ -151,7 +151,7 @@ impl Output {
         self.0.try_write(bytes)
     }
 
-    /// Writes some of `bytes`, as soon as the other end takes any. Says how much. May be cancelled.
+    /// Writes some of `bytes`, as soon as the other end takes any. Returns how much. May be cancelled.
     ///
     /// # Errors
     /// When it takes nothing for [`WRITE_LIMIT`], or the connection is broken.

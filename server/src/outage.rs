@@ -44,7 +44,7 @@ struct Lasting {
 }
 
 impl Outage {
-    /// It failed, because of `reason`, which should be the same text each time. Says what is to be logged now, if
+    /// It failed, because of `reason`, which should be the same text each time. Returns what is to be logged now, if
     /// anything.
     pub fn failed(&mut self, reason: &str, now: Instant) -> Option<News> {
         let begin = || Lasting { began: now, summed_up: now, failures: 0, reasons: BTreeMap::new() };
@@ -59,7 +59,7 @@ impl Outage {
         (now.duration_since(lasting.summed_up) >= SUMMED_UP_EVERY).then(|| lasting.sum_up(now))
     }
 
-    /// It works. Says what is to be logged if it didn't before.
+    /// It works. Returns what is to be logged if it didn't before.
     pub fn over(&mut self, now: Instant) -> Option<String> {
         let Lasting { began, failures, .. } = self.lasting.take()?;
         Some(format!("after {} and {failures} failures", seconds(now - began)))

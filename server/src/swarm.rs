@@ -160,8 +160,8 @@ impl Swarm {
         self.ask(|answer| Command::Kill(peer, answer)).await
     }
 
-    /// A peer that left or was killed starts again at its address, with what it kept. Gives its id, which is a new one where
-    /// what it kept was damaged.
+    /// A peer that left or was killed starts again at its address, with what it kept. Returns its id, which is a new
+    /// one where what it kept was damaged.
     ///
     /// # Errors
     /// When there is no such peer, or it runs, or it can't be started.

@@ -83,7 +83,7 @@ struct Inner {
 }
 
 impl Inner {
-    /// Says whether that is news.
+    /// Returns whether that is news.
     fn note(&mut self, update: usize, now_ns: u64) -> bool {
         let Some(time) = self.times.get_mut(update).filter(|time| **time == 0) else { return false };
         *time = now_ns;

@@ -138,7 +138,7 @@ impl Child {
         status
     }
 
-    /// Says how many it could publish before it gave up waiting.
+    /// Returns how many it could publish before it gave up waiting.
     async fn publish(&mut self, publication: Publication) -> Result<usize, BenchError> {
         let Publication { node, first, stream, alive } = publication;
         let window = Window { size: stream.window, alive };
@@ -179,7 +179,7 @@ struct Window {
 }
 
 impl Window {
-    /// Waits until an update may go. Says whether it may; it may not when nothing moves any more.
+    /// Waits until an update may go. Returns whether it may; it may not when nothing moves any more.
     async fn opens(&self, done: u64, progress: &Progress, before: &[u64]) -> Result<bool, BenchError> {
         let mut moved = (0, Instant::now());
         if self.size == 0 {

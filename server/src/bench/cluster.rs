@@ -147,7 +147,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// All join, one after the other. Says how long it took until everybody had a neighbour.
+    /// All join, one after the other. Returns how long it took until everybody had a neighbour.
     pub(super) async fn join(&mut self) -> Result<Duration, BenchError> {
         let began = Instant::now();
         for node in 0..self.order.nodes {
@@ -166,7 +166,7 @@ impl Cluster {
         self.child_of(node)?.ask(&Order::Join { node, contact }).await.map(drop)
     }
 
-    /// Waits until everybody has a neighbour. Says how long that was after `began`.
+    /// Waits until everybody has a neighbour. Returns how long that was after `began`.
     pub(super) async fn all_joined(&mut self, began: Instant) -> Result<Duration, BenchError> {
         while self.order.nodes > 1 && self.status(None).await?.neighbours == 0 {
             if began.elapsed() > JOIN_LIMIT {
@@ -229,7 +229,7 @@ impl Cluster {
         Ok(first)
     }
 
-    /// Waits for the end of a publication. Says how many were published.
+    /// Waits for the end of a publication. Returns how many were published.
     pub(super) async fn published(&mut self, node: usize, limit: Duration) -> Result<usize, BenchError> {
         match self.child_of(node)?.hear(limit).await? {
             Answer::Published(count) => Ok(count),
@@ -273,7 +273,7 @@ impl Cluster {
     }
 
     /// Waits until every living node knows all files in the last of so many untimed versions, or nothing has moved for
-    /// `limit`. Says how many they don't.
+    /// `limit`. Returns how many they don't.
     pub(super) async fn settle_untimed(&mut self, updates: usize, limit: Duration) -> Result<usize, BenchError> {
         let (mut seen, mut moved) = (usize::MAX, Instant::now());
         loop {

@@ -128,8 +128,8 @@ async fn once(cluster: &mut Cluster, rng: &mut Rng) -> Result<Once, BenchError> 
     })
 }
 
-/// The dead start anew, knowing nothing. Says how long it took until they knew the last updates, and how many of these
-/// they don't.
+/// The dead start anew, knowing nothing. Returns how long it took until they knew the last updates, and how many of
+/// these they don't.
 async fn bring_back(
     cluster: &mut Cluster,
     dead: &[usize],

@@ -103,8 +103,8 @@ async fn rejoin(cluster: &mut Cluster, knows: usize, lacking: Lacking) -> Result
     })
 }
 
-/// Waits until a process has so many of the files that the others began with, or none has come for long. Says how many
-/// it lacks, and when the last came.
+/// Waits until a process has so many of the files that the others began with, or none has come for long. Returns how
+/// many it lacks, and when the last came.
 async fn until_it_has(cluster: &mut Cluster, process: usize, files: usize) -> Result<(usize, u64), BenchError> {
     let began = now_ns();
     loop {

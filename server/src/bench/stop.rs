@@ -17,7 +17,8 @@ use crate::bench::procfs::now_ns;
 
 /// How long updates go on before, and after: the target is that 2 s are enough.
 const AROUND: Duration = Duration::from_secs(5);
-/// How long they go on before that, uncounted: the first of a stream are slow, and would make any p99 meanwhile look good.
+/// How long they go on before that, uncounted: the first of a stream are slow, and would make any p99 meanwhile look
+/// good.
 const WARM_UP: Duration = Duration::from_secs(5);
 /// The updates are of so many files, so that what is known takes no more memory in the end than before.
 const FILES: usize = 1000;
@@ -106,7 +107,7 @@ fn private(cluster: &Cluster, victim: usize) -> impl Iterator<Item = (usize, u64
     cluster.memory().filter(move |(process, _)| *process != victim).map(|(process, memory)| (process, memory.private))
 }
 
-/// For as long as the process is stopped. Says by how much anybody's private memory grew, at most.
+/// For as long as the process is stopped. Returns by how much anybody's private memory grew, at most.
 async fn watch_memory(cluster: &Cluster, victim: usize, before: &BTreeMap<usize, u64>) -> u64 {
     let end = Instant::now() + cluster.order.stop;
     let mut largest = 0;

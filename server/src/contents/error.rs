@@ -44,12 +44,12 @@ pub enum ContentsError {
 }
 
 impl ContentsError {
-    /// Says what was being done when the disk failed.
+    /// Returns what was being done when the disk failed.
     pub fn io(doing: &'static str) -> impl FnOnce(io::Error) -> Self + Copy {
         move |source| Self::Io { doing, source }
     }
 
-    /// Says which folder it was.
+    /// Returns which folder it was.
     pub(super) fn folder(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Folder { path, source }

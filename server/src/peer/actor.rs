@@ -254,7 +254,7 @@ impl Actor {
         }
     }
 
-    /// Publishes, and what else is to be published already. Says whether the peer is to leave.
+    /// Publishes, and what else is to be published already. Returns whether the peer is to leave.
     fn obey(&mut self, command: Command, commands: &mut mpsc::Receiver<Command>) -> bool {
         let (mut command, mut handled) = (Some(command), 0);
         while let Some(Command::Publish(update)) = command {
@@ -275,7 +275,7 @@ impl Actor {
         }
     }
 
-    /// Says how much there was to do.
+    /// Returns how much there was to do.
     fn conn_event(&mut self, event: ConnEvent) -> usize {
         match event {
             ConnEvent::Dialled { addr, connection: Ok(connection) } => {

@@ -1,5 +1,5 @@
-//! One TCP connection: bytes in and out; what they mean is in [`super::speech`]. One task reads; what is said is written by
-//! the peer itself, without a detour, and by a task of its own only while the other end doesn't keep up.
+//! One TCP connection: bytes in and out; what they mean is in [`super::speech`]. One task reads; what is said is
+//! written by the peer itself, without a detour, and by a task of its own only while the other end doesn't keep up.
 //!
 //! ```text
 //! queued bytes   0 ──────────── BUSY ──────────────── CONGESTED ──────────── FULL
@@ -272,7 +272,8 @@ impl Sink {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What waits; if nothing does, the task that asks has ended its work. Says also whether the queue was congested.
+    /// What waits; if nothing does, the task that asks has ended its work. Returns also whether the queue was
+    /// congested.
     fn take(&self) -> (Vec<u8>, bool) {
         let mut queue = self.lock();
         let bytes = std::mem::take(&mut queue.bytes);
@@ -344,7 +345,7 @@ impl Reader {
         drop(timeout(LINGER, cut.run_until_cancelled(self.input.ignore())).await);
     }
 
-    /// Says how it ended.
+    /// Returns how it ended.
     async fn read(&mut self) -> ConnEvent {
         let link = self.link;
         let mut ended = None;

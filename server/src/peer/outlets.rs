@@ -54,14 +54,15 @@ impl Outlets {
         self.open.clear();
     }
 
-    /// Whether everybody whom the last update was pushed to has much to take already: then nothing is gained by publishing
-    /// more. All other links tell nothing of that: a client's, or one outside of the tree, is idle whatever goes on.
+    /// Whether everybody whom the last update was pushed to has much to take already: then nothing is gained by
+    /// publishing more. All other links tell nothing of that: a client's, or one outside of the tree, is idle whatever
+    /// goes on.
     pub fn are_busy(&self) -> bool {
         let mut pushed = self.pushed.iter().filter_map(|link| self.open.get(link)).peekable();
         pushed.peek().is_some() && pushed.all(|outlet| outlet.conn.is_busy())
     }
 
-    /// Puts one message down for several links. Gives what follows from it for them.
+    /// Puts one message down for several links. Returns what follows from it for them.
     ///
     /// # Errors
     /// When no link can carry it.
@@ -98,7 +99,7 @@ impl Outlets {
         consequences
     }
 
-    /// Writes what was said on a link. Gives what follows from it.
+    /// Writes what was said on a link. Returns what follows from it.
     pub fn write(&mut self, link: LinkId) -> Option<Input> {
         if !self.spoken.remove(&link) {
             return None;

@@ -66,13 +66,13 @@ impl Store {
         self.db().read(move |connection| Ok((count(connection, pending)?, count(connection, dead)?))).await
     }
 
-    /// Writes events of the newest versions that were stored at `since_ms` (milliseconds since 1970) or later, tombstones
-    /// included, so that they are published as if they had just been made. Says how many. Harmless, for whoever knows a
-    /// version already merges it to no effect.
+    /// Writes events of the newest versions that were stored at `since_ms` (milliseconds since 1970) or later,
+    /// tombstones included, so that they are published as if they had just been made. Returns how many. Harmless, for
+    /// whoever knows a version already merges it to no effect.
     ///
     /// # Errors
-    /// [`StoreError::Republishing`] while another call does so or much waits for the broker already, or when database or disk fail; then what came before
-    /// is written.
+    /// [`StoreError::Republishing`] while another call does so or much waits for the broker already, or when database
+    /// or disk fail; then what came before is written.
     pub async fn republish(&self, since_ms: u64) -> Result<u64, StoreError> {
         let Ok(_alone) = self.keeper.republishing.try_acquire() else { return Err(StoreError::Republishing) };
         if self.outbox_counts().await?.0 > BACKLOG {

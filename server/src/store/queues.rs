@@ -10,7 +10,7 @@ use crate::store::error::StoreError;
 const PREFIX: &str = "queue:";
 
 impl Store {
-    /// This queue is used from now on. Says which others were before.
+    /// This queue is used from now on. Returns which others were before.
     ///
     /// # Errors
     /// When the database fails.

@@ -164,7 +164,7 @@ impl Authority {
         Trust::new(Some(&self.dir.path().join("ca.pem"))).unwrap()
     }
 
-    /// A front of `server` that encrypts, as localhost. Gives its port.
+    /// A front of `server` that encrypts, as localhost. Returns its port.
     async fn listens_before(&self, server: SocketAddr, tasks: &Tasks) -> u16 {
         let certificates = CertificateDer::pem_file_iter(self.cert()).unwrap().map(Result::unwrap).collect();
         let key = PrivateKeyDer::from_pem_file(self.key()).unwrap();

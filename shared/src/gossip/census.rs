@@ -1,11 +1,11 @@
 //! What the overlay looks like: each peer's record of itself, spread by the same broadcast as the files and reconciled
 //! with the same code, so that any peer can answer for all of it.
 //!
-//! A peer sends a record half to a whole pause P after its neighbours have changed, by chance, so that of many that change
-//! at once each has its turn. With n known peers P is n * `per_peer` of [`CensusRate`], and `per_peer` itself grows with
-//! n up to a limit: few are quick, and however many there are, no more than some records in a second arrive at a peer.
-//! When only the count of changes it applied has changed, it sends one at most once in 100 P; and none while nothing
-//! happens at all.
+//! A peer sends a record half to a whole pause P after its neighbours have changed, by chance, so that of many that
+//! change at once each has its turn. With n known peers P is n * `per_peer` of [`CensusRate`], and `per_peer` itself
+//! grows with n up to a limit: few are quick, and however many there are, no more than some records in a second arrive
+//! at a peer. When only the count of changes it applied has changed, it sends one at most once in 100 P; and none while
+//! nothing happens at all.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -106,7 +106,7 @@ impl Census {
         &self.records
     }
 
-    /// Takes a record in. Says whether it is news. When there are as many as there may be, no unknown peer is taken.
+    /// Takes a record in. Returns whether it is news. When there are as many as there may be, no unknown peer is taken.
     pub fn merge(&mut self, record: Arc<Record>, now: Instant) -> bool {
         let room = self.records.len() < self.config.peers || self.records.get(record.key()).is_some();
         room && self.records.merge(Known { record, came: now })

@@ -122,7 +122,7 @@ impl<T: PartialEq> PartialEq for Ledger<T> {
 impl<T: Eq> Eq for Ledger<T> {}
 
 impl<T: Entry> Ledger<T> {
-    /// Takes `entry` in if it is new or replaces the one in its place. Says whether it did.
+    /// Takes `entry` in if it is new or replaces the one in its place. Returns whether it did.
     pub fn merge(&mut self, entry: T) -> bool {
         let key = entry.key();
         if self.get(key).is_some_and(|known| !entry.replaces(known)) {

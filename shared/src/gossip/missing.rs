@@ -5,15 +5,15 @@
 //! - A parent that wasn't asked of late announces only what it won't push: it is asked after one answer's time
 //!   ([`super::tree`] decides which of these it is).
 //! - Others are asked after as long as broadcasts of late took at most to come by themselves after their announcement
-//!   ([`Missing::patience`]), and twice this node's own slowness more, as its neighbours may be as slow. Chance makes that
-//!   up to twice as long: all on one side of a cut miss the same, and whoever asks first gets it for all.
+//!   ([`Missing::patience`]), and twice this node's own slowness more, as its neighbours may be as slow. Chance makes
+//!   that up to twice as long: all on one side of a cut miss the same, and whoever asks first gets it for all.
 //! - The wait begins anew when another neighbour announces the same for the first time: it is still on its way. It is
 //!   longer where much is missing, of whatever source: then all are busy.
-//! - What has begun to come isn't asked for; nor is anything, once, by a node that was held up and hasn't read what came
-//!   meanwhile.
-//! - Of those that have where the gap begins, one that pushes here already is asked first, and once for all that is due.
-//!   Before the next one is asked the wait passes again, doubled each time. After [`MAX_ASKED`] times it is left to the
-//!   reconciliation for good. If the link of who was asked is gone, the next is asked at once.
+//! - What has begun to come isn't asked for; nor is anything, once, by a node that was held up and hasn't read what
+//!   came meanwhile.
+//! - Of those that have where the gap begins, one that pushes here already is asked first, and once for all that is
+//!   due. Before the next one is asked the wait passes again, doubled each time. After [`MAX_ASKED`] times it is left
+//!   to the reconciliation for good. If the link of who was asked is gone, the next is asked at once.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -36,8 +36,8 @@ const SHORTEST_WAIT: Duration = PUNCTUAL;
 /// The longest wait for something that was announced, on a link whose answers take less. A guess.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
 
-/// So much longer is each missing broadcast waited for: that many come at once means that all peers have much to do, and a
-/// machine with many of them lets each wait for its turn. What 128 on two cores take for one.
+/// So much longer is each missing broadcast waited for: that many come at once means that all peers have much to do,
+/// and a machine with many of them lets each wait for its turn. What 128 on two cores take for one.
 const WAIT_FOR_EACH: Duration = Duration::from_micros(250);
 
 /// All gaps, by source.
@@ -98,8 +98,9 @@ impl Missing {
         self.slowness = slowness;
     }
 
-    /// How long what a neighbour has announced may take to come by itself. `answer`: how long an answer takes there. Where
-    /// this node is late, so may be the neighbour that is about to push it (Lifeguard, section III-A, of accusations).
+    /// How long what a neighbour has announced may take to come by itself. `answer`: how long an answer takes there.
+    /// Where this node is late, so may be the neighbour that is about to push it (Lifeguard, section III-A, of
+    /// accusations).
     pub fn patience(&self, answer: Duration, now: Instant) -> Duration {
         let usual = self.late.largest(now).clamp(SHORTEST_WAIT, LONGEST_WAIT);
         answer.max(usual) + self.slowness * 2
@@ -130,8 +131,8 @@ impl Missing {
         gap.range.last = gap.range.last.max(range.last);
     }
 
-    /// Something came: by itself, unless the neighbour that was asked for it sent it (then nobody knows how long it would
-    /// have taken: RFC 6298, section 3, Karn's algorithm).
+    /// Something came: by itself, unless the neighbour that was asked for it sent it (then nobody knows how long it
+    /// would have taken: RFC 6298, section 3, Karn's algorithm).
     pub fn came(&mut self, link: LinkId, id: MessageId, now: Instant) {
         let Some(gap) = self.gaps.get_mut(&id.source) else { return };
         let answered = gap.asked_of == Some(link);
@@ -176,7 +177,7 @@ impl Missing {
 }
 
 impl Gap {
-    /// A neighbour has some of it, up to `last`. Says whether it is one more.
+    /// A neighbour has some of it, up to `last`. Returns whether it is one more.
     fn add_holder(&mut self, holder: LinkId, last: u64) -> bool {
         if let Some((_, known)) = self.holders.iter_mut().find(|(known, _)| *known == holder) {
             *known = last.max(*known);
@@ -199,8 +200,8 @@ impl Gap {
         }
     }
 
-    /// Begins at `first` now. Says whether it is to be looked at again before anybody is asked: since it began earlier, and
-    /// so is being filled; or since this node was held up, and hasn't read what came meanwhile.
+    /// Begins at `first` now. Returns whether it is to be looked at again before anybody is asked: since it began
+    /// earlier, and so is being filled; or since this node was held up, and hasn't read what came meanwhile.
     pub fn may_wait(&mut self, first: u64, now: Instant) -> bool {
         if first > self.range.first {
             (self.range.first, self.asked, self.asked_of) = (first, 0, None);
@@ -233,8 +234,8 @@ impl Gap {
         self.holders.front().map(|(holder, _)| *holder)
     }
 
-    /// Whom to ask next, of those that are still neighbours and have where it begins: best one that `pushes` already, and
-    /// not who was asked last; `None` when it was asked for often enough.
+    /// Whom to ask next, of those that are still neighbours and have where it begins: best one that `pushes` already,
+    /// and not who was asked last; `None` when it was asked for often enough.
     pub fn next_holder(
         &mut self,
         is_neighbour: impl Fn(LinkId) -> bool,

@@ -16,7 +16,8 @@
 //! ```
 //!
 //! Nobody is taken for an original because of what others say: only who speaks lines first is told anything. An address
-//! is in the [address book](super::membership::address_book) or here, never in both, so no original is ever offered to peers as one of them.
+//! is in the [address book](super::membership::address_book) or here, never in both, so no original is ever offered to
+//! peers as one of them.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -39,7 +40,8 @@ pub const MAX_ORIGINALS: usize = 16;
 /// After one more failure in a row an original is forgotten: with the pauses of `Views::redial_lost` after one to two
 /// minutes. One that comes back dials by itself.
 const MAX_FAILURES: u32 = 9;
-/// A link that lasted this long was good: what failed before it doesn't count any more. A guess: some of its dial loops.
+/// A link that lasted this long was good: what failed before it doesn't count any more. A guess: some of its dial
+/// loops.
 const LASTING: Duration = Duration::from_secs(10);
 /// The pause between two dials, whomever they are for, so that nobody can have us flood others by naming them. A guess:
 /// ten a second hurt nobody, and the last of 16 originals waits no longer than for its own next state.
@@ -115,7 +117,7 @@ impl Originals {
         }
     }
 
-    /// An address where an original may be. Says whether it is taken: if there is no room, one that fails
+    /// An address where an original may be. Returns whether it is taken: if there is no room, one that fails
     /// gives way, but those that a person names are always taken.
     pub fn learn(&mut self, addr: SocketAddr, named: bool, now: Instant) -> bool {
         if let Some(known) = self.known.get_mut(&addr) {
@@ -142,7 +144,7 @@ impl Originals {
         self.known.contains_key(addr)
     }
 
-    /// Another kind of peer is there. Says whether a person named it.
+    /// Another kind of peer is there. Returns whether a person named it.
     pub fn forget(&mut self, addr: &SocketAddr) -> bool {
         self.known.remove(addr).is_some_and(|known| known.named)
     }
@@ -289,7 +291,8 @@ impl Originals {
 
     // --- lines ----------------------------------------------------------------------------------------------------
 
-    /// Dials those that are to be dialled, and tells the others what is to be told. `known`: the peers that this node knows.
+    /// Dials those that are to be dialled, and tells the others what is to be told. `known`: the peers that this node
+    /// knows.
     pub fn tend(&mut self, known: impl Fn(&Runtime) -> Vec<SocketAddr>, catalogue: &Catalogue, rt: &mut Runtime) {
         if rt.leaving {
             return;

@@ -39,7 +39,7 @@ impl Streams {
         Self { known: BTreeMap::new(), sources_max, gaps_max }
     }
 
-    /// A broadcast has come. Says whether for the first time.
+    /// A broadcast has come. Returns whether for the first time.
     pub fn note(&mut self, id: MessageId, now: Instant) -> bool {
         if !self.known.contains_key(&id.source) {
             self.make_room();

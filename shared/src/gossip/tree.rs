@@ -11,8 +11,8 @@
 //!   section 3.4 leaves this policy open.
 //! - How long an announced broadcast may take to come by itself follows the link's round trip, and how long others took
 //!   (the paper's section 3.5 has one constant for all).
-//! - Whether one side of a link pushes is decided by the other alone, and who gets the same twice gives up the longer way,
-//!   not the slower, and never the last ([`Tree::came_again`]): a crowd cuts hardly anybody off.
+//! - Whether one side of a link pushes is decided by the other alone, and who gets the same twice gives up the longer
+//!   way, not the slower, and never the last ([`Tree::came_again`]): a crowd cuts hardly anybody off.
 //! - The tree is only improved (section 3.8) for one source, which all peers choose alike ([`super::anchor`]), so that
 //!   it comes to rest whoever sends.
 //! - When a link of the tree is gone, all other links are pushed on until they prove superfluous again (the paper's
@@ -98,8 +98,8 @@ impl Tree {
 
     // --- links ------------------------------------------------------------------------------------------------
 
-    /// A neighbour is there. Its link is part of the tree until it proves superfluous (section 3.6) where there is no tree
-    /// yet; later (departing from the paper), only where no other link is.
+    /// A neighbour is there. Its link is part of the tree until it proves superfluous (section 3.6) where there is no
+    /// tree yet; later (departing from the paper), only where no other link is.
     pub fn linked(&mut self, link: LinkId) {
         let in_tree = self.anchor.is_unknown() || !self.branches.values().any(Branch::feeds);
         self.branches.insert(link, Branch::new(in_tree));
@@ -109,7 +109,7 @@ impl Tree {
         self.unsettle_all();
     }
 
-    /// A neighbour is gone. Gives the links that are part of the tree again in its place; what was missed in between
+    /// A neighbour is gone. Returns the links that are part of the tree again in its place; what was missed in between
     /// must be reconciled on them.
     pub fn unlinked(&mut self, link: LinkId, now: Instant) -> Vec<LinkId> {
         let Some(gone) = self.branches.remove(&link) else { return Vec::new() };
@@ -168,7 +168,7 @@ impl Tree {
         self.spread(id, Pushed { hops: 0, payload }, None, now, rng);
     }
 
-    /// A broadcast came. Says whether for the first time.
+    /// A broadcast came. Returns whether for the first time.
     pub fn note(&mut self, id: MessageId, now: Instant) -> bool {
         self.streams.note(id, now)
     }
@@ -202,8 +202,8 @@ impl Tree {
 
     // --- grafts and announcements -------------------------------------------------------------------------------
 
-    /// A neighbour wants to be pushed to, beginning with some broadcasts. Says whether all of them that have come are still
-    /// here; the others must be reconciled.
+    /// A neighbour wants to be pushed to, beginning with some broadcasts. Returns whether all of them that have come
+    /// are still here; the others must be reconciled.
     pub fn grafted(&mut self, link: LinkId, wanted: &[IdRange], now: Instant) -> bool {
         let Some(branch) = self.branches.get_mut(&link) else { return true };
         if branch.grafted(!wanted.is_empty(), now) {
@@ -240,7 +240,8 @@ impl Tree {
 
     // --- shape ------------------------------------------------------------------------------------------------
 
-    /// A broadcast came once too often, this time over so many hops: a link too many is one of the tree's (section 3.5).
+    /// A broadcast came once too often, this time over so many hops: a link too many is one of the tree's (section
+    /// 3.5).
     pub fn came_again(&mut self, link: LinkId, id: MessageId, hops: u16, now: Instant) {
         self.duplicates += 1;
         let Some(branch) = self.branches.get_mut(&link) else { return };
@@ -256,8 +257,8 @@ impl Tree {
         }
     }
 
-    /// Which link to prune where a broadcast came over `link`, too. That is not the one that was a moment slower, as in the
-    /// paper: in a crowd it is now this one, now that, and peers that choose each other as parents would be cut off
+    /// Which link to prune where a broadcast came over `link`, too. That is not the one that was a moment slower, as in
+    /// the paper: in a crowd it is now this one, now that, and peers that choose each other as parents would be cut off
     /// together. It is the longer way from the anchor, of which there is no circle.
     fn superfluous(&self, link: LinkId, id: MessageId, hops: u16) -> Option<LinkId> {
         let Some(Way { from: Some(first), hops: first_hops }) = self.recent.way_of(id) else { return Some(link) };

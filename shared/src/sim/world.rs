@@ -100,7 +100,7 @@ impl World {
         self.story.as_mut().map(Story::take).unwrap_or_default()
     }
 
-    /// Runs the faults, and then until everybody who can reach each other agrees, at most `limit` longer. Says how
+    /// Runs the faults, and then until everybody who can reach each other agrees, at most `limit` longer. Returns how
     /// long that took.
     ///
     /// # Errors

@@ -1,5 +1,5 @@
-//! A tree among peers that take turns, each for long, as many processes on few cores do: what is quicker now isn't a moment
-//! later, and still hardly anybody may be cut off.
+//! A tree among peers that take turns, each for long, as many processes on few cores do: what is quicker now isn't a
+//! moment later, and still hardly anybody may be cut off.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -84,7 +84,7 @@ impl Crowd {
         }
     }
 
-    /// Somebody, by chance, takes much of what waits on one of its links. Says whether there was anything.
+    /// Somebody, by chance, takes much of what waits on one of its links. Returns whether there was anything.
     fn turn(&mut self) -> bool {
         let waiting: Vec<(u64, u64)> =
             self.on_the_way.iter().filter(|(_, queue)| !queue.is_empty()).map(|(link, _)| *link).collect();

@@ -123,8 +123,8 @@ pub(crate) fn say(done: &str) {
     println!("\n{SAYS}{done}");
 }
 
-/// Runs the test with this name in a process of its own, in which [`to_write_to`] gives `place`, and kills it when it has
-/// said `count` times that something is done. Gives all that it said.
+/// Runs the test with this name in a process of its own, in which [`to_write_to`] gives `place`, and kills it when it
+/// has said `count` times that something is done. Returns all that it said.
 pub(crate) fn write_and_be_killed(place: &impl Place, test: &str, count: usize) -> Vec<String> {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", test, "--nocapture"])

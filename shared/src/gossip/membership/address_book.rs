@@ -65,7 +65,7 @@ impl AddressBook {
         Self { known: BTreeMap::new(), own: [own].into(), views, last_loss: None, counts: Counts::default() }
     }
 
-    /// Takes an address into the passive view, where somebody else gives way if it is full. Says whether it is news.
+    /// Takes an address into the passive view, where somebody else gives way if it is full. Returns whether it is news.
     pub fn learn(&mut self, addr: SocketAddr, now: Instant, rng: &mut Rng) -> bool {
         if !self.is_dialable(&addr) {
             return false;
@@ -113,8 +113,8 @@ impl AddressBook {
         self.change(&addr, |contact| contact.named = true);
     }
 
-    /// Its peer left for good, and needs not be dialled again; or so somebody says who gave this address as its own. One
-    /// that a person named is kept, as one that was lost.
+    /// Its peer left for good, and needs not be dialled again; or so somebody says who gave this address as its own.
+    /// One that a person named is kept, as one that was lost.
     pub fn left(&mut self, addr: SocketAddr, now: Instant, rng: &mut Rng) {
         if self.known.get(&addr).is_some_and(|contact| contact.named) {
             return self.lost(addr, now, rng);
@@ -122,8 +122,8 @@ impl AddressBook {
         self.forget(&addr);
     }
 
-    /// Forgets an address: its peer left for good, announces another one, or is of another kind. Says whether a person
-    /// named it.
+    /// Forgets an address: its peer left for good, announces another one, or is of another kind. Returns whether a
+    /// person named it.
     pub fn forget(&mut self, addr: &SocketAddr) -> bool {
         self.take(addr).is_some_and(|contact| contact.named)
     }
@@ -268,8 +268,8 @@ impl AddressBook {
         }
     }
 
-    /// Somebody gives way where there are as many as there may be: in the passive view by chance, to those beyond it; and
-    /// there the one that failed most often, for good.
+    /// Somebody gives way where there are as many as there may be: in the passive view by chance, to those beyond it;
+    /// and there the one that failed most often, for good.
     fn make_room(&mut self, standing: Standing, limit: usize, rng: &mut Rng) {
         match standing {
             Standing::Passive if self.counts.passive >= limit => {

@@ -1,5 +1,6 @@
-//! Hosts' names that a person gave as places to join through. A name is looked up each time it is dialled, by the driver,
-//! so that a peer that moves is found again; the addresses behind it are in the [`super::address_book`] like any others.
+//! Hosts' names that a person gave as places to join through. A name is looked up each time it is dialled, by the
+//! driver, so that a peer that moves is found again; the addresses behind it are in the [`super::address_book`] like
+//! any others.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -70,7 +71,7 @@ impl Names {
         }
     }
 
-    /// Somebody was reached under it, at an address. Says what for.
+    /// Somebody was reached under it, at an address. Returns what for.
     pub fn reached(&mut self, name: &HostName, addr: SocketAddr) -> Option<Wish> {
         let name = self.known.get_mut(name)?;
         name.addr = Some(addr);

@@ -15,7 +15,8 @@ use shared::wire::update::FileUpdate;
 
 use super::stage::{BEGAN_MS, Stage, broadcast, bytes, news, offences, peer, sent, unknown, update};
 
-/// The three ways in which a change comes: as news, as a page of a catalogue, from a client. Says why each was refused.
+/// The three ways in which a change comes: as news, as a page of a catalogue, from a client. Returns why each was
+/// refused.
 fn refusals(stage: &mut Stage, update: &FileUpdate) -> Vec<Refusal> {
     let (link, client) = (stage.neighbour(5), stage.client(6));
     let mut outputs = stage.say(link, news(5, 1, update.clone()));
