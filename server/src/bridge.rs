@@ -1,6 +1,7 @@
 //! Broker -> entry peer. Hands each change to one peer of the overlay and acknowledges it to the broker only when that
-//! peer has accepted it. A peer that is slow means: hand it to a second one, too, and the first answer counts. A peer that
-//! is down means: hold what is there and try the next one; a message that nobody can understand is set aside at once.
+//! peer has accepted it. A peer that is slow means: hand it to a second one, too, and the first answer counts. A peer
+//! that is down means: hold what is there and try the next one; a message that nobody can understand is set aside at
+//! once.
 //!
 //! ```text
 //! bridge -> peer   Hello{listen: None}, Submit{1}, Submit{2}, Submit{3}, Pong
@@ -47,7 +48,8 @@ const HOLD: Duration = Duration::from_mins(1);
 const SOONEST: Duration = Duration::from_millis(50);
 /// Changes that may be put off before others need their places: half of what a subscription delivers.
 const DEFERRED: usize = PREFETCH as usize / 2;
-/// How many times [`PREFETCH`] changes are held at most: what a subscription delivers, and as much of one that was lost.
+/// How many times [`PREFETCH`] changes are held at most: what a subscription delivers, and as much of one that was
+/// lost.
 const HELD: usize = 2;
 /// How long the broker is asked how much waits, for the log.
 const ASKING: Duration = Duration::from_secs(2);
@@ -192,7 +194,7 @@ impl<B: Broker> Bridge<B> {
     async fn on_links(&mut self, event: LinkEvent) {
         match event {
             LinkEvent::Opened(id) => self.on_opened(id),
-            LinkEvent::Said(id, message) => self.on_message(id, message).await,
+            LinkEvent::Received(id, message) => self.on_message(id, message).await,
             LinkEvent::Lost(id, entry, error) => self.on_lost(id, &entry, &error),
             LinkEvent::Unreached(entry, error) => self.entry_failed(&entry, &error),
             LinkEvent::NoEntries => self.report_down("there is no entry peer".to_owned()),
@@ -399,8 +401,8 @@ impl<B: Broker> Bridge<B> {
         }
     }
 
-    /// Nobody takes anything: others may read the queue meanwhile. What was delivered by a subscription that is lost may
-    /// be nowhere else, and is kept.
+    /// Nobody takes anything: others may read the queue meanwhile. What was delivered by a subscription that is lost
+    /// may be nowhere else, and is kept.
     async fn give_back(&mut self) {
         self.source.close();
         self.pending.retain(|_, pending| pending.tags.is_empty());

@@ -1,5 +1,5 @@
-//! A client's connection to a peer: frames in both directions, each wait with a limit. The bridge submits over it, and a
-//! server without peers of its own asks for the overlay.
+//! A client's connection to a peer: frames in both directions, each wait with a limit. The bridge submits over it, and
+//! a server without peers of its own asks for the overlay.
 
 use std::collections::VecDeque;
 use std::io;
@@ -7,10 +7,10 @@ use std::net::SocketAddr;
 
 use shared::ids::PeerId;
 use shared::wire::frame::{self, FrameError};
-use shared::wire::peer::{DURABLE, Hello, MAJOR, MINOR, PeerMessage, Wish};
+use shared::wire::peer::{DURABLE, Hello, MAJOR, MINOR, PeerMessage, Purpose};
 use tokio::time::timeout;
 
-use crate::connection::speech::{Said, Speech};
+use crate::connection::codec::{Codec, Decoded};
 use crate::connection::{Connection, HELLO_LIMIT, WRITE_LIMIT};
 use crate::dial::{HostPort, Resolver};
 
@@ -65,7 +65,7 @@ pub struct Link {
     /// Whether what the peer accepts is on its disk.
     pub durable: bool,
     connection: Connection,
-    speech: Speech,
+    codec: Codec,
     /// What was heard and not received yet.
     heard: VecDeque<PeerMessage>,
     /// Why nothing can be heard behind that.
@@ -84,7 +84,7 @@ impl Link {
             addr: connection.remote(),
             durable: false,
             connection,
-            speech: Speech::Unknown { original: true },
+            codec: Codec::Unknown { original: true },
             heard: VecDeque::new(),
             failure: None,
         };
@@ -94,7 +94,7 @@ impl Link {
             cluster: cluster.to_owned(),
             peer: me,
             listen: None,
-            wish: Wish::Submit,
+            purpose: Purpose::Submit,
             presence: None,
             features: Vec::new(),
         };
@@ -126,17 +126,17 @@ impl Link {
             if let Some(failure) = self.failure.take() {
                 return Err(failure);
             }
-            if self.connection.hear(&mut self.speech).await.map_err(LinkError::Broken)? == 0 {
+            if self.connection.hear(&mut self.codec).await.map_err(LinkError::Broken)? == 0 {
                 return Err(LinkError::Closed);
             }
-            let (said, failure) = self.speech.take();
-            match said {
-                Said::Messages(messages) => self.heard.extend(messages),
-                Said::Lines(_) => return Err(LinkError::Original),
+            let (decoded, failure) = self.codec.take();
+            match decoded {
+                Decoded::Messages(messages) => self.heard.extend(messages),
+                Decoded::Lines(_) => return Err(LinkError::Original),
             }
-            self.failure = failure.map(|reason| match &self.speech {
-                Speech::Neither(_) => LinkError::NoPeer(reason),
-                Speech::Unknown { .. } | Speech::Frames(_) | Speech::Lines(_) => LinkError::Unreadable(reason),
+            self.failure = failure.map(|reason| match &self.codec {
+                Codec::Neither(_) => LinkError::NoPeer(reason),
+                Codec::Unknown { .. } | Codec::Frames(_) | Codec::Lines(_) => LinkError::Unreadable(reason),
             });
         }
     }

@@ -21,10 +21,10 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
-use crate::connection::speech::Speech;
+use crate::connection::codec::Codec;
 use crate::dial::{self, HostPort, Resolver};
 
-pub mod speech;
+pub mod codec;
 
 /// How long a dial of an address may take. The original's, doubled.
 const DIAL_LIMIT: Duration = Duration::from_secs(2);
@@ -93,8 +93,8 @@ impl Connection {
     ///
     /// # Errors
     /// When the connection is broken.
-    pub async fn hear(&mut self, speech: &mut Speech) -> io::Result<usize> {
-        self.input.hear(speech).await
+    pub async fn hear(&mut self, codec: &mut Codec) -> io::Result<usize> {
+        self.input.hear(codec).await
     }
 
     /// Writes `bytes`. Not to be used again when the future was dropped.
@@ -120,15 +120,15 @@ impl Input {
     ///
     /// # Errors
     /// When the connection is broken.
-    pub async fn hear(&mut self, speech: &mut Speech) -> io::Result<usize> {
-        poll_fn(|context| self.poll_hear(speech, context)).await
+    pub async fn hear(&mut self, codec: &mut Codec) -> io::Result<usize> {
+        poll_fn(|context| self.poll_hear(codec, context)).await
     }
 
-    fn poll_hear(&mut self, speech: &mut Speech, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    fn poll_hear(&mut self, codec: &mut Codec, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         CHUNK.with_borrow_mut(|chunk| {
             let mut buffer = ReadBuf::new(chunk);
             ready!(Pin::new(&mut self.0).poll_read(context, &mut buffer))?;
-            speech.push(buffer.filled());
+            codec.push(buffer.filled());
             Poll::Ready(Ok(buffer.filled().len()))
         })
     }
@@ -188,11 +188,11 @@ mod tests {
     async fn what_one_end_writes_the_other_hears_to_its_end() {
         let (mut near, mut far) = pair().await;
         near.write_all(b"{\"type\": \"hello\", \"from\": \"127.0.0.1:9\", \"ts\": 1}\n").await.unwrap();
-        let mut speech = Speech::Unknown { original: true };
-        assert!(far.hear(&mut speech).await.unwrap() > 0);
-        assert!(matches!(speech, Speech::Lines(_)) && speech.take().0.count() == 1);
+        let mut codec = Codec::Unknown { original: true };
+        assert!(far.hear(&mut codec).await.unwrap() > 0);
+        assert!(matches!(codec, Codec::Lines(_)) && codec.take().0.count() == 1);
         drop(near);
-        assert_eq!(far.hear(&mut speech).await.unwrap(), 0);
+        assert_eq!(far.hear(&mut codec).await.unwrap(), 0);
     }
 
     #[tokio::test(start_paused = true)]

@@ -87,7 +87,7 @@ async fn census(link: &mut Link) -> Result<Vec<Arc<Record>>, LinkError> {
     let mut records = Vec::new();
     let mut rest = Some((Prefix { depth: 0, digits: 0 }, Key(0)));
     while let Some((prefix, key)) = rest.filter(|_| records.len() < PEERS) {
-        link.send(&PeerMessage::Want(Set::Census, vec![Wanted::Range(prefix, key)])).await?;
+        link.send(&PeerMessage::Request(Set::Census, vec![Wanted::Range(prefix, key)])).await?;
         let (page, more) = answer(link).await?;
         records.extend(page);
         rest = more;

@@ -30,8 +30,8 @@ pub mod door;
 mod fault;
 pub mod log;
 pub mod observer;
-pub mod outlets;
 pub mod pool;
+pub mod send_buffers;
 pub mod state;
 pub mod teller;
 

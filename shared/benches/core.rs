@@ -19,7 +19,7 @@ use shared::stamp::Stamp;
 use shared::time::Instant;
 use shared::wire::broadcast::{MessageId, Source};
 use shared::wire::frame::{Decoder, encode};
-use shared::wire::peer::{Hello, MAJOR, MINOR, Payload, PeerMessage, Wish};
+use shared::wire::peer::{Hello, MAJOR, MINOR, Payload, PeerMessage, Purpose};
 use shared::wire::update::FileUpdate;
 
 /// Updates of a burst.
@@ -55,7 +55,7 @@ fn catalogue(c: &mut Criterion) {
         });
     });
     let other: Catalogue = catalogue.iter().skip(10).cloned().collect();
-    let opening = [reconcile::opening(&other)];
+    let opening = [reconcile::initial_claim(&other)];
     c.bench_function("answer a claim on 100,000 files", |b| {
         b.iter(|| reconcile::answer(&catalogue, black_box(&opening)));
     });
@@ -79,7 +79,7 @@ fn relay() -> Node {
             cluster: Config::default().cluster.to_string(),
             peer: PeerId([number; 32]),
             listen: Some(addr),
-            wish: Wish::Neighbour,
+            purpose: Purpose::Neighbour,
             presence: None,
             features: Vec::new(),
         });

@@ -1,5 +1,5 @@
-//! The bridge's links to entry peers: one, and a second one for as long as the first is slow. Entries are tried one after
-//! the other; a dial that hangs doesn't hold up the next.
+//! The bridge's links to entry peers: one, and a second one for as long as the first is slow. Entries are tried one
+//! after the other; a dial that hangs doesn't hold up the next.
 
 use std::future::{Future, pending};
 use std::pin::Pin;
@@ -31,7 +31,7 @@ pub(super) enum LinkEvent {
     /// One more is open.
     Opened(LinkId),
     /// The entry peer said something.
-    Said(LinkId, PeerMessage),
+    Received(LinkId, PeerMessage),
     /// It broke.
     Lost(LinkId, HostPort, LinkError),
     /// An entry couldn't be reached.
@@ -140,7 +140,7 @@ impl Links {
             let wake_at = self.wake_at();
             tokio::select! {
                 (id, heard) = hear(&mut self.open) => match heard {
-                    Ok(message) => return LinkEvent::Said(id, message),
+                    Ok(message) => return LinkEvent::Received(id, message),
                     Err(error) => if let Some(entry) = self.lose(id) {
                         return LinkEvent::Lost(id, entry, error);
                     },

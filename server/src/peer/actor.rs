@@ -11,7 +11,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared::gossip::io::{HostName, Identity, Input, LinkId, NodeEvent, Output, Ticket};
+use shared::gossip::io::{HostName, Identity, Input, JournalSeq, LinkId, NodeEvent, Output};
 use shared::gossip::node::Node;
 use shared::stamp::Clock;
 use shared::time::Instant;
@@ -24,13 +24,13 @@ use tokio::sync::{mpsc, watch};
 use tracing::{error, warn};
 
 use crate::connection::Connection;
-use crate::connection::speech::Speech;
+use crate::connection::codec::Codec;
 use crate::dial::{HostPort, seen_from_here};
-use crate::peer::conn::{Conn, ConnEvent, Wires};
+use crate::peer::conn::{Conn, ConnContext, ConnEvent};
 use crate::peer::dialling;
 use crate::peer::door::{Door, Guest};
 use crate::peer::observer::{Observer as _, Observers, Place};
-use crate::peer::outlets::Outlets;
+use crate::peer::send_buffers::SendBuffers;
 use crate::peer::state::{Change, Journal, Kept};
 use crate::peer::{PeerConfig, PeerError};
 use crate::shutdown::Tasks;
@@ -73,17 +73,17 @@ pub struct Actor {
     accept_after: Option<tokio::time::Instant>,
     /// The names among the contacts.
     names: BTreeMap<HostName, HostPort>,
-    links: Outlets,
+    links: SendBuffers,
     opened: u64,
-    wires: Wires,
+    context: ConnContext,
     inbox: mpsc::Receiver<ConnEvent>,
     /// Closed when no connection has anything left to say.
-    all_said: mpsc::Receiver<Infallible>,
+    drained: mpsc::Receiver<Infallible>,
     journal: Option<Journal>,
     /// What the journal gets at the end of the turn.
-    changes: Vec<(Ticket, Arc<FileUpdate>)>,
+    changes: Vec<(JournalSeq, Arc<FileUpdate>)>,
     /// The last change of the turn, where there is no journal.
-    unkept: Option<Ticket>,
+    unkept: Option<JournalSeq>,
     /// The addresses that were written last, and when to look whether they are others.
     known: Vec<SocketAddr>,
     keep_known_at: Option<tokio::time::Instant>,
@@ -97,7 +97,7 @@ enum Next {
     Accepted(Guest),
     Conn(ConnEvent),
     Command(Option<Command>),
-    Stored(Ticket),
+    Stored(JournalSeq),
     Wake,
     Killed,
 }
@@ -127,12 +127,12 @@ impl Actor {
         };
         let node = Node::new(me, config.gossip.clone(), kept.catalogue, getrandom::u64()?, Instant::START);
         let (events, inbox) = mpsc::channel(EVENT_QUEUE);
-        let (open, all_said) = mpsc::channel(1);
+        let (open, drained) = mpsc::channel(1);
         let began = tokio::time::Instant::now();
-        let links = Outlets::new(config.traffic.clone());
+        let links = SendBuffers::new(config.traffic.clone());
         let (traffic, original) = (config.traffic.clone(), config.gossip.original);
         let pool = config.pool.clone();
-        let wires = Wires { events, open, tasks: tasks.clone(), traffic, original, pool };
+        let context = ConnContext { events, open, tasks: tasks.clone(), traffic, original, pool };
         Ok(Self {
             place,
             config,
@@ -144,9 +144,9 @@ impl Actor {
             names: BTreeMap::new(),
             links,
             opened: 0,
-            wires,
+            context,
             inbox,
-            all_said,
+            drained,
             journal: kept.journal,
             changes: Vec::new(),
             unkept: None,
@@ -183,9 +183,9 @@ impl Actor {
                 () = &mut timer => Next::Wake,
             };
             match next {
-                Next::Accepted(guest) => self.door.look_at(guest, &self.wires),
+                Next::Accepted(guest) => self.door.look_at(guest, &self.context),
                 Next::Conn(event) => self.take_turn(event),
-                Next::Stored(ticket) => self.feed(Input::Stored { ticket }),
+                Next::Stored(seq) => self.feed(Input::Persisted { seq }),
                 Next::Wake => self.feed(Input::Wake),
                 Next::Command(Some(command)) => {
                     if self.obey(command, &mut commands) {
@@ -239,7 +239,7 @@ impl Actor {
             Some(event) = self.inbox.recv() => Next::Conn(event),
             command = commands.recv(), if !busy => Next::Command(command),
             () = tokio::time::sleep(LOOK_AGAIN_AFTER), if busy => Next::Wake,
-            ticket = next_stored(stored) => Next::Stored(ticket),
+            seq = next_stored(stored) => Next::Stored(seq),
             accepted = accept(&self.door, &self.listener, self.accept_after) => match accepted {
                 Ok(guest) => {
                     self.accept_after = None;
@@ -293,9 +293,9 @@ impl Actor {
             ConnEvent::Named { name, connection: Err(error) } => {
                 self.feed(Input::NameFailed { name, reason: error.to_string() });
             }
-            ConnEvent::Came { connection, speech } => {
-                let (remote, speaks_lines) = (connection.remote(), matches!(speech, Speech::Lines(_)));
-                let link = self.open(connection, speech);
+            ConnEvent::Came { connection, codec } => {
+                let (remote, speaks_lines) = (connection.remote(), matches!(codec, Codec::Lines(_)));
+                let link = self.open(connection, codec);
                 self.feed(if speaks_lines {
                     Input::OriginalUp { link, remote }
                 } else {
@@ -308,9 +308,9 @@ impl Actor {
                 return count;
             }
             ConnEvent::TurnedAway { remote, reason } => self.feed(Input::TurnedAway { remote, reason }),
-            ConnEvent::Heard { link, said } => {
-                let count = said.count();
-                self.feed(said.on(link));
+            ConnEvent::Received { link, decoded } => {
+                let count = decoded.count();
+                self.feed(decoded.on(link));
                 return count;
             }
             ConnEvent::Drained { link } => self.feed(Input::Drained { link }),
@@ -326,16 +326,16 @@ impl Actor {
         1
     }
 
-    fn open(&mut self, connection: Connection, speech: Speech) -> LinkId {
+    fn open(&mut self, connection: Connection, codec: Codec) -> LinkId {
         self.opened += 1;
         let link = LinkId(self.opened);
-        self.links.open(link, Conn::open(link, connection, speech, &self.wires));
+        self.links.open(link, Conn::open(link, connection, codec, &self.context));
         link
     }
 
     /// A connection on which nothing has been said yet.
-    fn unheard(&self) -> Speech {
-        Speech::Unknown { original: self.wires.original }
+    fn unheard(&self) -> Codec {
+        Codec::Unknown { original: self.context.original }
     }
 
     /// Hands one input to the node and does what it wants; what that leads to at once, too.
@@ -353,7 +353,7 @@ impl Actor {
                         inputs.extend(self.links.write(link));
                         self.links.close(link);
                     }
-                    Output::Store { ticket, update } => self.store(ticket, update),
+                    Output::Persist { seq, update } => self.store(seq, update),
                     Output::Event(event) => self.tell(event),
                 }
             }
@@ -361,7 +361,7 @@ impl Actor {
     }
 
     fn say(&mut self, to: &[LinkId], message: &PeerMessage) -> Vec<Input> {
-        let said = self.links.say(to, message);
+        let said = self.links.append(to, message);
         said.unwrap_or_else(|error| {
             error!(%error, peer.addr = %self.place.addr, "[P2P] a message can't be sent");
             Vec::new()
@@ -369,7 +369,7 @@ impl Actor {
     }
 
     fn say_lines(&mut self, to: &[LinkId], lines: &[Line]) -> Vec<Input> {
-        let said = self.links.say_lines(to, lines);
+        let said = self.links.append_lines(to, lines);
         said.unwrap_or_else(|error| {
             error!(%error, peer.addr = %self.place.addr, "[P2P] a line can't be sent");
             Vec::new()
@@ -377,7 +377,7 @@ impl Actor {
     }
 
     fn dial(&self, addr: SocketAddr) {
-        self.tasks.spawn(dialling::dial(addr, self.wires.events.clone(), self.tasks.token().clone()));
+        self.tasks.spawn(dialling::dial(addr, self.context.events.clone(), self.tasks.token().clone()));
     }
 
     fn dial_name(&self, name: HostName) {
@@ -386,18 +386,18 @@ impl Actor {
             self.tasks.spawn(dialling::dial_name(
                 named,
                 resolver,
-                self.wires.events.clone(),
+                self.context.events.clone(),
                 self.tasks.token().clone(),
             ));
         }
     }
 
     /// Has a change put on disk at the end of the turn; a peer that keeps nothing says then that it is stored.
-    fn store(&mut self, ticket: Ticket, update: Arc<FileUpdate>) {
+    fn store(&mut self, seq: JournalSeq, update: Arc<FileUpdate>) {
         if self.journal.is_some() {
-            self.changes.push((ticket, update));
+            self.changes.push((seq, update));
         } else {
-            self.unkept = Some(ticket);
+            self.unkept = Some(seq);
         }
     }
 
@@ -410,8 +410,8 @@ impl Actor {
 
     /// Writes what the turn has brought: to the links first, then to the disk, which may hold the peer up.
     async fn end_turn(&mut self) {
-        if let Some(ticket) = self.unkept.take() {
-            self.feed(Input::Stored { ticket });
+        if let Some(seq) = self.unkept.take() {
+            self.feed(Input::Persisted { seq });
         }
         while let Some(consequence) = self.links.write_all() {
             self.feed(consequence);
@@ -442,10 +442,10 @@ impl Actor {
         self.feed(Input::Leave);
         self.keep_known_at = Some(tokio::time::Instant::now());
         self.end_turn().await;
-        let Self { links, wires, journal, all_said, tasks, .. } = &mut *self;
+        let Self { links, context, journal, drained, tasks, .. } = &mut *self;
         links.clear();
-        drop(std::mem::replace(&mut wires.open, mpsc::channel(1).0));
-        while all_said.recv().await.is_some() {}
+        drop(std::mem::replace(&mut context.open, mpsc::channel(1).0));
+        while drained.recv().await.is_some() {}
         if let Some(Journal { changes, stored }) = journal.take() {
             drop(changes);
             // A disk that takes nothing doesn't hold up the end: then the journal gives up, too.
@@ -467,11 +467,11 @@ async fn accept(door: &Door, listener: &TcpListener, after: Option<tokio::time::
 }
 
 /// The journal's task ends, and with it the channel, when everything is written.
-async fn flushed(mut stored: watch::Receiver<Ticket>) {
+async fn flushed(mut stored: watch::Receiver<JournalSeq>) {
     while stored.changed().await.is_ok() {}
 }
 
-async fn next_stored(stored: Option<&mut watch::Receiver<Ticket>>) -> Ticket {
+async fn next_stored(stored: Option<&mut watch::Receiver<JournalSeq>>) -> JournalSeq {
     let Some(stored) = stored else { return pending().await };
     match stored.changed().await {
         Ok(()) => *stored.borrow_and_update(),

@@ -1,4 +1,4 @@
-//! One TCP connection: bytes in and out; what they mean is in [`super::speech`]. One task reads; what is said is
+//! One TCP connection: bytes in and out; what they mean is in [`super::codec`]. One task reads; what is said is
 //! written by the peer itself, without a detour, and by a task of its own only while the other end doesn't keep up.
 //!
 //! ```text
@@ -23,7 +23,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::connection::speech::{Said, Speech};
+use crate::connection::codec::{Codec, Decoded};
 use crate::connection::{Connection, Input, Output};
 use crate::peer::pool::Pool;
 use crate::shutdown::Tasks;
@@ -80,7 +80,7 @@ pub enum ConnEvent {
         /// The connection.
         connection: Connection,
         /// What was read of it and not told yet.
-        speech: Speech,
+        codec: Codec,
     },
     /// Lines came on a connection that isn't a link.
     Brought {
@@ -97,11 +97,11 @@ pub enum ConnEvent {
         reason: String,
     },
     /// The other side said something.
-    Heard {
+    Received {
         /// The link.
         link: LinkId,
         /// What came with one read.
-        said: Said,
+        decoded: Decoded,
     },
     /// Everything that waited on a link is written.
     Drained {
@@ -126,7 +126,7 @@ pub enum ConnEvent {
 
 /// What all connections of a peer share.
 #[derive(Debug, Clone)]
-pub struct Wires {
+pub struct ConnContext {
     /// Where they tell what happens.
     pub events: mpsc::Sender<ConnEvent>,
     /// Held by each until its last byte is out.
@@ -196,26 +196,26 @@ impl Drop for Sink {
 }
 
 impl Conn {
-    /// Starts the reading task of a connection, of which `speech` was read already.
-    pub fn open(link: LinkId, connection: Connection, speech: Speech, wires: &Wires) -> Self {
+    /// Starts the reading task of a connection, of which `codec` was read already.
+    pub fn open(link: LinkId, connection: Connection, codec: Codec, context: &ConnContext) -> Self {
         let (input, output) = connection.split();
         let sink = Sink {
             link,
             output,
             queue: Mutex::default(),
-            events: wires.events.clone(),
-            cut: wires.tasks.token().child_token(),
+            events: context.events.clone(),
+            cut: context.tasks.token().child_token(),
             finished: CancellationToken::new(),
-            traffic: wires.traffic.clone(),
-            _open: wires.open.clone(),
+            traffic: context.traffic.clone(),
+            _open: context.open.clone(),
         };
-        let reader = Reader { link, input, speech, events: wires.events.clone(), pool: wires.pool.clone() };
-        let (cut, finished, open) = (sink.cut.clone(), sink.finished.clone(), wires.open.clone());
-        wires.tasks.spawn(async move {
+        let reader = Reader { link, input, codec, events: context.events.clone(), pool: context.pool.clone() };
+        let (cut, finished, open) = (sink.cut.clone(), sink.finished.clone(), context.open.clone());
+        context.tasks.spawn(async move {
             reader.run(cut, finished).await;
             drop(open);
         });
-        Self { sink: Arc::new(sink), tasks: wires.tasks.clone() }
+        Self { sink: Arc::new(sink), tasks: context.tasks.clone() }
     }
 
     /// Writes `bytes`, or queues them behind what waits already. A connection that is over takes and forgets them: its
@@ -319,7 +319,7 @@ async fn write_all(sink: &Sink, mut bytes: &[u8]) -> io::Result<()> {
 struct Reader {
     link: LinkId,
     input: Input,
-    speech: Speech,
+    codec: Codec,
     events: mpsc::Sender<ConnEvent>,
     pool: Option<Pool>,
 }
@@ -350,11 +350,11 @@ impl Reader {
         let link = self.link;
         let mut ended = None;
         loop {
-            let (mut said, failure) = if ended.is_some() { self.speech.end() } else { self.speech.take() };
+            let (mut decoded, failure) = if ended.is_some() { self.codec.end() } else { self.codec.take() };
             if let Some(pool) = &self.pool {
-                pool.share(&mut said);
+                pool.share(&mut decoded);
             }
-            if said.count() > 0 && self.events.send(ConnEvent::Heard { link, said }).await.is_err() {
+            if decoded.count() > 0 && self.events.send(ConnEvent::Received { link, decoded }).await.is_err() {
                 return self.closed(&"the peer has stopped");
             }
             if let Some(reason) = failure {
@@ -363,7 +363,7 @@ impl Reader {
             if let Some(ended) = ended {
                 return ended;
             }
-            match self.input.hear(&mut self.speech).await {
+            match self.input.hear(&mut self.codec).await {
                 Ok(0) => ended = Some(self.closed(&"closed by the other side")),
                 Ok(_) => {}
                 Err(error) => ended = Some(self.closed(&error)),

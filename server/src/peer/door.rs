@@ -21,20 +21,20 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::connection::speech::{Said, Speech};
+use crate::connection::codec::{Codec, Decoded};
 use crate::connection::{Connection, HELLO_LIMIT};
-use crate::peer::conn::{ConnEvent, Wires};
+use crate::peer::conn::{ConnContext, ConnEvent};
 
 /// Connections that are looked at at once. As many as a node has links.
 const MOST: usize = 64;
-/// How long a connection may take to show what it is, instead of [`HELLO_LIMIT`], while others wait at the door. A guess: a
-/// few round trips of the longest ways.
+/// How long a connection may take to show what it is, instead of [`HELLO_LIMIT`], while others wait at the door. A
+/// guess: a few round trips of the longest ways.
 const LEAST_PATIENCE: Duration = Duration::from_secs(1);
 /// Bytes of lines after which a connection becomes a link, so that what it says counts against a link's rate.
 const MOST_LINE_BYTES: usize = 64 * 1024;
 
-/// Connections that wait in the listener's backlog at most. More than 128, which is usual: a peer that is held up for some
-/// seconds loses nothing of what is brought meanwhile.
+/// Connections that wait in the listener's backlog at most. More than 128, which is usual: a peer that is held up for
+/// some seconds loses nothing of what is brought meanwhile.
 const BACKLOG: u32 = 1024;
 
 /// Listens at an address.
@@ -92,23 +92,23 @@ impl Door {
     }
 
     /// Looks at a guest, and tells the peer what it turns out to be.
-    pub fn look_at(&self, guest: Guest, wires: &Wires) {
-        let (events, original, crowded) = (wires.events.clone(), wires.original, self.crowded.subscribe());
-        wires
+    pub fn look_at(&self, guest: Guest, context: &ConnContext) {
+        let (events, original, crowded) = (context.events.clone(), context.original, self.crowded.subscribe());
+        context
             .tasks
-            .spawn(wires.tasks.token().clone().run_until_cancelled_owned(look_at(guest, original, events, crowded)));
+            .spawn(context.tasks.token().clone().run_until_cancelled_owned(look_at(guest, original, events, crowded)));
     }
 }
 
 async fn look_at(guest: Guest, original: bool, events: mpsc::Sender<ConnEvent>, crowded: watch::Receiver<bool>) {
     let Guest { mut connection, _place } = guest;
     let remote = connection.remote();
-    let (mut speech, mut bytes) = (Speech::Unknown { original }, 0);
+    let (mut codec, mut bytes) = (Codec::Unknown { original }, 0);
     let mut patience = pin!(patience(crowded));
     let fate = loop {
-        let Some(read) = read(&mut connection, &mut speech, patience.as_mut()).await else { break unheard(&speech) };
+        let Some(read) = read(&mut connection, &mut codec, patience.as_mut()).await else { break unheard(&codec) };
         bytes += read;
-        let (lines, fate) = hear(&mut speech, read, bytes);
+        let (lines, fate) = hear(&mut codec, read, bytes);
         // However long the peer takes to hear them: they are nowhere else any more.
         if !lines.is_empty() && events.send(ConnEvent::Brought { remote, lines }).await.is_err() {
             return;
@@ -118,7 +118,7 @@ async fn look_at(guest: Guest, original: bool, events: mpsc::Sender<ConnEvent>, 
         }
     };
     let event = match fate {
-        Fate::Link => ConnEvent::Came { connection, speech },
+        Fate::Link => ConnEvent::Came { connection, codec },
         Fate::TurnedAway(reason) => ConnEvent::TurnedAway { remote, reason },
         Fate::Gone => return,
     };
@@ -126,44 +126,45 @@ async fn look_at(guest: Guest, original: bool, events: mpsc::Sender<ConnEvent>, 
     drop(events.send(event).await);
 }
 
-/// How many bytes came, 0 at the end; `None` when the guest's time is over and nothing more is there. After a stop of this
-/// process both are so at once: what has come counts.
+/// How many bytes came, 0 at the end; `None` when the guest's time is over and nothing more is there. After a stop of
+/// this process both are so at once: what has come counts.
 async fn read(
     connection: &mut Connection,
-    speech: &mut Speech,
+    codec: &mut Codec,
     patience: Pin<&mut impl Future<Output = ()>>,
 ) -> Option<usize> {
     tokio::select! {
         biased;
-        read = connection.hear(speech) => Some(read.unwrap_or(0)),
+        read = connection.hear(codec) => Some(read.unwrap_or(0)),
         () = patience => None,
     }
 }
 
-/// The lines that came with a read of `read` bytes, the last of `bytes`, and what becomes of the guest, if it is known now.
-fn hear(speech: &mut Speech, read: usize, bytes: usize) -> (Vec<Line>, Option<Fate>) {
-    if matches!(speech, Speech::Frames(_)) {
+/// The lines that came with a read of `read` bytes, the last of `bytes`, and what becomes of the guest, if it is known
+/// now.
+fn hear(codec: &mut Codec, read: usize, bytes: usize) -> (Vec<Line>, Option<Fate>) {
+    if matches!(codec, Codec::Frames(_)) {
         return (Vec::new(), Some(Fate::Link));
     }
-    let (said, failure) = if read == 0 { speech.end() } else { speech.take() };
-    let lines = match said {
-        Said::Lines(lines) => lines,
-        Said::Messages(_) => Vec::new(),
+    let (decoded, failure) = if read == 0 { codec.end() } else { codec.take() };
+    let lines = match decoded {
+        Decoded::Lines(lines) => lines,
+        Decoded::Messages(_) => Vec::new(),
     };
     let fate = match failure {
         Some(reason) => Some(Fate::TurnedAway(reason)),
         None if read == 0 => Some(Fate::Gone),
-        None if matches!(speech, Speech::Lines(_)) && bytes > MOST_LINE_BYTES => Some(Fate::Link),
+        None if matches!(codec, Codec::Lines(_)) && bytes > MOST_LINE_BYTES => Some(Fate::Link),
         None => None,
     };
     (lines, fate)
 }
 
 /// What becomes of a guest whose time is over.
-fn unheard(speech: &Speech) -> Fate {
-    match speech {
-        Speech::Lines(_) => Fate::Link,
-        Speech::Unknown { .. } | Speech::Frames(_) | Speech::Neither(_) => Fate::TurnedAway("no hello".to_owned()),
+fn unheard(codec: &Codec) -> Fate {
+    match codec {
+        Codec::Lines(_) => Fate::Link,
+        Codec::Unknown { .. } | Codec::Frames(_) | Codec::Neither(_) => Fate::TurnedAway("no hello".to_owned()),
     }
 }
 

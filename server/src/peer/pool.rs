@@ -8,7 +8,7 @@ use shared::wire::census::Record;
 use shared::wire::peer::{Payload, PeerMessage};
 use shared::wire::update::FileUpdate;
 
-use crate::connection::speech::Said;
+use crate::connection::codec::Decoded;
 
 /// Bits of a place's number: for 16,384 of the last things of each kind. Where two fall into one place the newer stays,
 /// and whoever hears the other again keeps a copy of its own.
@@ -38,8 +38,8 @@ impl Default for Pool {
 
 impl Pool {
     /// Puts what is known already in the place of its copies.
-    pub fn share(&self, said: &mut Said) {
-        let Said::Messages(messages) = said else { return };
+    pub fn share(&self, decoded: &mut Decoded) {
+        let Decoded::Messages(messages) = decoded else { return };
         let Places { updates, records } = &mut *self.lock();
         for message in messages {
             match message {
@@ -94,14 +94,14 @@ mod tests {
         let update = Arc::new(FileUpdate::injected("f".parse().unwrap(), Version(version), Stamp(7), PeerId([1; 32])));
         let id = MessageId { source: Source(1), seq: version };
         let message = PeerMessage::Broadcast { id, hops: 0, payload: Payload::Update(update) };
-        let mut said = Said::Messages(vec![message]);
-        pool.share(&mut said);
-        match said {
-            Said::Messages(mut messages) => match messages.pop() {
+        let mut decoded = Decoded::Messages(vec![message]);
+        pool.share(&mut decoded);
+        match decoded {
+            Decoded::Messages(mut messages) => match messages.pop() {
                 Some(PeerMessage::Broadcast { payload: Payload::Update(update), .. }) => update,
                 other => panic!("{other:?}"),
             },
-            Said::Lines(lines) => panic!("{lines:?}"),
+            Decoded::Lines(lines) => panic!("{lines:?}"),
         }
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, params};
 use shared::gossip::catalogue::Catalogue;
-use shared::gossip::io::Ticket;
+use shared::gossip::io::JournalSeq;
 use shared::ids::PeerId;
 use shared::wire::update::FileUpdate;
 use tokio::sync::{mpsc, watch};
@@ -56,23 +56,24 @@ pub struct Kept {
 /// Where changes are written.
 #[derive(Debug)]
 pub struct Journal {
-    /// Changes to be written, in the order of their tickets.
+    /// Changes to be written, in the order of their sequence numbers.
     pub changes: mpsc::Sender<Change>,
-    /// The last ticket that is on disk.
-    pub stored: watch::Receiver<Ticket>,
+    /// The last seq that is on disk.
+    pub stored: watch::Receiver<JournalSeq>,
 }
 
 /// What is written.
 #[derive(Debug)]
 pub enum Change {
     /// Changes of files.
-    Updates(Vec<(Ticket, Arc<FileUpdate>)>),
+    Updates(Vec<(JournalSeq, Arc<FileUpdate>)>),
     /// All addresses that are known now.
     Known(Vec<SocketAddr>),
 }
 
-/// Reads what was kept under `dir`, and starts the task that writes there. Without a directory, or where what is in it is
-/// damaged, the peer is new. With `new_identity` its id is, so that a copied directory makes no second peer of one id.
+/// Reads what was kept under `dir`, and starts the task that writes there. Without a directory, or where what is in it
+/// is damaged, the peer is new. With `new_identity` its id is, so that a copied directory makes no second peer of one
+/// id.
 ///
 /// # Errors
 /// When the directory can't be used.
@@ -88,7 +89,7 @@ pub async fn load(dir: Option<&Path>, new_identity: bool, tasks: &Tasks) -> Resu
     let opened = task::spawn_blocking(move || open(&dir, fresh, new_identity)).await;
     let (db, Read { peer, catalogue, known }, set_aside) = opened.map_err(|_panicked| DbError::Closed)??;
     let (changes, queue) = mpsc::channel(WRITE_QUEUE);
-    let (done, stored) = watch::channel(Ticket::default());
+    let (done, stored) = watch::channel(JournalSeq::default());
     tasks.spawn(write(db, queue, done));
     Ok(Kept { peer, catalogue, known, journal: Some(Journal { changes, stored }), set_aside })
 }
@@ -228,22 +229,22 @@ fn read_known(db: &Connection) -> Result<Vec<SocketAddr>, PeerError> {
 }
 
 /// Ends when nobody can send changes any more and all are written, in a file that can be copied.
-async fn write(db: Db, mut queue: mpsc::Receiver<Change>, done: watch::Sender<Ticket>) {
+async fn write(db: Db, mut queue: mpsc::Receiver<Change>, done: watch::Sender<JournalSeq>) {
     let mut changes = Vec::new();
     while queue.recv_many(&mut changes, WRITE_QUEUE).await > 0 {
         let group = Arc::new(Group::of(std::mem::take(&mut changes)));
         if !commit_at_last(&db, &group, &done).await {
             break;
         }
-        if let Some((ticket, _)) = group.updates.last() {
-            done.send_replace(*ticket);
+        if let Some((seq, _)) = group.updates.last() {
+            done.send_replace(*seq);
         }
     }
     db.close(CLOSE_LIMIT).await;
 }
 
 /// Tries until it succeeds, or the peer is gone. Whether it did.
-async fn commit_at_last(db: &Db, group: &Arc<Group>, done: &watch::Sender<Ticket>) -> bool {
+async fn commit_at_last(db: &Db, group: &Arc<Group>, done: &watch::Sender<JournalSeq>) -> bool {
     let mut failures = 0_u64;
     while let Err(failure) = commit(db, Arc::clone(group)).await {
         if failures == 0 {
@@ -264,7 +265,7 @@ async fn commit_at_last(db: &Db, group: &Arc<Group>, done: &watch::Sender<Ticket
 /// What goes into one commit.
 #[derive(Debug, Default)]
 struct Group {
-    updates: Vec<(Ticket, Arc<FileUpdate>)>,
+    updates: Vec<(JournalSeq, Arc<FileUpdate>)>,
     known: Option<Vec<SocketAddr>>,
 }
 
@@ -314,7 +315,7 @@ mod tests {
         let first = load(Some(dir.path()), false, &tasks).await.unwrap();
         let (peer, mut journal) = (first.peer, first.journal.unwrap());
         let update = FileUpdate::injected("a".parse().unwrap(), shared::ids::Version(1), shared::stamp::Stamp(1), peer);
-        journal.changes.send(Change::Updates(vec![(Ticket::default(), Arc::new(update))])).await.unwrap();
+        journal.changes.send(Change::Updates(vec![(JournalSeq::default(), Arc::new(update))])).await.unwrap();
         drop(journal.changes);
         while journal.stored.changed().await.is_ok() {}
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "a closed state is one file");

@@ -1,9 +1,9 @@
-//! Any bytes as the original's lines, through the reader: an error or lines, the same ones however the bytes are cut, and
-//! each survives being written and read again. The first byte says how long the pieces are.
+//! Any bytes as the original's lines, through the reader: an error or lines, the same ones however the bytes are cut,
+//! and each survives being written and read again. The first byte says how long the pieces are.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use shared::wire::lines::{Decoder, Line, LineError, MAX_WRITTEN_BYTES, Said, decode, encode};
+use shared::wire::lines::{Decoder, Line, LineError, MAX_WRITTEN_BYTES, LineMessage, decode, encode};
 
 fuzz_target!(|data: &[u8]| {
     let Some((cut, bytes)) = data.split_first() else { return };
@@ -41,7 +41,7 @@ fn check(line: Line) {
             assert_eq!(decode(text).expect("what was written can be read"), line);
         }
         // Nobody writes what nobody understands.
-        Err(LineError::Json(_)) if matches!(line.said, Said::NotUnderstood { .. }) => {}
+        Err(LineError::Json(_)) if matches!(line.message, LineMessage::NotUnderstood { .. }) => {}
         // More is read than is written.
         Err(LineError::TooLong(_)) => {}
         Err(error) => panic!("{line:?}: {error}"),

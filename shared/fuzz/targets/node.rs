@@ -11,13 +11,13 @@ use std::time::Duration;
 use libfuzzer_sys::fuzz_target;
 use shared::gossip::catalogue::Catalogue;
 use shared::gossip::config::Config;
-use shared::gossip::io::{Identity, Input, LinkId, Output, Ticket};
+use shared::gossip::io::{Identity, Input, LinkId, Output, JournalSeq};
 use shared::gossip::node::Node;
 use shared::ids::PeerId;
 use shared::time::Instant;
 use shared::wire::frame::{decode, encode};
 use shared::wire::lines;
-use shared::wire::peer::{Hello, MAJOR, MINOR, PeerMessage, Wish};
+use shared::wire::peer::{Hello, MAJOR, MINOR, PeerMessage, Purpose};
 
 /// Links that a script may use.
 const LINKS: u8 = 8;
@@ -79,7 +79,7 @@ struct Run {
     links: [Option<LinkId>; LINKS as usize],
     opened: u64,
     dials: Vec<SocketAddr>,
-    tickets: Vec<Ticket>,
+    tickets: Vec<JournalSeq>,
 }
 
 impl Run {
@@ -97,12 +97,12 @@ impl Run {
             (0, None) => self.open(place, None),
             (1, None) => {
                 self.open(place, None);
-                self.introduce(place, Wish::Join);
+                self.introduce(place, Purpose::Join);
             }
             (2, None) => {
                 let dialled = self.dials.pop();
                 self.open(place, dialled);
-                self.introduce(place, Wish::Answer);
+                self.introduce(place, Purpose::Answer);
             }
             (3, Some(link)) => {
                 self.links[usize::from(place)] = None;
@@ -120,7 +120,7 @@ impl Run {
             (9, _) => self.wait(Duration::from_micros(script.number()?)),
             (10, _) => {
                 if let Some(ticket) = self.tickets.pop() {
-                    self.feed(Input::Stored { ticket });
+                    self.feed(Input::Persisted { ticket });
                 }
             }
             (11, _) => self.feed(Input::Wake),
@@ -137,7 +137,7 @@ impl Run {
             }
             (_, None) => {
                 self.open(place, None);
-                self.introduce(place, Wish::Neighbour);
+                self.introduce(place, Purpose::Neighbour);
             }
         }
         Some(())
@@ -151,7 +151,7 @@ impl Run {
     }
 
     /// So that a script needn't find out how to say hello.
-    fn introduce(&mut self, place: u8, wish: Wish) {
+    fn introduce(&mut self, place: u8, purpose: Purpose) {
         let Some(link) = self.links[usize::from(place)] else { return };
         let hello = Hello {
             major: MAJOR,
@@ -159,12 +159,12 @@ impl Run {
             cluster: Config::default().cluster.to_string(),
             peer: PeerId([place + 1; 32]),
             listen: Some(addr(place + 100)),
-            wish,
+            purpose,
             presence: None,
             features: Vec::new(),
         };
         let mut messages = vec![PeerMessage::Hello(hello)];
-        if wish == Wish::Answer {
+        if purpose == Purpose::Answer {
             messages.push(PeerMessage::Welcome { others: Vec::new() });
         }
         self.feed(Input::Messages { link, messages });
@@ -208,7 +208,7 @@ impl Run {
                     *place = None;
                 }
             }
-            Output::Store { ticket, .. } => self.tickets.push(ticket),
+            Output::Persist { ticket, .. } => self.tickets.push(ticket),
             Output::Event(_) => {}
         }
     }

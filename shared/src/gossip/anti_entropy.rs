@@ -1,5 +1,5 @@
-//! Anti-entropy: when two neighbours compare what they know ([`super::reconcile`]), what is fetched from whom, and how a
-//! difference found with one is told to the others.
+//! Anti-entropy: when two neighbours compare what they know ([`super::reconcile`]), what is fetched from whom, and how
+//! a difference found with one is told to the others.
 
 use std::time::Duration;
 
@@ -35,8 +35,8 @@ pub struct Sets<'a> {
 }
 
 impl AntiEntropy {
-    /// Nothing is compared yet. `patience`: how long two sums must differ unchanged; `pause`: between two comparisons on a
-    /// link.
+    /// Nothing is compared yet. `patience`: how long two sums must differ unchanged; `pause`: between two comparisons
+    /// on a link.
     pub fn new(patience: Duration, pause: Duration) -> Self {
         Self { patience, pause, fetch: Fetch::default() }
     }
@@ -49,7 +49,7 @@ impl AntiEntropy {
         if let Some(later) = comparison.begin(rt.now, self.pause) {
             return rt.deadlines.hasten(Deadline::Links, later);
         }
-        let opening = reconcile::opening(catalogue);
+        let opening = reconcile::initial_claim(catalogue);
         rt.send(vec![link], PeerMessage::Reconcile(Set::Catalogue, vec![opening]));
     }
 
@@ -67,8 +67,8 @@ impl AntiEntropy {
         }
     }
 
-    /// A neighbour told its sum. What differs now may be on its way; what differs unchanged for a while, or for long, is
-    /// looked into.
+    /// A neighbour told its sum. What differs now may be on its way; what differs unchanged for a while, or for long,
+    /// is looked into.
     pub fn compare_sums(&self, id: LinkId, theirs: Fingerprint, catalogue: &Catalogue, rt: &mut Runtime) {
         let Some(link) = rt.links.get_mut(id) else { return };
         if !matches!(link.role, Role::Neighbour { .. }) {
@@ -91,7 +91,7 @@ impl AntiEntropy {
         }
         // Only neighbours send what they are asked for.
         if rt.links.get(link).is_some_and(|link| matches!(link.role, Role::Neighbour { .. })) {
-            self.fetch.wish(link, set, answer.wanted, rt.now);
+            self.fetch.request(link, set, answer.wanted, rt.now);
             self.ask_for_wishes(rt);
         }
     }
@@ -112,13 +112,14 @@ impl AntiEntropy {
     }
 
     fn ask_for_wishes(&mut self, rt: &mut Runtime) {
-        while let Some((link, set, wanted)) = self.fetch.poll_wish() {
-            rt.send(vec![link], PeerMessage::Want(set, vec![wanted]));
+        while let Some((link, set, wanted)) = self.fetch.poll_request() {
+            rt.send(vec![link], PeerMessage::Request(set, vec![wanted]));
         }
     }
 
     /// What others have said meanwhile is looked into; and where a fetch brought news, the other neighbours are told by
-    /// comparing with them: so a difference spreads in rounds of comparisons, each of the size of what is still missing.
+    /// comparing with them: so a difference spreads in rounds of comparisons, each of the size of what is still
+    /// missing.
     fn after_fetch(&self, fetched: &Fetched, sets: Sets<'_>, rt: &mut Runtime) {
         let Fetched { link, news, waiting } = fetched;
         for (waiting, set) in waiting {
@@ -140,7 +141,7 @@ impl AntiEntropy {
 /// Begins a comparison of peers.
 pub fn compare_records_with(link: LinkId, census: &Census, rt: &mut Runtime) {
     if census.is_on() {
-        let opening = reconcile::opening(census.records());
+        let opening = reconcile::initial_claim(census.records());
         rt.send(vec![link], PeerMessage::Reconcile(Set::Census, vec![opening]));
     }
 }
@@ -206,9 +207,9 @@ mod tests {
         let (mut rt, census) = (Runtime::with_neighbours(3), Census::new(CensusRate::default()));
         let (mut anti_entropy, mine, theirs) = (AntiEntropy::new(PATIENCE, PAUSE), catalogue(&[]), catalogue(&["a"]));
         let sets = Sets { catalogue: &mine, census: &census };
-        let claims = [reconcile::opening(&theirs)];
+        let claims = [reconcile::initial_claim(&theirs)];
         anti_entropy.claimed(LinkId(2), Set::Catalogue, &claims, sets, &mut rt);
-        assert!(matches!(rt.sent().as_slice(), [(LinkId(2), PeerMessage::Want(Set::Catalogue, _))]));
+        assert!(matches!(rt.sent().as_slice(), [(LinkId(2), PeerMessage::Request(Set::Catalogue, _))]));
         let sets = Sets { catalogue: &theirs, census: &census };
         anti_entropy.came(LinkId(2), Page { set: Set::Catalogue, rest: None, news: true }, sets, &mut rt);
         assert_eq!(compared(&mut rt), [1, 3]);
@@ -219,7 +220,7 @@ mod tests {
         let (mut rt, census) = (Runtime::with_neighbours(1), Census::new(CensusRate::default()));
         rt.links.identify(LinkId(1), Role::Client);
         let (mut anti_entropy, mine) = (AntiEntropy::new(PATIENCE, PAUSE), catalogue(&[]));
-        let claims = [reconcile::opening(&catalogue(&["a"]))];
+        let claims = [reconcile::initial_claim(&catalogue(&["a"]))];
         let sets = Sets { catalogue: &mine, census: &census };
         anti_entropy.claimed(LinkId(1), Set::Catalogue, &claims, sets, &mut rt);
         assert_eq!(rt.sent(), []);

@@ -11,7 +11,8 @@ use crate::stamp::MOST_AHEAD;
 pub struct Config {
     /// The overlay's name; peers of another one are refused.
     pub cluster: ClusterName,
-    /// Whether peers of the original system, which speak JSON lines, may take part. They know neither clusters nor secrets.
+    /// Whether peers of the original system, which speak JSON lines, may take part. They know neither clusters nor
+    /// secrets.
     pub original: bool,
     /// Who may be a neighbour, and how neighbours are found.
     pub views: Views,
@@ -26,8 +27,8 @@ pub struct Config {
     /// How long the sums that two neighbours tell with each ping must differ unchanged before the difference is looked
     /// into; and how old a change is that the tree should have brought long ago.
     pub reconcile_after: Duration,
-    /// The pause between two comparisons on one link. While much is on its way, two neighbours never know the same: what
-    /// one comparison brings would be the reason for the next.
+    /// The pause between two comparisons on one link. While much is on its way, two neighbours never know the same:
+    /// what one comparison brings would be the reason for the next.
     pub reconcile_pause: Duration,
 }
 
@@ -59,7 +60,7 @@ pub struct Views {
     pub seek: Backoff,
     /// Addresses beyond the passive view that are remembered: those that were lost or gave way. Of 256, 13 live when 95
     /// of 100 have died.
-    pub beyond: usize,
+    pub reserve: usize,
     /// The shortest and the longest pause between two attempts to reach somebody who was lost. In between it is a 32nd
     /// of the time since the last loss, so that a partition heals within a few percent of its duration. Where nobody
     /// was lost, somebody of the passive view is looked up after each longest pause: two overlays that have always been
@@ -72,15 +73,15 @@ pub struct Views {
 pub struct Shuffle {
     /// Links that it walks. The paper uses ARWL.
     pub walk: u8,
-    /// Active peers in it: ka. The paper's 3 and 4 (section 5.1) leave some of those who survive the death of 95 % knowing
-    /// nobody alive (simulated, 1,000 peers); this and [`Shuffle::passive`] are what a message holds.
+    /// Active peers in it: ka. The paper's 3 and 4 (section 5.1) leave some of those who survive the death of 95 %
+    /// knowing nobody alive (simulated, 1,000 peers); this and [`Shuffle::passive`] are what a message holds.
     pub active: usize,
     /// Passive peers in it: kp.
     pub passive: usize,
     /// The pause between two: short after a join, doubling.
     pub every: Backoff,
-    /// So many have doubling pauses; then each waits for the longest. A walk there and back costs 3 kB with TCP's headers:
-    /// what a node's heartbeats cost in half a minute.
+    /// So many have doubling pauses; then each waits for the longest. A walk there and back costs 3 kB with TCP's
+    /// headers: what a node's heartbeats cost in half a minute.
     pub soon: u32,
 }
 
@@ -98,13 +99,13 @@ pub struct Pause {
 pub struct Broadcast {
     /// The pause before received news is announced on the lazy links, short after a change of the tree or of a
     /// neighbour, doubling while nobody grafts. The paper leaves the policy open (section 3.4).
-    pub announce: Backoff,
+    pub lazy_push: Backoff,
     /// So many received broadcasts are announced sooner, this long after the last announcement: where much comes, a
-    /// neighbour of the tree that has stopped is soon missed. A guess: a tenth of a second's worth, and three messages of
-    /// a hundred at most.
-    pub announce_batch: Batch,
-    /// The pause between two beacons of the source from which the tree's distances are counted, while others send and it
-    /// doesn't: short at first, so that the tree soon has its shape.
+    /// neighbour of the tree that has stopped is soon missed. A guess: a tenth of a second's worth, and three messages
+    /// of a hundred at most.
+    pub lazy_push_batch: Batch,
+    /// The pause between two beacons of the source from which the tree's distances are counted, while others send and
+    /// it doesn't: short at first, so that the tree soon has its shape.
     pub beacon: Backoff,
     /// By how many hops another neighbour must be nearer to the source to become the parent (section 3.8). The paper
     /// has 7 for its size; a shared tree with few hops needs less.
@@ -151,9 +152,9 @@ pub struct Liveness {
     pub asks_first: Duration,
     /// The shortest time that a ping's answer may take before the link is suspected. More for slow links: see
     /// [`crate::gossip::failure_detector`].
-    pub answer: Duration,
+    pub probe_timeout: Duration,
     /// How many such times a suspicion lasts before the link is closed.
-    pub patience: u32,
+    pub suspicion_multiplier: u32,
     /// How long a link may take to say hello, and an answered one to say welcome.
     pub hello: Duration,
 }
@@ -163,9 +164,9 @@ pub struct Liveness {
 pub struct CensusRate {
     /// The shortest pause between two records of one peer.
     pub shortest: Duration,
-    /// What each known peer adds to that pause: so much by how many are known, up to [`CensusRate::per_peer_max`]. Of 64 peers each may send
-    /// a record in 17 s, of 1,000 in 4 min; however many there are, no more than 8 records a second, or 2 kB with TCP's
-    /// headers, arrive at one of them, and those only while all of their neighbours change.
+    /// What each known peer adds to that pause: so much by how many are known, up to [`CensusRate::per_peer_max`]. Of
+    /// 64 peers each may send a record in 17 s, of 1,000 in 4 min; however many there are, no more than 8 records a
+    /// second, or 2 kB with TCP's headers, arrive at one of them, and those only while all of their neighbours change.
     pub per_peer: Duration,
     /// The most that each known peer adds.
     pub per_peer_max: Duration,
@@ -231,7 +232,7 @@ impl Default for Views {
             redial_lost: Backoff { first: Duration::from_millis(250), longest: Duration::from_mins(2) },
             redial_name: Backoff { first: Duration::from_millis(250), longest: Duration::from_secs(30) },
             seek: Backoff { first: Duration::from_millis(250), longest: Duration::from_mins(1) },
-            beyond: 256,
+            reserve: 256,
             probe_every: Pause { shortest: Duration::from_secs(1), longest: Duration::from_mins(2) },
         }
     }
@@ -240,8 +241,8 @@ impl Default for Views {
 impl Default for Broadcast {
     fn default() -> Self {
         Self {
-            announce: Backoff { first: Duration::from_millis(10), longest: Duration::from_secs(3) },
-            announce_batch: Batch { count: 32, pause: Duration::from_millis(100) },
+            lazy_push: Backoff { first: Duration::from_millis(10), longest: Duration::from_secs(3) },
+            lazy_push_batch: Batch { count: 32, pause: Duration::from_millis(100) },
             beacon: Backoff { first: Duration::from_millis(500), longest: Duration::from_secs(10) },
             optimise_hops: 2,
             kept: Retention { count: 8192, time: Duration::from_secs(10) },
@@ -258,8 +259,8 @@ impl Default for Liveness {
             partner_ping: Duration::from_millis(2200),
             idle_ping: Duration::from_mins(1),
             asks_first: Duration::from_millis(50),
-            answer: Duration::from_millis(750),
-            patience: 2,
+            probe_timeout: Duration::from_millis(750),
+            suspicion_multiplier: 2,
             hello: Duration::from_secs(5),
         }
     }

@@ -21,7 +21,7 @@ pub struct FailureDetector {
 
 /// How long a suspicion lasts before the link is closed, where an answer may take so long as `wait`.
 pub fn suspicion(wait: Duration, config: &Liveness) -> Duration {
-    wait * config.patience
+    wait * config.suspicion_multiplier
 }
 
 /// What is to be done about a link.
@@ -105,7 +105,7 @@ impl FailureDetector {
     }
 
     fn wait(&mut self, now: Instant, asked: Instant, config: &Liveness, slowness: Duration) -> Verdict {
-        let wait = config.answer.max(self.usual_wait().unwrap_or_default()) + slowness * 2;
+        let wait = config.probe_timeout.max(self.usual_wait().unwrap_or_default()) + slowness * 2;
         let suspect_at = asked + wait;
         let dead_at = suspect_at + suspicion(wait, config);
         if now >= dead_at {

@@ -1,5 +1,5 @@
-//! Getting to know the other end of a link: who is it, what does it want, and is there a better link with it? What follows is
-//! done by the node.
+//! Getting to know the other end of a link: who is it, what does it want, and is there a better link with it? What
+//! follows is done by the node.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -12,7 +12,7 @@ use crate::gossip::reason::Reason;
 use crate::gossip::runtime::Runtime;
 use crate::gossip::whereabouts::meant;
 use crate::ids::{ClusterName, PeerId};
-use crate::wire::peer::{DURABLE, Feature, Hello, Life, MAJOR, MINOR, PeerMessage, Presence, Wish};
+use crate::wire::peer::{DURABLE, Feature, Hello, Life, MAJOR, MINOR, PeerMessage, Presence, Purpose};
 
 pub mod twins;
 
@@ -55,7 +55,7 @@ pub struct Guest {
     /// Which life of it, as far as it says.
     pub life: Option<Life>,
     /// What it dialled for.
-    pub wish: Wish,
+    pub purpose: Purpose,
 }
 
 /// Which of the links with one peer is kept.
@@ -89,14 +89,14 @@ impl Handshake {
     /// Says hello on a new link.
     pub fn introduce_myself(&self, link: LinkId, rt: &mut Runtime) {
         let Some((remote, dialled)) = rt.links.get(link).map(|link| (link.remote, link.dialled)) else { return };
-        let Dialled { addr, wish } = dialled.unwrap_or(Dialled { addr: remote, wish: Wish::Answer });
+        let Dialled { addr, purpose } = dialled.unwrap_or(Dialled { addr: remote, purpose: Purpose::Answer });
         let hello = Hello {
             major: MAJOR,
             minor: MINOR,
             cluster: self.cluster.to_string(),
             peer: rt.me.peer,
             listen: Some(rt.me.listen),
-            wish,
+            purpose,
             presence: Some(Presence { life: rt.life, sees: addr }),
             features: features(rt),
         };
@@ -119,7 +119,7 @@ impl Handshake {
             return Some(Stranger::Myself { who: twins::meet(life, rt.life), addr });
         }
         self.introduced(link, hello.presence, rt);
-        Some(Stranger::Peer(Guest { peer: hello.peer, addr, life, wish: hello.wish }))
+        Some(Stranger::Peer(Guest { peer: hello.peer, addr, life, purpose: hello.purpose }))
     }
 
     /// Notes what a hello says of whoever says it, and of this node.
@@ -188,14 +188,13 @@ fn are_ways_to_one(old: LinkId, new: LinkId, links: &Links) -> bool {
     is_one_life && one.target().is_some() && other.target().is_some() && one.target() != other.target()
 }
 
-/// Whose turn it is where a peer has said hello, with a wish; `dialled`: how this node dialled it.
-pub fn turn(dialled: Option<Dialled>, wish: Wish) -> Turn {
-    match (dialled, wish) {
-        (Some(_), Wish::Answer) => Turn::Theirs,
-        (None, Wish::Join | Wish::Neighbour | Wish::Probe) => Turn::Mine,
-        (Some(_), Wish::Join | Wish::Neighbour | Wish::Probe | Wish::Submit) | (None, Wish::Answer | Wish::Submit) => {
-            Turn::Nobodys
-        }
+/// Whose turn it is where a peer has said hello, with a purpose; `dialled`: how this node dialled it.
+pub fn turn(dialled: Option<Dialled>, purpose: Purpose) -> Turn {
+    match (dialled, purpose) {
+        (Some(_), Purpose::Answer) => Turn::Theirs,
+        (None, Purpose::Join | Purpose::Neighbour | Purpose::Probe) => Turn::Mine,
+        (Some(_), Purpose::Join | Purpose::Neighbour | Purpose::Probe | Purpose::Submit)
+        | (None, Purpose::Answer | Purpose::Submit) => Turn::Nobodys,
     }
 }
 
@@ -228,7 +227,7 @@ mod tests {
             cluster: ClusterName::default().to_string(),
             peer: PeerId([peer; 32]),
             listen: Some(addr(peer)),
-            wish: Wish::Join,
+            purpose: Purpose::Join,
             presence: Some(Presence { life: life(5), sees: addr(100) }),
             features: Vec::new(),
         }
@@ -240,7 +239,7 @@ mod tests {
 
     #[test]
     fn who_says_hello_is_told_apart() {
-        let guest = Guest { peer: PeerId([9; 32]), addr: addr(9), life: Some(life(5)), wish: Wish::Join };
+        let guest = Guest { peer: PeerId([9; 32]), addr: addr(9), life: Some(life(5)), purpose: Purpose::Join };
         assert_eq!(greet(&hello(9)), Some(Stranger::Peer(guest)));
         assert_eq!(greet(&Hello { listen: None, ..hello(9) }), Some(Stranger::Client));
         let younger = Stranger::Myself { who: Myself::Younger, addr: addr(100) };
@@ -257,7 +256,7 @@ mod tests {
         Handshake::new(ClusterName::default()).introduce_myself(LINK, &mut rt);
         let sent = rt.sent();
         let [(LINK, PeerMessage::Hello(hello))] = sent.as_slice() else { panic!("{sent:?}") };
-        assert_eq!((hello.peer, hello.wish, hello.listen), (rt.me.peer, Wish::Answer, Some(rt.me.listen)));
+        assert_eq!((hello.peer, hello.purpose, hello.listen), (rt.me.peer, Purpose::Answer, Some(rt.me.listen)));
         assert_eq!(hello.presence.map(|presence| presence.sees), Some(addr(9)));
     }
 
@@ -267,7 +266,7 @@ mod tests {
         let mut rt = runtime();
         assert_eq!(best_link(LINK, larger, me, &rt.links), Choice::Only);
         assert_eq!(best_link(LINK, smaller, me, &rt.links), Choice::NewFor(LinkId(1)), "the old one is dead");
-        let dialled = Dialled { addr: addr(1), wish: Wish::Neighbour };
+        let dialled = Dialled { addr: addr(1), purpose: Purpose::Neighbour };
         rt.links.open(LinkId(10), addr(1), Some(dialled), rt.now);
         assert_eq!(best_link(LinkId(10), smaller, me, &rt.links), Choice::Old(LinkId(1)), "the smaller id dialled it");
     }
@@ -276,7 +275,7 @@ mod tests {
     fn a_second_life_at_another_address_is_a_twin_once_the_first_has_shown_that_it_lives() {
         let (mut rt, longest) = (runtime(), Duration::from_secs(2));
         rt.links.get_mut(LinkId(1)).unwrap().life = Some(life(1));
-        let guest = Guest { peer: PeerId([1; 32]), addr: addr(9), life: Some(life(5)), wish: Wish::Join };
+        let guest = Guest { peer: PeerId([1; 32]), addr: addr(9), life: Some(life(5)), purpose: Purpose::Join };
         assert_eq!(twin_of(Guest { life: Some(life(1)), ..guest }, longest, &mut rt), None);
         assert_eq!(twin_of(Guest { addr: addr(1), ..guest }, longest, &mut rt), None, "it was started anew");
         assert_eq!(twin_of(guest, longest, &mut rt), Some((LinkId(1), addr(1))));
@@ -288,10 +287,10 @@ mod tests {
 
     #[test]
     fn only_who_dialled_may_want_something() {
-        let dialled = Some(Dialled { addr: addr(9), wish: Wish::Join });
-        assert_eq!(turn(None, Wish::Probe), Turn::Mine);
-        assert_eq!(turn(None, Wish::Answer), Turn::Nobodys);
-        assert_eq!(turn(dialled, Wish::Answer), Turn::Theirs);
-        assert_eq!(turn(dialled, Wish::Join), Turn::Nobodys);
+        let dialled = Some(Dialled { addr: addr(9), purpose: Purpose::Join });
+        assert_eq!(turn(None, Purpose::Probe), Turn::Mine);
+        assert_eq!(turn(None, Purpose::Answer), Turn::Nobodys);
+        assert_eq!(turn(dialled, Purpose::Answer), Turn::Theirs);
+        assert_eq!(turn(dialled, Purpose::Join), Turn::Nobodys);
     }
 }

@@ -18,9 +18,9 @@ pub struct LinkId(pub u64);
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HostName(pub Arc<str>);
 
-/// Names a moment in the order of changes to be stored.
+/// The place of a change in the order in which changes are written, as a log sequence number is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Ticket(pub u64);
+pub struct JournalSeq(pub u64);
 
 /// Who a node is and what it starts with.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub struct Identity {
     pub peer: PeerId,
     /// Where it listens, as others shall dial it. With an unspecified IP address: where they see it.
     pub listen: SocketAddr,
-    /// Whether its driver's [`Input::Stored`] means that a change survives a crash.
+    /// Whether its driver's [`Input::Persisted`] means that a change survives a crash.
     pub durable: bool,
     /// Wall time at [`Instant::START`](crate::time::Instant::START), in milliseconds since 1970.
     pub began_ms: u64,
@@ -143,10 +143,10 @@ pub enum Input {
         /// The change.
         update: Arc<FileUpdate>,
     },
-    /// Every [`Output::Store`] up to this ticket is on disk.
-    Stored {
-        /// The ticket.
-        ticket: Ticket,
+    /// Every [`Output::Persist`] up to this sequence number is on disk.
+    Persisted {
+        /// The sequence number.
+        seq: JournalSeq,
     },
     /// The driver's queue for a link is full: it takes nothing but what was queued.
     Congested {
@@ -199,10 +199,10 @@ pub enum Output {
         /// The link.
         link: LinkId,
     },
-    /// Keep a change; answered by [`Input::Stored`] (a later ticket answers for earlier ones).
-    Store {
+    /// Keep a change; answered by [`Input::Persisted`] (a later sequence number answers for earlier ones).
+    Persist {
         /// Its place in the order.
-        ticket: Ticket,
+        seq: JournalSeq,
         /// The change.
         update: Arc<FileUpdate>,
     },
@@ -213,8 +213,8 @@ pub enum Output {
 /// What people want to know of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NodeEvent {
-    /// A change is stamped further ahead of this node's clock than clocks may differ: one of the two is wrong. The change
-    /// is taken. Said once until they agree.
+    /// A change is stamped further ahead of this node's clock than clocks may differ: one of the two is wrong. The
+    /// change is taken. Said once until they agree.
     ClockWrong {
         /// The file.
         file: FileId,

@@ -10,7 +10,7 @@ use crate::gossip::failure_detector::FailureDetector;
 use crate::gossip::io::LinkId;
 use crate::ids::PeerId;
 use crate::time::Instant;
-use crate::wire::peer::{Life, Partner, Wish};
+use crate::wire::peer::{Life, Partner, Purpose};
 
 /// One open connection.
 #[derive(Debug, Clone)]
@@ -46,7 +46,7 @@ pub struct Dialled {
     /// The address.
     pub addr: SocketAddr,
     /// What for.
-    pub wish: Wish,
+    pub purpose: Purpose,
 }
 
 /// One of the active view.
@@ -111,12 +111,12 @@ impl Link {
     }
 
     /// What this node dialled it for.
-    pub fn wish(&self) -> Option<Wish> {
-        self.dialled.map(|dialled| dialled.wish)
+    pub fn purpose(&self) -> Option<Purpose> {
+        self.dialled.map(|dialled| dialled.purpose)
     }
 
-    /// The address under which one side dialled the other, as far as is known: two links at once under different ones are
-    /// with one peer that has several addresses.
+    /// The address under which one side dialled the other, as far as is known: two links at once under different ones
+    /// are with one peer that has several addresses.
     pub fn target(&self) -> Option<SocketAddr> {
         self.dialled_addr().or(self.sees)
     }

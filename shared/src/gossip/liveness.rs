@@ -60,7 +60,7 @@ impl Liveness {
 
     /// After this long a neighbour that doesn't answer is given up at the latest, on a quick link.
     pub fn longest_silence(&self) -> Duration {
-        self.config.answer + suspicion(self.config.answer, &self.config)
+        self.config.probe_timeout + suspicion(self.config.probe_timeout, &self.config)
     }
 
     // --- links ------------------------------------------------------------------------------------------------
@@ -98,7 +98,7 @@ impl Liveness {
                 }
             }
         }
-        let soon = if ask.is_empty() && suspect.is_empty() { next } else { rt.now + self.config.answer };
+        let soon = if ask.is_empty() && suspect.is_empty() { next } else { rt.now + self.config.probe_timeout };
         rt.deadlines.set(Deadline::Links, next.min(soon));
         for (id, nonce) in ask {
             let partner = tell_of_partner(id, rt);
@@ -255,8 +255,8 @@ mod tests {
         assert_eq!(asked.len(), 2);
         let suspected = rt.now;
         assert_eq!(find(&liveness, &mut rt).dead, [(LinkId(1), Reason::Silent)]);
-        let config::Liveness { answer, .. } = config::Liveness::default();
-        assert_eq!(rt.now - suspected + answer, liveness.longest_silence());
+        let config::Liveness { probe_timeout, .. } = config::Liveness::default();
+        assert_eq!(rt.now - suspected + probe_timeout, liveness.longest_silence());
         assert!(rt.now - began < Duration::from_secs(5));
     }
 

@@ -3,7 +3,7 @@
 //! Departing from the paper: a newcomer is also told some neighbours of its contact, which it asks when its walks have
 //! found too few (in small overlays they end where they began); a reply to a shuffle goes back the way the shuffle came
 //! instead of over a link of its own; and those that were lost are looked up from time to time, so that partitions heal.
-//! A neighbour's wish has no high priority: who has lost all joins anew. Active views have slack, so that a newcomer pushes
+//! A neighbour's purpose has no high priority: who has lost all joins anew. Active views have slack, so that a newcomer pushes
 //! hardly anybody out; where its walk ends it is dialled, and may have no room by then.
 //!
 //! The passive view is the [`address_book`]; the active view are those of [`super::links`] that are neighbours, and who is
@@ -26,7 +26,7 @@ use crate::gossip::runtime::Runtime;
 use crate::gossip::tree::Tree;
 use crate::ids::PeerId;
 use crate::time::Instant;
-use crate::wire::peer::{PeerMessage, Wish};
+use crate::wire::peer::{PeerMessage, Purpose};
 
 pub mod active_view;
 pub mod address_book;
@@ -107,17 +107,17 @@ impl Membership {
 
     // --- newcomers (section 4.2) ----------------------------------------------------------------------------------
 
-    /// Whether somebody is taken into the active view that dialled with a wish.
-    pub fn takes(&self, wish: Wish, peer: PeerId, census: &Census, rt: &Runtime) -> bool {
-        active_view::takes(wish, rt.links.active(), &self.config, || match census.is_on() {
+    /// Whether somebody is taken into the active view that dialled with a purpose.
+    pub fn takes(&self, purpose: Purpose, peer: PeerId, census: &Census, rt: &Runtime) -> bool {
+        active_view::takes(purpose, rt.links.active(), &self.config, || match census.is_on() {
             false => Overlay::Unknown,
             true if census.overlay_of(rt.me.peer).contains(&peer) => Overlay::Mine,
             true => Overlay::Another,
         })
     }
 
-    /// Which neighbour goes for a newcomer with a wish, if there are too many.
-    pub fn whom_to_drop(&self, newcomer: (LinkId, Wish), tree: &Tree, rt: &mut Runtime) -> Option<LinkId> {
+    /// Which neighbour goes for a newcomer with a purpose, if there are too many.
+    pub fn whom_to_drop(&self, newcomer: (LinkId, Purpose), tree: &Tree, rt: &mut Runtime) -> Option<LinkId> {
         active_view::whom_to_drop(newcomer, &rt.links, &self.config, |link| tree.uses(link), &mut rt.rng)
     }
 
@@ -161,7 +161,7 @@ impl Membership {
         } else if !mine {
             self.contacts.learn(vec![addr], originals, rt);
             if room && self.contacts.book().is_idle(&addr) {
-                self.contacts.dial(addr, Wish::Neighbour, originals, rt);
+                self.contacts.dial(addr, Purpose::Neighbour, originals, rt);
             }
         }
     }

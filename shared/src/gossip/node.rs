@@ -108,7 +108,7 @@ impl Node {
             Input::Publish { update } => {
                 self.publish(&update);
             }
-            Input::Stored { ticket } => self.updates.stored(ticket, &mut self.rt),
+            Input::Persisted { seq } => self.updates.on_persisted(seq, &mut self.rt),
             Input::Congested { link } => self.congested(link),
             Input::Drained { link } => self.drained(link),
             Input::Clock { wall_ms } => self.rt.set_wall(wall_ms),
@@ -259,7 +259,7 @@ impl Node {
         match self.rt.links.heard(id, self.rt.now) {
             Admission::Closed => {}
             Admission::TooMany => self.refuse(id, Reason::TooManyMessages),
-            Admission::Admitted if self.rt.waiting() + self.tree.unsaid() > MAX_OUTPUTS => {
+            Admission::Admitted if self.rt.waiting() + self.tree.outgoing_count() > MAX_OUTPUTS => {
                 self.refuse(id, Reason::TooMuchAsked);
             }
             Admission::Admitted => self.message(id, message),
@@ -299,7 +299,7 @@ impl Node {
             (_, PeerMessage::Reconcile(set, claims)) => {
                 self.anti_entropy.claimed(id, set, &claims, sets, &mut self.rt);
             }
-            (_, PeerMessage::Want(set, wanted)) => anti_entropy::wanted(id, set, &wanted, sets, &mut self.rt),
+            (_, PeerMessage::Request(set, wanted)) => anti_entropy::wanted(id, set, &wanted, sets, &mut self.rt),
             (Role::Neighbour { peer, .. }, message) => self.neighbourly(id, peer, message),
             // What was on its way when a link ended or was refused.
             (Role::Asked { .. }, _) => {}
@@ -314,7 +314,7 @@ impl Node {
             PeerMessage::Broadcast { id: name, hops, payload } => {
                 self.broadcast((id, peer), name, Pushed { hops, payload });
             }
-            PeerMessage::Have(announced) => self.tree.announced(id, &announced, now, &mut self.rt.rng),
+            PeerMessage::IHave(announced) => self.tree.announced(id, &announced, now, &mut self.rt.rng),
             PeerMessage::Graft(wanted) => {
                 if !self.tree.grafted(id, &wanted, now) {
                     self.anti_entropy.compare_with(id, self.updates.catalogue(), &mut self.rt);
@@ -339,7 +339,7 @@ impl Node {
             | PeerMessage::Ping { .. }
             | PeerMessage::Pong { .. }
             | PeerMessage::Reconcile(..)
-            | PeerMessage::Want(..)
+            | PeerMessage::Request(..)
             | PeerMessage::Submit { .. }
             | PeerMessage::Accepted { .. }
             | PeerMessage::Refused { .. }

@@ -32,7 +32,7 @@ use crate::gossip::runtime::Runtime;
 use crate::ids::{FileId, Version};
 use crate::rng::Rng;
 use crate::time::Instant;
-use crate::wire::lines::{self, Line, Said};
+use crate::wire::lines::{self, Line, LineMessage};
 use crate::wire::peer::{Key, Wanted};
 
 /// Originals that are dialled and told. A guess: each costs a link, and every original dials every other anyway.
@@ -314,7 +314,7 @@ impl Originals {
     /// Tells the changes that were applied since the last time, but not who told them, at `except`.
     pub fn tell_changes(&mut self, except: Option<SocketAddr>, rt: &mut Runtime) {
         let (links, changes) = self.poll_changes(except);
-        let events = changes.into_iter().map(|(file, version)| Said::Event { file, version });
+        let events = changes.into_iter().map(|(file, version)| LineMessage::Event { file, version });
         self.say(links, events, rt);
     }
 
@@ -336,14 +336,14 @@ impl Originals {
 
     /// Introduces this node, which listens at `own`, to one that was dialled and is an original.
     pub fn introduce_myself(&mut self, link: LinkId, own: Option<SocketAddr>, rt: &mut Runtime) {
-        self.say(vec![link], own.filter(can_be_told).map(|from| Said::Hello { from }), rt);
+        self.say(vec![link], own.filter(can_be_told).map(|from| LineMessage::Hello { from }), rt);
     }
 
-    fn say(&mut self, to: Vec<LinkId>, said: impl IntoIterator<Item = Said>, rt: &mut Runtime) {
+    fn say(&mut self, to: Vec<LinkId>, messages: impl IntoIterator<Item = LineMessage>, rt: &mut Runtime) {
         if to.is_empty() {
             return;
         }
-        let lines: Vec<Line> = said.into_iter().map(|said| Line { said, ts: self.stamp() }).collect();
+        let lines: Vec<Line> = messages.into_iter().map(|message| Line { message, ts: self.stamp() }).collect();
         if !lines.is_empty() {
             rt.push(Output::SendLines { to, lines });
         }

@@ -39,8 +39,8 @@ pub enum Reason {
     #[error("a second hello")]
     SecondHello,
     /// It wants what only the side that dialled may want, or the other way round.
-    #[error("a wish that doesn't fit who dialled")]
-    WrongWish,
+    #[error("an unexpected purpose")]
+    UnexpectedPurpose,
     /// It is a client, and says what only neighbours say.
     #[error("a client that speaks as a neighbour")]
     NoNeighbour,
@@ -121,7 +121,7 @@ impl Reason {
             Self::OtherCluster { .. } => "other_cluster",
             Self::BeforeHello => "before_hello",
             Self::SecondHello => "second_hello",
-            Self::WrongWish => "wrong_wish",
+            Self::UnexpectedPurpose => "unexpected_purpose",
             Self::NoNeighbour => "no_neighbour",
             Self::LinesTurnedOff => "lines_turned_off",
             Self::Unreadable(_) => "unreadable",

@@ -19,7 +19,7 @@ pub struct Pushed {
 
 /// How a broadcast came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Way {
+pub struct Route {
     /// Over which link; absent for this node's own.
     pub from: Option<LinkId>,
     /// Over how many links in all.
@@ -60,9 +60,9 @@ impl Recent {
     }
 
     /// How one came, and over how many links, if it is still here. Looks at all that came later.
-    pub fn way_of(&self, id: MessageId) -> Option<Way> {
+    pub fn route_of(&self, id: MessageId) -> Option<Route> {
         let kept = self.kept.iter().rev().find(|kept| kept.id == id)?;
-        Some(Way { from: kept.from, hops: kept.pushed.hops })
+        Some(Route { from: kept.from, hops: kept.pushed.hops })
     }
 
     /// Forgets those that came too long ago, and gives back the room of a crowd that is over.
@@ -76,7 +76,7 @@ impl Recent {
     }
 
     /// Those of some ranges that are still here, each once, in the order in which they came. Of ranges that overlap (nobody's
-    /// honest wish) one may count for all.
+    /// honest request) one may count for all.
     pub fn of_ranges(&self, ranges: &[IdRange]) -> impl Iterator<Item = (MessageId, &Pushed)> {
         let mut ranges = ranges.to_vec();
         ranges.sort_unstable_by_key(|range| (range.source, range.first));
@@ -127,8 +127,8 @@ mod tests {
             let mut expected: Vec<(u64, u64)> = expected.into_iter().map(|(source, seq, _)| (source, seq)).collect();
             prop_assert_eq!(kept(&recent), expected.clone());
             for (source, seq) in (0..3).flat_map(|source| (1..20).map(move |seq| (source, seq))) {
-                let way = expected.contains(&(source, seq)).then_some(Way { from: Some(LinkId(seq)), hops: 7 });
-                prop_assert_eq!(recent.way_of(MessageId { source: Source(source), seq }), way);
+                let way = expected.contains(&(source, seq)).then_some(Route { from: Some(LinkId(seq)), hops: 7 });
+                prop_assert_eq!(recent.route_of(MessageId { source: Source(source), seq }), way);
             }
 
             let last = first + length;

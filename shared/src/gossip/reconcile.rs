@@ -24,8 +24,8 @@ pub struct Answer {
 }
 
 /// What begins a comparison.
-pub fn opening<T: Entry>(ledger: &Ledger<T>) -> Claim {
-    Claim::Short(EVERYTHING, ledger.total())
+pub fn initial_claim<T: Entry>(ledger: &Ledger<T>) -> Claim {
+    Claim::Fingerprint(EVERYTHING, ledger.total())
 }
 
 /// Compares a neighbour's claims with what is here.
@@ -38,7 +38,7 @@ pub fn answer<T: Entry>(ledger: &Ledger<T>, claims: &[Claim]) -> Answer {
         }
         let answered = answer.claims.len();
         match claim {
-            Claim::Short(range, theirs) => {
+            Claim::Fingerprint(range, theirs) => {
                 let mine = ledger.short(*range);
                 if mine == Some(*theirs) {
                     continue;
@@ -46,13 +46,15 @@ pub fn answer<T: Entry>(ledger: &Ledger<T>, claims: &[Claim]) -> Answer {
                 if theirs.count > 0 && ledger.range(*range, Key(0)).next().is_none() {
                     answer.wanted.push(Wanted::Range(*range, Key(0)));
                 } else if theirs.count == 0 {
-                    answer.claims.extend(mine.map(|mine| Claim::Short(*range, mine)).or_else(|| list(ledger, *range)));
+                    answer
+                        .claims
+                        .extend(mine.map(|mine| Claim::Fingerprint(*range, mine)).or_else(|| list(ledger, *range)));
                 } else {
                     divide(ledger, *range, &mut answer);
                 }
             }
-            Claim::All(range, theirs) => compare(ledger, *range, theirs, &mut answer),
-            Claim::Extra(theirs) => want(ledger, theirs, &mut answer),
+            Claim::ItemSet(range, theirs) => compare(ledger, *range, theirs, &mut answer),
+            Claim::Missing(theirs) => want(ledger, theirs, &mut answer),
         }
         listed += answer.claims.iter().skip(answered).map(keys_in).sum::<usize>();
     }
@@ -61,15 +63,15 @@ pub fn answer<T: Entry>(ledger: &Ledger<T>, claims: &[Claim]) -> Answer {
 
 fn keys_in(claim: &Claim) -> usize {
     match claim {
-        Claim::Short(..) => 0,
-        Claim::All(_, keys) | Claim::Extra(keys) => keys.len(),
+        Claim::Fingerprint(..) => 0,
+        Claim::ItemSet(_, keys) | Claim::Missing(keys) => keys.len(),
     }
 }
 
 /// The parts of a range in short, or all of it where it isn't divided any further.
 fn divide<T: Entry>(ledger: &Ledger<T>, range: Prefix, answer: &mut Answer) {
     let parts: Vec<Claim> =
-        range.children().filter_map(|part| ledger.short(part).map(|short| Claim::Short(part, short))).collect();
+        range.children().filter_map(|part| ledger.short(part).map(|short| Claim::Fingerprint(part, short))).collect();
     if !parts.is_empty() {
         return answer.claims.extend(parts);
     }
@@ -83,7 +85,7 @@ fn divide<T: Entry>(ledger: &Ledger<T>, range: Prefix, answer: &mut Answer) {
 fn list<T: Entry>(ledger: &Ledger<T>, range: Prefix) -> Option<Claim> {
     let all: Vec<(Key, u64)> =
         ledger.range(range, Key(0)).take(MAX_KEYS + 1).map(|(key, hash, _)| (key, hash)).collect();
-    (all.len() <= MAX_KEYS).then_some(Claim::All(range, all))
+    (all.len() <= MAX_KEYS).then_some(Claim::ItemSet(range, all))
 }
 
 /// Against a complete list: asks for what is lacking here, and tells what is lacking there.
@@ -97,7 +99,7 @@ fn compare<T: Entry>(ledger: &Ledger<T>, range: Prefix, theirs: &[(Key, u64)], a
         .take(MAX_KEYS)
         .collect();
     if !extra.is_empty() {
-        answer.claims.push(Claim::Extra(extra));
+        answer.claims.push(Claim::Missing(extra));
     }
 }
 
@@ -174,7 +176,7 @@ mod tests {
         let mut cost = Cost::default();
         let sides = [a, b];
         let mut fetches = [Fetch::default(), Fetch::default()];
-        let mut said = vec![PeerMessage::Reconcile(Set::Catalogue, vec![opening(sides[0])])];
+        let mut said = vec![PeerMessage::Reconcile(Set::Catalogue, vec![initial_claim(sides[0])])];
         let mut speaker = 0;
         let mut quiet = 0;
         while quiet < 2 {
@@ -188,9 +190,9 @@ mod tests {
                     PeerMessage::Reconcile(set, claims) => {
                         let answer = answer(sides[listener], &claims);
                         replies.extend(messages(set, answer.claims));
-                        fetches[listener].wish(LinkId(1), set, answer.wanted, Instant::START);
+                        fetches[listener].request(LinkId(1), set, answer.wanted, Instant::START);
                     }
-                    PeerMessage::Want(_, wanted) => replies.extend(wanted.iter().map(|wanted| {
+                    PeerMessage::Request(_, wanted) => replies.extend(wanted.iter().map(|wanted| {
                         let (entries, rest) = page(sides[listener], wanted);
                         PeerMessage::State { entries, rest }
                     })),
@@ -205,8 +207,8 @@ mod tests {
                     other => panic!("{other:?}"),
                 }
             }
-            while let Some((_, set, wanted)) = fetches[listener].poll_wish() {
-                replies.push(PeerMessage::Want(set, vec![wanted]));
+            while let Some((_, set, wanted)) = fetches[listener].poll_request() {
+                replies.push(PeerMessage::Request(set, vec![wanted]));
             }
             said = replies;
             speaker = listener;

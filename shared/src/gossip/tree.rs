@@ -12,22 +12,22 @@
 //! - How long an announced broadcast may take to come by itself follows the link's round trip, and how long others took
 //!   (the paper's section 3.5 has one constant for all).
 //! - Whether one side of a link pushes is decided by the other alone, and who gets the same twice gives up the longer
-//!   way, not the slower, and never the last ([`Tree::came_again`]): a crowd cuts hardly anybody off.
-//! - The tree is only improved (section 3.8) for one source, which all peers choose alike ([`super::anchor`]), so that
+//!   way, not the slower, and never the last ([`Tree::on_duplicate`]): a crowd cuts hardly anybody off.
+//! - The tree is only improved (section 3.8) for one source, which all peers choose alike ([`super::root`]), so that
 //!   it comes to rest whoever sends.
-//! - When a link of the tree is gone, all other links are pushed on until they prove superfluous again (the paper's
+//! - When a link of the tree is gone, all other links are pushed on until they prove redundant again (the paper's
 //!   section 3.6 waits for announcements), since more than one neighbour may be gone.
 //! - A link that can't keep up is left out ([`Tree::congested`]), and reconciles when it can again.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use crate::gossip::anchor::{Anchor, Came};
 use crate::gossip::branch::Branch;
 use crate::gossip::config::Broadcast;
+use crate::gossip::graft_timers::GraftTimers;
 use crate::gossip::io::LinkId;
-use crate::gossip::missing::Missing;
-use crate::gossip::recent::{Pushed, Recent, Way};
+use crate::gossip::recent::{Pushed, Recent, Route};
+use crate::gossip::root::{Arrival, Root};
 use crate::gossip::streams::Streams;
 use crate::rng::Rng;
 use crate::time::Instant;
@@ -43,12 +43,12 @@ pub struct Tree {
     own: Source,
     published: u64,
     streams: Streams,
-    anchor: Anchor,
+    root: Root,
     recent: Recent,
-    missing: Missing,
+    graft_timers: GraftTimers,
     branches: BTreeMap<LinkId, Branch>,
-    /// What is to be said.
-    said: VecDeque<(Vec<LinkId>, PeerMessage)>,
+    /// What is to be sent, and to whom.
+    outgoing: VecDeque<(Vec<LinkId>, PeerMessage)>,
     /// Broadcasts that came more than once.
     pub duplicates: u64,
 }
@@ -60,48 +60,48 @@ impl Tree {
             own,
             published: 0,
             streams: Streams::new(config.sources, config.gaps),
-            anchor: Anchor::new(own, config.beacon),
+            root: Root::new(own, config.beacon),
             recent: Recent::new(config.kept),
-            missing: Missing::new(config.gaps),
+            graft_timers: GraftTimers::new(config.gaps),
             branches: BTreeMap::new(),
-            said: VecDeque::new(),
+            outgoing: VecDeque::new(),
             duplicates: 0,
             config,
         }
     }
 
-    /// What is to be said next, and to whom.
-    pub fn poll_said(&mut self) -> Option<(Vec<LinkId>, PeerMessage)> {
-        self.said.pop_front()
+    /// Returns what is to be sent next, and to whom.
+    pub fn poll_outgoing(&mut self) -> Option<(Vec<LinkId>, PeerMessage)> {
+        self.outgoing.pop_front()
     }
 
-    /// How much is to be said.
-    pub fn unsaid(&self) -> usize {
-        self.said.len()
+    /// Returns how many messages are to be sent.
+    pub fn outgoing_count(&self) -> usize {
+        self.outgoing.len()
     }
 
     /// When [`Tree::tick`] has something to do.
     pub fn next_wake(&self) -> Option<Instant> {
-        let announcements = self.branches.values().filter_map(Branch::announce_at);
-        announcements.chain(self.missing.next_wake()).chain(self.anchor.next_wake()).min()
+        let announcements = self.branches.values().filter_map(Branch::lazy_push_at);
+        announcements.chain(self.graft_timers.next_wake()).chain(self.root.next_wake()).min()
     }
 
     /// The links on which news is pushed.
     pub fn eager(&self) -> impl Iterator<Item = LinkId> {
-        self.branches.iter().filter(|(_, branch)| branch.is_eager()).map(|(link, _)| *link)
+        self.branches.iter().filter(|(_, branch)| branch.is_outbound_eager()).map(|(link, _)| *link)
     }
 
     /// Whether news is pushed on a link, one way at least.
     pub fn uses(&self, link: LinkId) -> bool {
-        self.branches.get(&link).is_some_and(|branch| branch.is_eager() || branch.feeds())
+        self.branches.get(&link).is_some_and(|branch| branch.is_outbound_eager() || branch.is_inbound_eager())
     }
 
     // --- links ------------------------------------------------------------------------------------------------
 
-    /// A neighbour is there. Its link is part of the tree until it proves superfluous (section 3.6) where there is no
+    /// A neighbour is there. Its link is part of the tree until it proves redundant (section 3.6) where there is no
     /// tree yet; later (departing from the paper), only where no other link is.
     pub fn linked(&mut self, link: LinkId) {
-        let in_tree = self.anchor.is_unknown() || !self.branches.values().any(Branch::feeds);
+        let in_tree = self.root.is_unknown() || !self.branches.values().any(Branch::is_inbound_eager);
         self.branches.insert(link, Branch::new(in_tree));
         if in_tree {
             self.ask_to_push(vec![link]);
@@ -113,13 +113,13 @@ impl Tree {
     /// must be reconciled on them.
     pub fn unlinked(&mut self, link: LinkId, now: Instant) -> Vec<LinkId> {
         let Some(gone) = self.branches.remove(&link) else { return Vec::new() };
-        self.missing.gone(link, now);
+        self.graft_timers.gone(link, now);
         self.unsettle_all();
-        if !gone.feeds() {
+        if !gone.is_inbound_eager() {
             return Vec::new();
         }
         let mut mended = Vec::new();
-        for (link, branch) in self.branches.iter_mut().filter(|(_, branch)| !branch.feeds()) {
+        for (link, branch) in self.branches.iter_mut().filter(|(_, branch)| !branch.is_inbound_eager()) {
             branch.join_the_tree();
             mended.push(*link);
         }
@@ -155,7 +155,7 @@ impl Tree {
 
     /// They are to push to this node from now on.
     fn ask_to_push(&mut self, to: Vec<LinkId>) {
-        self.said.push_back((to, PeerMessage::Graft(Vec::new())));
+        self.outgoing.push_back((to, PeerMessage::Graft(Vec::new())));
     }
 
     // --- news -------------------------------------------------------------------------------------------------
@@ -178,7 +178,7 @@ impl Tree {
         if self.branches.get_mut(&link).is_some_and(|branch| branch.ask_for_both_ways(now)) {
             self.ask_to_push(vec![link]);
         }
-        self.missing.came(link, id, now);
+        self.graft_timers.came(link, id, now);
         if let Some(gap) = self.streams.gap_before(id) {
             self.miss(gap, link, now, rng);
         }
@@ -186,7 +186,7 @@ impl Tree {
     }
 
     fn spread(&mut self, id: MessageId, pushed: Pushed, from: Option<LinkId>, now: Instant, rng: &mut Rng) {
-        self.anchor.heard(Came { id, link: from, hops: pushed.hops }, &pushed.payload, now, rng);
+        self.root.heard(Arrival { id, link: from, hops: pushed.hops }, &pushed.payload, now, rng);
         let mut to = Vec::new();
         for (link, branch) in self.branches.iter_mut().filter(|(link, _)| Some(**link) != from) {
             if branch.pass_on(id, pushed.hops, &self.config, now, rng) {
@@ -195,7 +195,7 @@ impl Tree {
         }
         let Pushed { hops, payload } = pushed.clone();
         if !to.is_empty() {
-            self.said.push_back((to, PeerMessage::Broadcast { id, hops, payload }));
+            self.outgoing.push_back((to, PeerMessage::Broadcast { id, hops, payload }));
         }
         self.recent.keep(id, from, pushed, now);
     }
@@ -212,7 +212,7 @@ impl Tree {
         let mut sent = 0;
         for (id, Pushed { hops, payload }) in self.recent.of_ranges(wanted) {
             let message = PeerMessage::Broadcast { id, hops: *hops, payload: payload.clone() };
-            self.said.push_back((vec![link], message));
+            self.outgoing.push_back((vec![link], message));
             sent += 1;
         }
         let came = wanted.iter().map(|range| self.streams.received(*range)).fold(0, u64::saturating_add);
@@ -226,7 +226,7 @@ impl Tree {
             if let Some(branch) = self.branches.get_mut(&link) {
                 branch.has(range.source, range.last);
             }
-            if missing.is_empty() && self.anchor.is(range.source) {
+            if missing.is_empty() && self.root.is(range.source) {
                 self.optimise(link, *range, *hops, now);
             }
             for range in missing {
@@ -240,43 +240,42 @@ impl Tree {
 
     // --- shape ------------------------------------------------------------------------------------------------
 
-    /// A broadcast came once too often, this time over so many hops: a link too many is one of the tree's (section
-    /// 3.5).
-    pub fn came_again(&mut self, link: LinkId, id: MessageId, hops: u16, now: Instant) {
+    /// A duplicate came, over so many hops: one link of the tree is redundant (section 3.5).
+    pub fn on_duplicate(&mut self, link: LinkId, id: MessageId, hops: u16, now: Instant) {
         self.duplicates += 1;
         let Some(branch) = self.branches.get_mut(&link) else { return };
         branch.has(id.source, id.seq);
-        if !branch.judge(now) {
+        if !branch.prune_check_due(now) {
             return;
         }
-        if !branch.feeds() {
+        if !branch.is_inbound_eager() {
             return self.prune(link);
         }
-        if let Some(superfluous) = self.superfluous(link, id, hops) {
-            self.prune(superfluous);
+        if let Some(redundant) = self.redundant_link(link, id, hops) {
+            self.prune(redundant);
         }
     }
 
-    /// Which link to prune where a broadcast came over `link`, too. That is not the one that was a moment slower, as in
-    /// the paper: in a crowd it is now this one, now that, and peers that choose each other as parents would be cut off
-    /// together. It is the longer way from the anchor, of which there is no circle.
-    fn superfluous(&self, link: LinkId, id: MessageId, hops: u16) -> Option<LinkId> {
-        let Some(Way { from: Some(first), hops: first_hops }) = self.recent.way_of(id) else { return Some(link) };
-        let first_feeds = self.branches.get(&first).is_some_and(Branch::feeds);
-        if first == link || !first_feeds {
+    /// Returns which link to prune where a broadcast came over `link`, too. The paper prunes the one over which the
+    /// duplicate came. In a crowd that is now one link and then the other, and two peers that choose each other as parents
+    /// are cut off together. Here the longer way from the root is pruned: shortest ways form no circle.
+    fn redundant_link(&self, link: LinkId, id: MessageId, hops: u16) -> Option<LinkId> {
+        let Some(Route { from: Some(first), hops: first_hops }) = self.recent.route_of(id) else { return Some(link) };
+        let first_is_parent = self.branches.get(&first).is_some_and(Branch::is_inbound_eager);
+        if first == link || !first_is_parent {
             return None;
         }
-        if self.anchor.is(id.source) {
+        if self.root.is(id.source) {
             return Some(if hops < first_hops { first } else { link });
         }
-        let is_parent = self.anchor.newest().is_some_and(|newest| newest.link == Some(link));
+        let is_parent = self.root.newest().is_some_and(|newest| newest.link == Some(link));
         (!is_parent).then_some(link)
     }
 
     fn prune(&mut self, link: LinkId) {
         let Some(branch) = self.branches.get_mut(&link) else { return };
         branch.give_up();
-        self.said.push_back((vec![link], PeerMessage::Prune));
+        self.outgoing.push_back((vec![link], PeerMessage::Prune));
     }
 
     /// A neighbour doesn't want to be pushed to any more.
@@ -288,15 +287,15 @@ impl Tree {
 
     /// Section 3.8: a neighbour that is nearer to the source than the present parent becomes the parent.
     fn optimise(&mut self, link: LinkId, range: IdRange, hops: u16, now: Instant) {
-        let Some(newest) = self.anchor.newest().filter(|newest| newest.id.seq == range.last) else { return };
+        let Some(newest) = self.root.newest().filter(|newest| newest.id.seq == range.last) else { return };
         let Some(parent) = newest.link.filter(|parent| *parent != link) else { return };
         let nearer = hops.saturating_add(1).saturating_add(self.config.optimise_hops) <= newest.hops;
-        let old_feeds = self.branches.get(&parent).is_some_and(Branch::feeds);
+        let old_is_parent = self.branches.get(&parent).is_some_and(Branch::is_inbound_eager);
         let Some(branch) = self.branches.get_mut(&link) else { return };
-        if nearer && old_feeds && branch.can_take_over() {
-            branch.take_over();
+        if nearer && old_is_parent && branch.can_become_parent() {
+            branch.become_parent();
             self.ask_to_push(vec![link]);
-            self.missing.takes_over(link, now);
+            self.graft_timers.became_parent(link, now);
             self.prune(parent);
         }
     }
@@ -305,19 +304,19 @@ impl Tree {
 
     /// Does what is due. `slowness`: how late this node is for its own deadlines.
     pub fn tick(&mut self, now: Instant, slowness: Duration, rng: &mut Rng) {
-        self.missing.slowed(slowness);
+        self.graft_timers.slowed(slowness);
         self.recent.forget_the_old(now);
-        self.announce(now);
+        self.push_lazily(now);
         self.graft(now);
-        if self.anchor.is_to_show_itself(now) {
+        if self.root.beacon_due(now) {
             self.publish(Payload::Beacon, now, rng);
         }
     }
 
-    fn announce(&mut self, now: Instant) {
+    fn push_lazily(&mut self, now: Instant) {
         for (link, branch) in &mut self.branches {
-            if let Some(all) = branch.poll_announcement(now) {
-                self.said.push_back((vec![*link], PeerMessage::Have(all)));
+            if let Some(all) = branch.poll_lazy_push(now) {
+                self.outgoing.push_back((vec![*link], PeerMessage::IHave(all)));
             }
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::gossip::catalogue::Catalogue;
 use crate::gossip::config::Limits;
 use crate::gossip::deadlines::Deadline;
-use crate::gossip::io::{LinkId, NodeEvent, Output, Ticket};
+use crate::gossip::io::{JournalSeq, LinkId, NodeEvent, Output};
 use crate::gossip::ledger::Entry as _;
 use crate::gossip::reason::Refusal;
 use crate::gossip::runtime::{Runtime, millis};
@@ -172,7 +172,7 @@ impl Updates {
         }
         let (file, version, files) = (update.file.clone(), update.version, self.files);
         rt.event(NodeEvent::Applied { file, version, files });
-        rt.push(Output::Store { ticket: self.journal.next_ticket(), update: update.clone() });
+        rt.push(Output::Persist { seq: self.journal.next_seq(), update: update.clone() });
     }
 
     // --- answers to clients ---------------------------------------------------------------------------------------
@@ -194,9 +194,9 @@ impl Updates {
         rt.send(vec![client], answer);
     }
 
-    /// All that was to be kept up to a ticket is on disk.
-    pub fn stored(&mut self, ticket: Ticket, rt: &mut Runtime) {
-        while let Some((client, requests)) = self.journal.poll_stored(ticket) {
+    /// All that was to be kept up to a seq is on disk.
+    pub fn on_persisted(&mut self, seq: JournalSeq, rt: &mut Runtime) {
+        while let Some((client, requests)) = self.journal.poll_persisted(seq) {
             for request in requests {
                 rt.answer(client, PeerMessage::Accepted { request });
             }
@@ -246,10 +246,10 @@ mod tests {
     fn news_is_applied_once_and_kept() {
         let (mut rt, mut updates) = (Runtime::with_neighbours(0), updates());
         assert_eq!(updates.publish(&update(2, false), &mut rt), Taken::Applied);
-        assert!(matches!(rt.outputs().last(), Some(Output::Store { ticket: Ticket(1), .. })));
+        assert!(matches!(rt.outputs().last(), Some(Output::Persist { seq: JournalSeq(1), .. })));
         assert_eq!(updates.receive(FROM, &update(2, false), Some(3), &mut rt), Taken::Known);
         assert_eq!(updates.receive(FROM, &update(1, false), None, &mut rt), Taken::Known);
-        assert!(rt.outputs().iter().all(|output| !matches!(output, Output::Store { .. })));
+        assert!(rt.outputs().iter().all(|output| !matches!(output, Output::Persist { .. })));
         assert_eq!(updates.applied(), 1);
     }
 
@@ -277,7 +277,7 @@ mod tests {
         let taken = updates.publish(&update(1, false), &mut rt);
         updates.submitted(CLIENT, 5, taken, &mut rt);
         assert_eq!(rt.sent(), []);
-        updates.stored(Ticket(1), &mut rt);
+        updates.on_persisted(JournalSeq(1), &mut rt);
         assert_eq!(rt.sent(), [(CLIENT, PeerMessage::Accepted { request: 5 })]);
         updates.submitted(CLIENT, 6, Taken::Known, &mut rt);
         assert_eq!(rt.sent(), [(CLIENT, PeerMessage::Accepted { request: 6 })]);

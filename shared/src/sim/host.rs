@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::gossip::catalogue::Catalogue;
-use crate::gossip::io::{LinkId, Ticket};
+use crate::gossip::io::{JournalSeq, LinkId};
 use crate::gossip::node::Node;
 use crate::ids::{FileId, PeerId, Version};
 use crate::time::Instant;
@@ -32,7 +32,7 @@ pub struct Host {
     /// What survives a kill.
     pub disk: Catalogue,
     /// What is on its way to the disk.
-    pub uncommitted: Vec<(Ticket, Arc<FileUpdate>)>,
+    pub uncommitted: Vec<(JournalSeq, Arc<FileUpdate>)>,
     /// The versions that its node has told to be applied, since its start.
     pub applied: BTreeMap<FileId, Version>,
     /// Which side of a partition it is on; packets only travel within one.

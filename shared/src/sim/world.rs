@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::gossip::io::{Input, LinkId, NodeEvent, Output, Ticket};
+use crate::gossip::io::{Input, JournalSeq, LinkId, NodeEvent, Output};
 use crate::gossip::node::Node;
 use crate::ids::{FileId, Version};
 use crate::rng::Rng;
@@ -37,7 +37,7 @@ enum Happening {
     Dialled { from: Life, addr: SocketAddr },
     Arrives { link: LinkId, to: Life, frame: Arc<[u8]> },
     Closed { link: LinkId, to: Life },
-    Committed { host: Life, ticket: Ticket },
+    Committed { host: Life, seq: JournalSeq },
     Wake { host: Life },
 }
 
@@ -162,7 +162,7 @@ impl World {
             Happening::Dialled { from, addr } => self.dialled(from, addr),
             Happening::Arrives { link, to, frame } => self.arrives(link, to, &frame),
             Happening::Closed { link, to } => self.closed(link, to),
-            Happening::Committed { host, ticket } => self.committed(host, ticket),
+            Happening::Committed { host, seq } => self.committed(host, seq),
             Happening::Wake { host } => self.wake(host),
         }
     }
@@ -259,12 +259,12 @@ impl World {
             Output::Send { to, message } => self.send(life, &to, &message),
             Output::SendLines { to, lines } => self.send_lines(life, &to, &lines),
             Output::Close { link } => self.close(link, life),
-            Output::Store { ticket, update } => {
+            Output::Persist { seq, update } => {
                 let at = self.now + self.rng.duration(Duration::ZERO, self.scenario.commit);
                 if let Some(host) = self.hosts.get_mut(life.host) {
-                    host.uncommitted.push((ticket, update));
+                    host.uncommitted.push((seq, update));
                 }
-                self.queue.push(at, Happening::Committed { host: life, ticket });
+                self.queue.push(at, Happening::Committed { host: life, seq });
             }
             Output::Event(event) => self.heard_of(life, &event)?,
         }
@@ -309,17 +309,17 @@ impl World {
         Ok(())
     }
 
-    fn committed(&mut self, life: Life, ticket: Ticket) -> Result<(), Violation> {
+    fn committed(&mut self, life: Life, seq: JournalSeq) -> Result<(), Violation> {
         if self.life(life.host) != Some(life) {
             return Ok(());
         }
         let Some(host) = self.hosts.get_mut(life.host) else { return Ok(()) };
-        let (done, waiting): (Vec<_>, Vec<_>) = host.uncommitted.drain(..).partition(|(at, _)| *at <= ticket);
+        let (done, waiting): (Vec<_>, Vec<_>) = host.uncommitted.drain(..).partition(|(at, _)| *at <= seq);
         host.uncommitted = waiting;
         for (_, update) in done {
             host.disk.merge(update);
         }
-        self.feed(life, Input::Stored { ticket })
+        self.feed(life, Input::Persisted { seq })
     }
 
     // --- promises -----------------------------------------------------------------------------------------------

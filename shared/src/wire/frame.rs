@@ -151,7 +151,7 @@ mod tests {
     use super::*;
     use crate::ids::PeerId;
     use crate::wire::broadcast::{MessageId, Source};
-    use crate::wire::peer::{DURABLE, Feature, Hello, MAX_ADDRS, MAX_FEATURES, MAX_PAYLOAD_BYTES, Wish};
+    use crate::wire::peer::{DURABLE, Feature, Hello, MAX_ADDRS, MAX_FEATURES, MAX_PAYLOAD_BYTES, Purpose};
 
     fn hello(features: Vec<(String, u16)>) -> Hello {
         Hello {
@@ -160,7 +160,7 @@ mod tests {
             cluster: "grapevine".to_owned(),
             peer: PeerId([1; 32]),
             listen: None,
-            wish: Wish::Join,
+            purpose: Purpose::Join,
             presence: None,
             features: features.into_iter().map(|(name, version)| Feature { name, version }).collect(),
         }

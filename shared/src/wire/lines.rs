@@ -51,7 +51,7 @@ pub enum LineError {
 pub struct Line {
     /// What it says.
     #[serde(flatten)]
-    pub said: Said,
+    pub message: LineMessage,
     /// The sender's Lamport clock; 0 where absent.
     pub ts: u64,
 }
@@ -59,7 +59,7 @@ pub struct Line {
 /// What a line says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
-pub enum Said {
+pub enum LineMessage {
     /// I am there.
     Hello {
         /// Where the sender listens. The IP address is unspecified where it wrote a host's name: it's where it comes from.
@@ -135,16 +135,16 @@ impl Formatter for Python {
 pub fn decode(line: &[u8]) -> Result<Line, LineError> {
     let fields: Map<String, Value> = serde_json::from_slice(line)?;
     Ok(match understood(&fields) {
-        Ok(said) => Line { said, ts: fields.get("ts").and_then(whole).unwrap_or(0) },
-        Err(why) => Line { said: Said::NotUnderstood { why }, ts: 0 },
+        Ok(message) => Line { message, ts: fields.get("ts").and_then(whole).unwrap_or(0) },
+        Err(why) => Line { message: LineMessage::NotUnderstood { why }, ts: 0 },
     })
 }
 
-fn understood(fields: &Map<String, Value>) -> Result<Said, String> {
+fn understood(fields: &Map<String, Value>) -> Result<LineMessage, String> {
     match text(fields, "type")? {
-        "hello" => Ok(Said::Hello { from: sender(fields)?.ok_or_else(|| unusable("from"))? }),
-        "state" => Ok(Said::State { from: sender(fields)?, files: files(fields)?, peers: peers(fields)? }),
-        "event" => Ok(Said::Event {
+        "hello" => Ok(LineMessage::Hello { from: sender(fields)?.ok_or_else(|| unusable("from"))? }),
+        "state" => Ok(LineMessage::State { from: sender(fields)?, files: files(fields)?, peers: peers(fields)? }),
+        "event" => Ok(LineMessage::Event {
             file: text(fields, "file_id")?.parse().map_err(|_not_an_id| unusable("file_id"))?,
             version: fields.get("version").and_then(version).ok_or_else(|| unusable("version"))?,
         }),
@@ -209,7 +209,7 @@ pub fn state(
     from: Option<SocketAddr>,
     files: impl IntoIterator<Item = (FileId, Version)>,
     peers: &[SocketAddr],
-) -> Vec<Said> {
+) -> Vec<LineMessage> {
     let mut split =
         Split { from, done: Vec::new(), files: BTreeMap::new(), peers: Vec::new(), bytes: EMPTY_STATE_BYTES };
     for (file, version) in files {
@@ -226,7 +226,7 @@ pub fn state(
 
 struct Split {
     from: Option<SocketAddr>,
-    done: Vec<Said>,
+    done: Vec<LineMessage>,
     files: BTreeMap<FileId, Version>,
     peers: Vec<SocketAddr>,
     /// The size of the current line, or more.
@@ -244,7 +244,7 @@ impl Split {
 
     fn end_line(&mut self) {
         let (files, peers) = (std::mem::take(&mut self.files), std::mem::take(&mut self.peers));
-        self.done.push(Said::State { from: self.from, files, peers });
+        self.done.push(LineMessage::State { from: self.from, files, peers });
     }
 }
 
@@ -335,14 +335,15 @@ mod tests {
         (files, proptest::collection::vec(addr(), 0..64))
     }
 
-    fn said() -> impl Strategy<Value = Said> {
-        let state = |(from, (files, peers))| Said::State { from, files, peers };
+    fn message() -> impl Strategy<Value = LineMessage> {
+        let state = |(from, (files, peers))| LineMessage::State { from, files, peers };
         prop_oneof![
-            addr().prop_map(|from| Said::Hello { from }),
-            (file(), 1..=Version::MAX.0).prop_map(|(file, number)| Said::Event { file, version: Version(number) }),
+            addr().prop_map(|from| LineMessage::Hello { from }),
+            (file(), 1..=Version::MAX.0)
+                .prop_map(|(file, number)| LineMessage::Event { file, version: Version(number) }),
             (proptest::option::of(addr()), known())
                 .prop_map(state)
-                .prop_filter("as a line", |state| { encode(&Line { said: state.clone(), ts: u64::MAX }).is_ok() }),
+                .prop_filter("as a line", |state| { encode(&Line { message: state.clone(), ts: u64::MAX }).is_ok() }),
         ]
     }
 
@@ -376,8 +377,8 @@ mod tests {
         }
 
         #[test]
-        fn lines_survive_any_cutting(said in proptest::collection::vec(said(), 1..4), ts: u64, cut in 1_usize..5000) {
-            let lines: Vec<Line> = said.into_iter().map(|said| Line { said, ts }).collect();
+        fn lines_survive_any_cutting(message in proptest::collection::vec(message(), 1..4), ts: u64, cut in 1_usize..5000) {
+            let lines: Vec<Line> = message.into_iter().map(|message| Line { message, ts }).collect();
             let bytes: Vec<u8> = lines.iter().flat_map(|line| encode(line).unwrap()).collect();
             prop_assert!(bytes.is_ascii());
             prop_assert_eq!(decoded(&bytes, cut).unwrap(), lines);
@@ -387,10 +388,10 @@ mod tests {
         fn a_divided_state_says_all_in_lines_below_the_limit(from in proptest::option::of(addr()), known in known()) {
             let (files, peers) = known;
             let mut told = (BTreeMap::new(), Vec::new());
-            for said in state(from, files.clone(), &peers) {
-                let line = encode(&Line { said: said.clone(), ts: u64::MAX }).unwrap();
+            for message in state(from, files.clone(), &peers) {
+                let line = encode(&Line { message: message.clone(), ts: u64::MAX }).unwrap();
                 prop_assert!(line.len() <= STATE_LINE_BYTES);
-                let Said::State { files, peers, .. } = said else { panic!("{said:?}") };
+                let LineMessage::State { files, peers, .. } = message else { panic!("{message:?}") };
                 told.0.extend(files);
                 told.1.extend(peers);
             }
@@ -419,26 +420,30 @@ mod tests {
             (r#"{"type": "event", "file_id": "a", "version": 0}"#, "version"),
         ] {
             let why = format!("no usable {field:?} in a line");
-            assert_eq!(decode(line.as_bytes()).unwrap(), Line { said: Said::NotUnderstood { why }, ts: 0 }, "{line}");
+            assert_eq!(
+                decode(line.as_bytes()).unwrap(),
+                Line { message: LineMessage::NotUnderstood { why }, ts: 0 },
+                "{line}"
+            );
         }
         assert!(matches!(decode(b"[1, 2]"), Err(LineError::Json(_))));
     }
 
     #[test]
     fn lines_are_taken_as_the_original_takes_them() {
-        let event = |number| Said::Event { file: "a".parse().unwrap(), version: Version(number) };
-        for (line, said, ts) in [
+        let event = |number| LineMessage::Event { file: "a".parse().unwrap(), version: Version(number) };
+        for (line, message, ts) in [
             (r#"{"type": "event", "file_id": "a", "version": "4"}"#, event(4), 0),
             (r#"  {"type": "event", "file_id": "a", "version": 2.0, "ts": "7"}"#, event(2), 7),
             (r#"{"type": "event", "file_id": "a", "version": 1, "ts": -1}"#, event(1), 0),
-            (r#"{"type": "state"}"#, Said::State { from: None, files: BTreeMap::new(), peers: Vec::new() }, 0),
+            (r#"{"type": "state"}"#, LineMessage::State { from: None, files: BTreeMap::new(), peers: Vec::new() }, 0),
         ] {
-            assert_eq!(decode(line.as_bytes()).unwrap(), Line { said, ts }, "{line}");
+            assert_eq!(decode(line.as_bytes()).unwrap(), Line { message, ts }, "{line}");
         }
         let mut decoder = Decoder::default();
         decoder.push(b"\n  \r\n{\"type\": \"event\", \"file_id\": \"a\", \"version\": 3}");
         assert_eq!(decoder.next_line().unwrap(), None);
-        assert_eq!(decoder.last_line().unwrap(), Some(Line { said: event(3), ts: 0 }));
+        assert_eq!(decoder.last_line().unwrap(), Some(Line { message: event(3), ts: 0 }));
         assert_eq!(decoder.last_line().unwrap(), None);
     }
 
@@ -448,16 +453,16 @@ mod tests {
             "peers": ["localhost:9002", 7, "127.0.0.1:9003"], "extra": null}"#;
         let from = "0.0.0.0:9001".parse().unwrap();
         let files = [("c".parse().unwrap(), Version(3))].into();
-        let said = Said::State { from: Some(from), files, peers: vec!["127.0.0.1:9003".parse().unwrap()] };
-        assert_eq!(decode(line).unwrap(), Line { said, ts: 0 });
+        let message = LineMessage::State { from: Some(from), files, peers: vec!["127.0.0.1:9003".parse().unwrap()] };
+        assert_eq!(decode(line).unwrap(), Line { message, ts: 0 });
     }
 
     #[test]
     fn an_unknown_type_says_no_more_than_that() {
         let bytes = b"{\"type\": \"bye\", \"why\": [1]}\n{\"type\": \"hello\", \"from\": \"127.0.0.1:1\", \"ts\": 4}\n";
         let lines = decoded(bytes, 7).unwrap();
-        let said = Said::NotUnderstood { why: "a line of type \"bye\"".to_owned() };
-        assert_eq!(lines[0], Line { said, ts: 0 });
-        assert!(matches!(&lines[1..], [Line { said: Said::Hello { .. }, ts: 4 }]));
+        let message = LineMessage::NotUnderstood { why: "a line of type \"bye\"".to_owned() };
+        assert_eq!(lines[0], Line { message, ts: 0 });
+        assert!(matches!(&lines[1..], [Line { message: LineMessage::Hello { .. }, ts: 4 }]));
     }
 }

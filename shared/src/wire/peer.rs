@@ -23,13 +23,13 @@ pub const MAX_FEATURES: usize = 16;
 pub const MAX_FEATURE_BYTES: usize = 32;
 /// The most addresses in one message: what a shuffle carries.
 pub const MAX_ADDRS: usize = 16;
-/// The most ranges of ids in one [`PeerMessage::Have`] or [`PeerMessage::Graft`]. A guess: 64 sources at work at once.
+/// The most ranges of ids in one [`PeerMessage::IHave`] or [`PeerMessage::Graft`]. A guess: 64 sources at work at once.
 pub const MAX_RANGES: usize = 64;
 /// The most claims in one [`PeerMessage::Reconcile`].
 pub const MAX_CLAIMS: usize = 256;
-/// The most wishes in one [`PeerMessage::Want`]: as many as a peer has under way. Each is answered with a page.
+/// The most wishes in one [`PeerMessage::Request`]: as many as a peer has under way. Each is answered with a page.
 pub const MAX_WANTED: usize = 4;
-/// The most keys in one claim or wish. The deepest ranges hold about 32; this is what a skewed one may hold.
+/// The most keys in one claim or request. The deepest ranges hold about 32; this is what a skewed one may hold.
 pub const MAX_KEYS: usize = 1024;
 /// The most entries in one [`PeerMessage::State`] or [`PeerMessage::Records`]: with names at their longest a frame is
 /// below its limit.
@@ -55,8 +55,8 @@ pub struct Hello {
     pub peer: PeerId,
     /// Where it can be dialled; absent for a client (the bridge), which never becomes a neighbour.
     pub listen: Option<SocketAddr>,
-    /// What the side that dialled wants; the other side's says [`Wish::Answer`].
-    pub wish: Wish,
+    /// What the side that dialled wants; the other side's says [`Purpose::Answer`].
+    pub purpose: Purpose,
     /// More of a peer; absent for a client.
     pub presence: Option<Presence>,
     /// What it offers beyond what every peer of its major version does; at most [`MAX_FEATURES`]. Who doesn't know one
@@ -100,7 +100,7 @@ pub struct Life {
 
 /// What a link was dialled for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Wish {
+pub enum Purpose {
     /// Nothing: this side was dialled.
     Answer,
     /// To hand over changes.
@@ -173,11 +173,11 @@ pub struct Fingerprint {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Claim {
     /// This is what I have there, in short.
-    Short(Prefix, Fingerprint),
+    Fingerprint(Prefix, Fingerprint),
     /// These are all that I have there: (key, hash) of each.
-    All(Prefix, Vec<(Key, u64)>),
-    /// I have these, which you lack or have otherwise.
-    Extra(Vec<(Key, u64)>),
+    ItemSet(Prefix, Vec<(Key, u64)>),
+    /// You lack these, or have them otherwise: I have them.
+    Missing(Vec<(Key, u64)>),
 }
 
 /// Entries that one side lacks.
@@ -272,7 +272,7 @@ pub enum PeerMessage {
         payload: Payload,
     },
     /// I have these, should you miss them (Plumtree's IHAVE).
-    Have(Vec<Announced>),
+    IHave(Vec<Announced>),
     /// Push to me from now on, beginning with these (Plumtree's GRAFT).
     Graft(Vec<IdRange>),
     /// Don't push to me any more; announce (Plumtree's PRUNE).
@@ -280,7 +280,7 @@ pub enum PeerMessage {
     /// What I have in some ranges of a set.
     Reconcile(Set, Vec<Claim>),
     /// Send me these.
-    Want(Set, Vec<Wanted>),
+    Request(Set, Vec<Wanted>),
     /// Files, as wanted.
     State {
         /// The files.

@@ -139,7 +139,7 @@ fn corpus_of_lines_goes_through_the_decoder() {
             loop {
                 match decoder.next_line() {
                     // It is only read.
-                    Ok(Some(lines::Line { said: lines::Said::NotUnderstood { .. }, .. })) => {}
+                    Ok(Some(lines::Line { message: lines::LineMessage::NotUnderstood { .. }, .. })) => {}
                     Ok(Some(line)) => {
                         let written = lines::encode(&line).unwrap();
                         assert_eq!(lines::decode(&written).unwrap(), line, "{}", path.display());

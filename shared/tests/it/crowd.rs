@@ -77,7 +77,7 @@ impl Crowd {
     }
 
     fn send(&mut self, peer: u64) {
-        while let Some((to, message)) = self.trees.get_mut(&peer).unwrap().poll_said() {
+        while let Some((to, message)) = self.trees.get_mut(&peer).unwrap().poll_outgoing() {
             for link in to {
                 self.on_the_way.get_mut(&(link.0, peer)).unwrap().push_back(message.clone());
             }
@@ -106,7 +106,7 @@ impl Crowd {
                     *self.came.entry(peer).or_default() += 1;
                     tree.pass_on(link, id, Pushed { hops: hops + 1, payload }, self.now, &mut self.rng);
                 } else {
-                    tree.came_again(link, id, hops + 1, self.now);
+                    tree.on_duplicate(link, id, hops + 1, self.now);
                 }
             }
             PeerMessage::Prune => tree.pruned(link, self.now),

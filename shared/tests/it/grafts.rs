@@ -57,7 +57,7 @@ impl Branching {
             let pushed = Pushed { hops, payload: Payload::Beacon };
             self.tree.pass_on(link, id, pushed, self.now, &mut self.rng);
         } else {
-            self.tree.came_again(link, id, hops, self.now);
+            self.tree.on_duplicate(link, id, hops, self.now);
         }
     }
 
@@ -71,7 +71,7 @@ impl Branching {
     }
 
     fn said(&mut self) -> Vec<(Vec<LinkId>, PeerMessage)> {
-        std::iter::from_fn(|| self.tree.poll_said()).collect()
+        std::iter::from_fn(|| self.tree.poll_outgoing()).collect()
     }
 
     fn said_to(&mut self, link: LinkId) -> Vec<PeerMessage> {

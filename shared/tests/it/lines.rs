@@ -14,7 +14,7 @@ use shared::ids::{FileId, PeerId, Version};
 use shared::stamp::Stamp;
 use shared::time::Instant;
 use shared::wire::lines::{self, Decoder, Line};
-use shared::wire::peer::{Hello, MAJOR, MINOR, PeerMessage, Wish};
+use shared::wire::peer::{Hello, MAJOR, MINOR, PeerMessage, Purpose};
 use shared::wire::update::FileUpdate;
 
 pub(super) const RECORDED: [&str; 3] = [
@@ -262,7 +262,7 @@ fn who_is_called_an_original_and_is_none_stays_a_peer() {
         cluster: "grapevine".to_owned(),
         peer: PeerId([6; 32]),
         listen: Some(addr(ORIGINAL)),
-        wish: Wish::Answer,
+        purpose: Purpose::Answer,
         presence: None,
         features: Vec::new(),
     };

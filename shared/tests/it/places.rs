@@ -140,7 +140,7 @@ impl Net {
                 }
             }
             Output::Event(event) => self.peers[peer].events.push((self.now, event)),
-            Output::SendLines { .. } | Output::Store { .. } => {}
+            Output::SendLines { .. } | Output::Persist { .. } => {}
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use shared::gossip::catalogue::Catalogue;
 use shared::gossip::config::Config;
-use shared::gossip::io::{Identity, Input, LinkId, NodeEvent, Output, Ticket};
+use shared::gossip::io::{Identity, Input, JournalSeq, LinkId, NodeEvent, Output};
 use shared::gossip::node::Node;
 use shared::ids::Version;
 use shared::rng::Rng;
@@ -17,7 +17,7 @@ use shared::time::Instant;
 use shared::wire::broadcast::{MessageId, Source};
 use shared::wire::frame::{decode, encode};
 use shared::wire::peer::{
-    Feature, Hello, MAJOR, MAX_PAYLOAD_BYTES, MINOR, Partner, Payload, PeerMessage, Unknown, Wish,
+    Feature, Hello, MAJOR, MAX_PAYLOAD_BYTES, MINOR, Partner, Payload, PeerMessage, Purpose, Unknown,
 };
 use shared::wire::update::FileUpdate;
 
@@ -129,8 +129,8 @@ impl Overlay {
                     self.open_tomorrow(place);
                 }
             }
-            Output::Store { ticket: Ticket(ticket), .. } => {
-                self.later(Duration::from_millis(2), place, Input::Stored { ticket: Ticket(ticket) });
+            Output::Persist { seq: JournalSeq(seq), .. } => {
+                self.later(Duration::from_millis(2), place, Input::Persisted { seq: JournalSeq(seq) });
             }
             Output::Event(NodeEvent::Misbehaved { reason, .. }) => self.offences.push(reason.to_string()),
             Output::Event(_) | Output::DialName { .. } | Output::SendLines { .. } => {}
@@ -218,7 +218,7 @@ impl Overlay {
             cluster: Config::default().cluster.to_string(),
             peer: peer_id(own),
             listen: Some(addr(own)),
-            wish: Wish::Neighbour,
+            purpose: Purpose::Neighbour,
             presence: None,
             features: Vec::new(),
         };

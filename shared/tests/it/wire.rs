@@ -10,7 +10,7 @@ use shared::wire::census::Record;
 use shared::wire::frame::{Decoder, encode};
 use shared::wire::peer::{
     Claim, DURABLE, Feature, Fingerprint, Hello, Key, Life, MAJOR, MINOR, Partner, Payload, PeerMessage, Prefix,
-    Presence, Set, Unknown, Wanted, Wish,
+    Presence, Purpose, Set, Unknown, Wanted,
 };
 use shared::wire::update::FileUpdate;
 
@@ -52,7 +52,7 @@ fn links() -> Vec<PeerMessage> {
         cluster: "grapevine".to_owned(),
         peer: PeerId([1; 32]),
         listen: Some("127.0.0.1:9001".parse().unwrap()),
-        wish: Wish::Join,
+        purpose: Purpose::Join,
         presence: Some(Presence {
             life: Life { started: 1_700_000_000_000, source: SOURCE },
             sees: "127.0.0.1:9002".parse().unwrap(),
@@ -84,7 +84,7 @@ fn broadcasts() -> Vec<PeerMessage> {
     ];
     let pushed = carried.map(|payload| PeerMessage::Broadcast { id, hops: 4, payload });
     let rest =
-        [PeerMessage::Have(vec![Announced { range, hops: 5 }]), PeerMessage::Graft(vec![range]), PeerMessage::Prune];
+        [PeerMessage::IHave(vec![Announced { range, hops: 5 }]), PeerMessage::Graft(vec![range]), PeerMessage::Prune];
     pushed.into_iter().chain(rest).collect()
 }
 
@@ -94,9 +94,9 @@ fn exchanges() -> Vec<PeerMessage> {
     vec![
         PeerMessage::Reconcile(
             Set::Catalogue,
-            vec![Claim::Short(PREFIX, fingerprint), Claim::All(PREFIX, keys.clone()), Claim::Extra(keys)],
+            vec![Claim::Fingerprint(PREFIX, fingerprint), Claim::ItemSet(PREFIX, keys.clone()), Claim::Missing(keys)],
         ),
-        PeerMessage::Want(Set::Census, vec![Wanted::Range(PREFIX, Key(0)), Wanted::Keys(vec![Key(0x5e00)])]),
+        PeerMessage::Request(Set::Census, vec![Wanted::Range(PREFIX, Key(0)), Wanted::Keys(vec![Key(0x5e00)])]),
         PeerMessage::State { entries: vec![Arc::new(update())], rest: Some((PREFIX, Key(0x5e01))) },
         PeerMessage::Records { entries: vec![Arc::new(record())], rest: None },
     ]

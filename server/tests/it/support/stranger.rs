@@ -6,7 +6,7 @@ use server::wall;
 use shared::ids::{PeerId, Version};
 use shared::stamp::Clock;
 use shared::wire::frame::{self, Decoder};
-use shared::wire::peer::{Fingerprint, Hello, MAJOR, MINOR, Partner, PeerMessage, Wish};
+use shared::wire::peer::{Fingerprint, Hello, MAJOR, MINOR, Partner, PeerMessage, Purpose};
 use shared::wire::update::FileUpdate;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -110,7 +110,7 @@ pub(crate) fn hello(major: u16, cluster: &str) -> PeerMessage {
         cluster: cluster.to_owned(),
         peer: ID,
         listen: None,
-        wish: Wish::Submit,
+        purpose: Purpose::Submit,
         presence: None,
         features: Vec::new(),
     })

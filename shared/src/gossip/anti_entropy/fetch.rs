@@ -1,5 +1,5 @@
-//! What is being fetched of what neighbours have and this node lacks: from one of them at a time, so that nothing is fetched
-//! twice.
+//! What is being fetched of what neighbours have and this node lacks: from one of them at a time, so that nothing is
+//! fetched twice.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
@@ -8,10 +8,10 @@ use crate::gossip::io::LinkId;
 use crate::time::Instant;
 use crate::wire::peer::{Key, MAX_WANTED, Prefix, Set, Wanted};
 
-/// Wishes that are under way at once: enough to keep a link of 100 ms busy with pages of 256 entries.
+/// Requests that are under way at once: enough to keep a link of 100 ms busy with pages of 256 entries.
 const WINDOW: usize = MAX_WANTED;
-/// Wishes that wait. A comparison that brings more is answered in part and made again.
-const MAX_WISHES: usize = 4096;
+/// Requests that wait. A comparison that brings more is answered in part and made again.
+const MAX_REQUESTS: usize = 4096;
 /// A fetch from which nothing has come for this long is taken up with somebody else. As long as a hello may take.
 const STALLED: Duration = Duration::from_secs(5);
 /// After this long it's the turn of somebody else who has something, so that nobody is fetched from for ever. A guess:
@@ -30,7 +30,7 @@ pub struct Fetch {
 #[derive(Debug)]
 struct Current {
     link: LinkId,
-    wishes: VecDeque<(Set, Wanted)>,
+    requests: VecDeque<(Set, Wanted)>,
     under_way: usize,
     began: Instant,
     /// When something last came.
@@ -63,7 +63,7 @@ pub struct Fetched {
 
 impl Fetch {
     /// A neighbour has these. While another one is being fetched from, it is only remembered that it has some.
-    pub fn wish(&mut self, link: LinkId, set: Set, wanted: Vec<Wanted>, now: Instant) {
+    pub fn request(&mut self, link: LinkId, set: Set, wanted: Vec<Wanted>, now: Instant) {
         if wanted.is_empty() {
             return;
         }
@@ -73,18 +73,18 @@ impl Fetch {
             return;
         }
         for wanted in wanted {
-            if current.wishes.len() >= MAX_WISHES {
+            if current.requests.len() >= MAX_REQUESTS {
                 self.waiting.insert((link, set));
                 return;
             }
-            current.wishes.push_back((set, wanted));
+            current.requests.push_back((set, wanted));
         }
     }
 
     /// The next thing to ask for, and whom.
-    pub fn poll_wish(&mut self) -> Option<(LinkId, Set, Wanted)> {
+    pub fn poll_request(&mut self) -> Option<(LinkId, Set, Wanted)> {
         let current = self.current.as_mut().filter(|current| current.under_way < WINDOW)?;
-        let (set, wanted) = current.wishes.pop_front()?;
+        let (set, wanted) = current.requests.pop_front()?;
         current.under_way += 1;
         Some((current.link, set, wanted))
     }
@@ -96,9 +96,9 @@ impl Fetch {
         current.progress = now;
         current.news |= page.news;
         if let Some((range, from)) = page.rest {
-            current.wishes.push_front((page.set, Wanted::Range(range, from)));
+            current.requests.push_front((page.set, Wanted::Range(range, from)));
         }
-        let is_over = current.under_way == 0 && current.wishes.is_empty();
+        let is_over = current.under_way == 0 && current.requests.is_empty();
         if is_over { self.end() } else { None }
     }
 
@@ -109,8 +109,8 @@ impl Fetch {
         self.end()
     }
 
-    /// From whom something is being fetched, and when that is given up: when nothing comes, or, since others have something
-    /// too, when it was long their turn.
+    /// From whom something is being fetched, and when that is given up: when nothing comes, or, since others have
+    /// something too, when it was long their turn.
     pub fn until(&self) -> Option<(LinkId, Instant)> {
         let current = self.current.as_ref()?;
         let stalled = current.progress + STALLED;
@@ -126,7 +126,7 @@ impl Fetch {
 
 impl Current {
     fn new(link: LinkId, now: Instant) -> Self {
-        Self { link, wishes: VecDeque::new(), under_way: 0, began: now, progress: now, news: false }
+        Self { link, requests: VecDeque::new(), under_way: 0, began: now, progress: now, news: false }
     }
 }
 
@@ -150,10 +150,10 @@ mod tests {
     #[test]
     fn who_has_something_too_waits_for_its_turn() {
         let mut fetch = Fetch::default();
-        fetch.wish(ONE, Set::Catalogue, all(), at(0));
-        fetch.wish(OTHER, Set::Census, all(), at(0));
-        assert_eq!(fetch.poll_wish().unwrap().0, ONE);
-        assert_eq!(fetch.poll_wish(), None);
+        fetch.request(ONE, Set::Catalogue, all(), at(0));
+        fetch.request(OTHER, Set::Census, all(), at(0));
+        assert_eq!(fetch.poll_request().unwrap().0, ONE);
+        assert_eq!(fetch.poll_request(), None);
         assert_eq!(fetch.came(OTHER, LAST, at(1)), None, "nothing was asked of it");
         let waiting = [(OTHER, Set::Census)].into();
         assert_eq!(fetch.came(ONE, LAST, at(1)), Some(Fetched { link: ONE, news: true, waiting }));
@@ -163,22 +163,22 @@ mod tests {
     #[test]
     fn the_rest_of_a_range_is_asked_for() {
         let mut fetch = Fetch::default();
-        fetch.wish(ONE, Set::Catalogue, all(), at(0));
-        fetch.poll_wish();
+        fetch.request(ONE, Set::Catalogue, all(), at(0));
+        fetch.poll_request();
         let page = Page { rest: Some((EVERYTHING, Key(9))), ..LAST };
         assert_eq!(fetch.came(ONE, page, at(1)), None);
-        assert_eq!(fetch.poll_wish(), Some((ONE, Set::Catalogue, Wanted::Range(EVERYTHING, Key(9)))));
+        assert_eq!(fetch.poll_request(), Some((ONE, Set::Catalogue, Wanted::Range(EVERYTHING, Key(9)))));
     }
 
     #[test]
     fn a_fetch_is_given_up_when_nothing_comes_and_earlier_where_others_wait() {
         let mut fetch = Fetch::default();
-        fetch.wish(ONE, Set::Catalogue, [all(), all()].concat(), at(0));
-        fetch.poll_wish();
+        fetch.request(ONE, Set::Catalogue, [all(), all()].concat(), at(0));
+        fetch.poll_request();
         assert_eq!(fetch.until(), Some((ONE, at(5))));
         fetch.came(ONE, LAST, at(28));
         assert_eq!(fetch.until(), Some((ONE, at(33))));
-        fetch.wish(OTHER, Set::Catalogue, all(), at(28));
+        fetch.request(OTHER, Set::Catalogue, all(), at(28));
         assert_eq!(fetch.until(), Some((ONE, at(30))));
         assert!(fetch.gone(ONE).is_some_and(|over| over.waiting.len() == 1));
     }

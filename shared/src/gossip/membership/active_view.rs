@@ -4,7 +4,7 @@ use crate::gossip::config::Views;
 use crate::gossip::io::LinkId;
 use crate::gossip::links::Links;
 use crate::rng::Rng;
-use crate::wire::peer::Wish;
+use crate::wire::peer::Purpose;
 
 /// What is known of somebody that asks for a place: whether it is of this node's overlay already, which nobody knows
 /// without a census.
@@ -18,18 +18,18 @@ pub enum Overlay {
     Unknown,
 }
 
-/// Whether somebody is taken in who dialled with a wish; `overlay` is only asked where that matters.
-pub fn takes(wish: Wish, active: usize, config: &Views, overlay: impl Fn() -> Overlay) -> bool {
+/// Whether somebody is taken in who dialled with a purpose; `overlay` is only asked where that matters.
+pub fn takes(purpose: Purpose, active: usize, config: &Views, overlay: impl Fn() -> Overlay) -> bool {
     let room = active < config.active_max;
-    match wish {
-        Wish::Join => true,
-        Wish::Probe if active < config.active => true,
-        Wish::Probe => match overlay() {
+    match purpose {
+        Purpose::Join => true,
+        Purpose::Probe if active < config.active => true,
+        Purpose::Probe => match overlay() {
             Overlay::Unknown => room,
             Overlay::Another => true,
             Overlay::Mine => false,
         },
-        Wish::Neighbour | Wish::Answer | Wish::Submit => room,
+        Purpose::Neighbour | Purpose::Answer | Purpose::Submit => room,
     }
 }
 
@@ -41,7 +41,7 @@ pub fn takes(wish: Wish, active: usize, config: &Views, overlay: impl Fn() -> Ov
 /// who did, their walks would end among themselves, and the overlay would be as long as it is large. What was but a
 /// probe isn't worth a link of the tree.
 pub fn whom_to_drop(
-    (newcomer, wish): (LinkId, Wish),
+    (newcomer, purpose): (LinkId, Purpose),
     links: &Links,
     config: &Views,
     is_in_tree: impl Fn(LinkId) -> bool,
@@ -52,10 +52,10 @@ pub fn whom_to_drop(
     }
     let others = links.neighbours_but(newcomer);
     let lazy: Vec<LinkId> = others.iter().copied().filter(|id| !is_in_tree(*id)).collect();
-    match wish {
-        Wish::Probe if lazy.is_empty() => Some(newcomer),
-        Wish::Join => youngest(if lazy.is_empty() { others } else { lazy }, links),
-        Wish::Probe | Wish::Neighbour | Wish::Answer | Wish::Submit => {
+    match purpose {
+        Purpose::Probe if lazy.is_empty() => Some(newcomer),
+        Purpose::Join => youngest(if lazy.is_empty() { others } else { lazy }, links),
+        Purpose::Probe | Purpose::Neighbour | Purpose::Answer | Purpose::Submit => {
             rng.pick(if lazy.is_empty() { others } else { lazy })
         }
     }
@@ -90,43 +90,43 @@ mod tests {
         links
     }
 
-    fn dropped(wish: Wish, count: u8, tree: &[u64]) -> Option<u64> {
+    fn dropped(purpose: Purpose, count: u8, tree: &[u64]) -> Option<u64> {
         let newcomer = LinkId(u64::from(count) - 1);
         let is_in_tree = |id: LinkId| tree.contains(&id.0);
         let mut rng = Rng::from_seed(1);
-        whom_to_drop((newcomer, wish), &links(count), &config(), is_in_tree, &mut rng).map(|id| id.0)
+        whom_to_drop((newcomer, purpose), &links(count), &config(), is_in_tree, &mut rng).map(|id| id.0)
     }
 
     #[test]
     fn nobody_goes_while_there_is_room() {
-        assert_eq!(dropped(Wish::Join, 3, &[]), None);
+        assert_eq!(dropped(Purpose::Join, 3, &[]), None);
     }
 
     #[test]
     fn for_who_joins_the_youngest_goes_that_the_tree_does_not_need() {
-        assert_eq!(dropped(Wish::Join, 4, &[2]), Some(1));
-        assert_eq!(dropped(Wish::Join, 4, &[0, 1, 2]), Some(2));
+        assert_eq!(dropped(Purpose::Join, 4, &[2]), Some(1));
+        assert_eq!(dropped(Purpose::Join, 4, &[0, 1, 2]), Some(2));
     }
 
     #[test]
     fn a_link_of_the_tree_goes_for_a_neighbour_only_if_there_is_no_other() {
-        assert_eq!(dropped(Wish::Neighbour, 4, &[0, 2]), Some(1));
-        assert!(dropped(Wish::Neighbour, 4, &[0, 1, 2]).is_some_and(|gone| gone < 3));
+        assert_eq!(dropped(Purpose::Neighbour, 4, &[0, 2]), Some(1));
+        assert!(dropped(Purpose::Neighbour, 4, &[0, 1, 2]).is_some_and(|gone| gone < 3));
     }
 
     #[test]
     fn a_probe_is_not_worth_a_link_of_the_tree() {
-        assert_eq!(dropped(Wish::Probe, 4, &[0, 1, 2]), Some(3));
-        assert_eq!(dropped(Wish::Probe, 4, &[0, 1]), Some(2));
+        assert_eq!(dropped(Purpose::Probe, 4, &[0, 1, 2]), Some(3));
+        assert_eq!(dropped(Purpose::Probe, 4, &[0, 1]), Some(2));
     }
 
     #[test]
     fn who_joins_is_always_taken_and_a_probe_only_from_another_overlay_or_where_some_are_lacking() {
-        let takes = |wish, active, overlay| takes(wish, active, &config(), || overlay);
-        assert!(takes(Wish::Join, 3, Overlay::Mine));
-        assert!(takes(Wish::Neighbour, 2, Overlay::Mine) && !takes(Wish::Neighbour, 3, Overlay::Another));
-        assert!(takes(Wish::Probe, 3, Overlay::Another));
-        assert!(takes(Wish::Probe, 1, Overlay::Mine) && !takes(Wish::Probe, 2, Overlay::Mine));
-        assert!(takes(Wish::Probe, 2, Overlay::Unknown) && !takes(Wish::Probe, 3, Overlay::Unknown));
+        let takes = |purpose, active, overlay| takes(purpose, active, &config(), || overlay);
+        assert!(takes(Purpose::Join, 3, Overlay::Mine));
+        assert!(takes(Purpose::Neighbour, 2, Overlay::Mine) && !takes(Purpose::Neighbour, 3, Overlay::Another));
+        assert!(takes(Purpose::Probe, 3, Overlay::Another));
+        assert!(takes(Purpose::Probe, 1, Overlay::Mine) && !takes(Purpose::Probe, 2, Overlay::Mine));
+        assert!(takes(Purpose::Probe, 2, Overlay::Unknown) && !takes(Purpose::Probe, 3, Overlay::Unknown));
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::gossip::config::{Pause, Views};
 use crate::rng::Rng;
 use crate::time::Instant;
-use crate::wire::peer::Wish;
+use crate::wire::peer::Purpose;
 
 /// A bounded book of addresses.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub struct AddressBook {
 #[derive(Debug, Default)]
 struct Counts {
     passive: usize,
-    beyond: usize,
+    reserve: usize,
     /// Being dialled to become neighbours.
     seeking: usize,
 }
@@ -35,7 +35,7 @@ struct Counts {
 struct Contact {
     usage: Usage,
     /// Nothing speaks against its being alive: it is in the passive view.
-    good: bool,
+    in_passive_view: bool,
     /// A person named it: it is never forgotten.
     named: bool,
     failures: u32,
@@ -45,7 +45,7 @@ struct Contact {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Usage {
     Idle,
-    Dialling(Wish),
+    Dialling(Purpose),
     Linked,
 }
 
@@ -56,7 +56,7 @@ pub enum Standing {
     Passive,
     /// Those that didn't answer the last time or fell silent, and those that had to give way in the passive view: what
     /// is left when nearly everybody dies.
-    Beyond,
+    Reserve,
 }
 
 impl AddressBook {
@@ -72,11 +72,11 @@ impl AddressBook {
         }
         if self.knows(&addr) {
             // Somebody has seen it since it was lost here, or is wrong: it will be dialled when it's due.
-            self.change(&addr, |contact| contact.good = true);
+            self.change(&addr, |contact| contact.in_passive_view = true);
             return false;
         }
         self.make_room(Standing::Passive, self.views.passive, rng);
-        let contact = Contact { usage: Usage::Idle, good: true, named: false, failures: 0, not_before: now };
+        let contact = Contact { usage: Usage::Idle, in_passive_view: true, named: false, failures: 0, not_before: now };
         self.put(addr, contact);
         true
     }
@@ -132,7 +132,7 @@ impl AddressBook {
     pub fn is_own(&mut self, addr: SocketAddr) {
         self.take(&addr);
         // Bounded by what was in the book: only dialled addresses come here.
-        if self.own.len() < self.views.beyond {
+        if self.own.len() < self.views.reserve {
             self.own.insert(addr);
         }
     }
@@ -143,12 +143,12 @@ impl AddressBook {
             return;
         }
         let named = self.take(&addr).is_some_and(|former| former.named);
-        self.put(addr, Contact { usage: Usage::Linked, good: true, named, failures: 0, not_before: now });
+        self.put(addr, Contact { usage: Usage::Linked, in_passive_view: true, named, failures: 0, not_before: now });
     }
 
     /// The address is being dialled.
-    pub fn dialling(&mut self, addr: SocketAddr, wish: Wish) {
-        self.change(&addr, |contact| contact.usage = Usage::Dialling(wish));
+    pub fn dialling(&mut self, addr: SocketAddr, purpose: Purpose) {
+        self.change(&addr, |contact| contact.usage = Usage::Dialling(purpose));
     }
 
     /// Whether the address is known and nobody talks to it.
@@ -157,9 +157,9 @@ impl AddressBook {
     }
 
     /// What the address is being dialled for.
-    pub fn wish(&self, addr: &SocketAddr) -> Option<Wish> {
+    pub fn purpose(&self, addr: &SocketAddr) -> Option<Purpose> {
         match self.known.get(addr)?.usage {
-            Usage::Dialling(wish) => Some(wish),
+            Usage::Dialling(purpose) => Some(purpose),
             Usage::Idle | Usage::Linked => None,
         }
     }
@@ -176,21 +176,24 @@ impl AddressBook {
 
     /// A dial failed, or a link broke.
     pub fn lost(&mut self, addr: SocketAddr, now: Instant, rng: &mut Rng) {
-        if self.known.get(&addr).is_some_and(|contact| contact.good) {
+        if self.known.get(&addr).is_some_and(|contact| contact.in_passive_view) {
             self.last_loss = Some(now);
         }
         self.ended(addr, now, false, rng);
     }
 
-    fn ended(&mut self, addr: SocketAddr, now: Instant, good: bool, rng: &mut Rng) {
+    fn ended(&mut self, addr: SocketAddr, now: Instant, in_passive_view: bool, rng: &mut Rng) {
         let Some(contact) = self.take(&addr) else { return };
-        let (standing, limit) =
-            if good { (Standing::Passive, self.views.passive) } else { (Standing::Beyond, self.views.beyond) };
+        let (standing, limit) = if in_passive_view {
+            (Standing::Passive, self.views.passive)
+        } else {
+            (Standing::Reserve, self.views.reserve)
+        };
         self.make_room(standing, limit, rng);
-        let pause = if good { self.views.redial } else { self.views.redial_lost };
+        let pause = if in_passive_view { self.views.redial } else { self.views.redial_lost };
         let delay = pause.delay(contact.failures, rng);
         let failures = contact.failures.saturating_add(1);
-        self.put(addr, Contact { usage: Usage::Idle, good, failures, not_before: now + delay, ..contact });
+        self.put(addr, Contact { usage: Usage::Idle, in_passive_view, failures, not_before: now + delay, ..contact });
     }
 
     /// One address that may be dialled now, each as likely as the others.
@@ -206,8 +209,8 @@ impl AddressBook {
     }
 
     /// One of those beyond the passive view, whether its time has come or not.
-    pub fn pick_beyond(&self, rng: &mut Rng) -> Option<SocketAddr> {
-        rng.pick(self.idle(Standing::Beyond).map(|(addr, _)| addr).collect::<Vec<_>>())
+    pub fn pick_reserve(&self, rng: &mut Rng) -> Option<SocketAddr> {
+        rng.pick(self.idle(Standing::Reserve).map(|(addr, _)| addr).collect::<Vec<_>>())
     }
 
     /// How long to wait between two looks at somebody beyond the active view.
@@ -237,8 +240,10 @@ impl AddressBook {
     }
 
     fn idle(&self, standing: Standing) -> impl Iterator<Item = (SocketAddr, &Contact)> {
-        let good = standing == Standing::Passive;
-        let idle = move |(_, contact): &(&SocketAddr, &Contact)| contact.usage == Usage::Idle && contact.good == good;
+        let in_passive_view = standing == Standing::Passive;
+        let idle = move |(_, contact): &(&SocketAddr, &Contact)| {
+            contact.usage == Usage::Idle && contact.in_passive_view == in_passive_view
+        };
         self.known.iter().filter(idle).map(|(addr, contact)| (*addr, contact))
     }
 
@@ -273,21 +278,21 @@ impl AddressBook {
     fn make_room(&mut self, standing: Standing, limit: usize, rng: &mut Rng) {
         match standing {
             Standing::Passive if self.counts.passive >= limit => {
-                self.make_room(Standing::Beyond, self.views.beyond, rng);
+                self.make_room(Standing::Reserve, self.views.reserve, rng);
                 let place = rng.pick(0..self.counts.passive).unwrap_or(0);
                 let gone = self.idle(standing).nth(place).map(|(addr, _)| addr);
                 if let Some(addr) = gone {
-                    self.change(&addr, |contact| contact.good = false);
+                    self.change(&addr, |contact| contact.in_passive_view = false);
                 }
             }
-            Standing::Beyond if self.counts.beyond >= limit => {
+            Standing::Reserve if self.counts.reserve >= limit => {
                 let unnamed = self.idle(standing).filter(|(_, contact)| !contact.named);
                 let gone = unnamed.max_by_key(|(_, contact)| contact.failures).map(|(addr, _)| addr);
                 if let Some(addr) = gone {
                     self.take(&addr);
                 }
             }
-            Standing::Passive | Standing::Beyond => {}
+            Standing::Passive | Standing::Reserve => {}
         }
     }
 }
@@ -295,11 +300,11 @@ impl AddressBook {
 impl Counts {
     /// The count that a contact belongs to, if any.
     fn of(&mut self, contact: Contact) -> Option<&mut usize> {
-        match (contact.usage, contact.good) {
+        match (contact.usage, contact.in_passive_view) {
             (Usage::Idle, true) => Some(&mut self.passive),
-            (Usage::Idle, false) => Some(&mut self.beyond),
-            (Usage::Dialling(Wish::Join | Wish::Neighbour), _) => Some(&mut self.seeking),
-            (Usage::Dialling(Wish::Answer | Wish::Submit | Wish::Probe) | Usage::Linked, _) => None,
+            (Usage::Idle, false) => Some(&mut self.reserve),
+            (Usage::Dialling(Purpose::Join | Purpose::Neighbour), _) => Some(&mut self.seeking),
+            (Usage::Dialling(Purpose::Answer | Purpose::Submit | Purpose::Probe) | Usage::Linked, _) => None,
         }
     }
 }

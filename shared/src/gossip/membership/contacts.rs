@@ -14,7 +14,7 @@ use crate::gossip::originals::Originals;
 use crate::gossip::reason::Reason;
 use crate::gossip::runtime::Runtime;
 use crate::time::Instant;
-use crate::wire::peer::Wish;
+use crate::wire::peer::Purpose;
 
 /// Addresses of one peer that are remembered while it is linked. A guess: two networks of both families, and some.
 const MAX_ALIASES: usize = 8;
@@ -113,7 +113,7 @@ impl Contacts {
     pub fn look_up(&mut self, addr: SocketAddr, originals: &Originals, rt: &mut Runtime) {
         self.book.learn(addr, rt.now, &mut rt.rng);
         if self.book.is_idle(&addr) {
-            self.dial(addr, Wish::Probe, originals, rt);
+            self.dial(addr, Purpose::Probe, originals, rt);
         }
     }
 
@@ -123,22 +123,23 @@ impl Contacts {
     pub fn seek(&mut self, originals: &Originals, rt: &mut Runtime) {
         let now = rt.now;
         // Alone, it joins anew, through one contact at a time; else it asks several.
-        let (wish, wanted) =
-            if rt.links.active() == 0 { (Wish::Join, 1) } else { (Wish::Neighbour, self.config.active) };
+        let (purpose, wanted) =
+            if rt.links.active() == 0 { (Purpose::Join, 1) } else { (Purpose::Neighbour, self.config.active) };
         let mut under_way = self.under_way(rt);
         while under_way < wanted && !rt.leaving {
             if let Some(addr) = self.book.pick(Standing::Passive, now, &mut rt.rng) {
-                self.dial(addr, wish, originals, rt);
+                self.dial(addr, purpose, originals, rt);
             } else if let Some(name) = self.names.pick(now, |addr| self.is_talked_to(addr, originals)) {
-                self.dial_name(name, wish, rt);
-            } else if let Some(addr) = self.book.pick(Standing::Beyond, now, &mut rt.rng) {
-                self.dial(addr, wish, originals, rt);
+                self.dial_name(name, purpose, rt);
+            } else if let Some(addr) = self.book.pick(Standing::Reserve, now, &mut rt.rng) {
+                self.dial(addr, purpose, originals, rt);
             } else {
                 break;
             }
             under_way += 1;
         }
-        let due = [Standing::Passive, Standing::Beyond].into_iter().filter_map(|standing| self.book.next_due(standing));
+        let due =
+            [Standing::Passive, Standing::Reserve].into_iter().filter_map(|standing| self.book.next_due(standing));
         let due = due.chain(self.names.next_due(|addr| self.is_talked_to(addr, originals)));
         let pause = self.config.seek.delay(self.failed, &mut rt.rng);
         let again_at = match due.min() {
@@ -156,7 +157,7 @@ impl Contacts {
     /// How many are dialled, or have been and have still to answer, to become neighbours.
     fn sought_now(&self, rt: &Runtime) -> usize {
         let asked = rt.links.iter().filter(|(_, link)| matches!(link.role, Role::Stranger | Role::Asked { .. }));
-        let awaited = asked.filter(|(_, link)| link.wish().is_some_and(|wish| wish != Wish::Probe)).count();
+        let awaited = asked.filter(|(_, link)| link.purpose().is_some_and(|purpose| purpose != Purpose::Probe)).count();
         awaited.max(self.book.seeking()) + self.names.seeking()
     }
 
@@ -201,27 +202,27 @@ impl Contacts {
     // --- dials ----------------------------------------------------------------------------------------------------
 
     /// Dials an address; where an original is, that is its own affair.
-    pub fn dial(&mut self, addr: SocketAddr, wish: Wish, originals: &Originals, rt: &mut Runtime) {
+    pub fn dial(&mut self, addr: SocketAddr, purpose: Purpose, originals: &Originals, rt: &mut Runtime) {
         if originals.knows(&addr) {
             return;
         }
-        self.book.dialling(addr, wish);
+        self.book.dialling(addr, purpose);
         rt.push(Output::Dial { addr });
     }
 
-    fn dial_name(&mut self, name: HostName, wish: Wish, rt: &mut Runtime) {
-        self.names.dialling(&name, wish, rt.now, (self.config.redial_name, &mut rt.rng));
+    fn dial_name(&mut self, name: HostName, purpose: Purpose, rt: &mut Runtime) {
+        self.names.dialling(&name, purpose, rt.now, (self.config.redial_name, &mut rt.rng));
         rt.push(Output::DialName { name });
     }
 
     /// What an address was dialled for.
-    pub fn wish(&self, addr: &SocketAddr) -> Wish {
-        self.book.wish(addr).unwrap_or(Wish::Neighbour)
+    pub fn purpose(&self, addr: &SocketAddr) -> Purpose {
+        self.book.purpose(addr).unwrap_or(Purpose::Neighbour)
     }
 
     /// Nobody answers at an address.
     pub fn dial_failed(&mut self, addr: SocketAddr, rt: &mut Runtime) {
-        let probe = self.book.wish(&addr) == Some(Wish::Probe);
+        let probe = self.book.purpose(&addr) == Some(Purpose::Probe);
         self.book.lost(addr, rt.now, &mut rt.rng);
         self.hasten_probe(rt);
         if !probe {
@@ -233,11 +234,11 @@ impl Contacts {
     /// A name led to an address that answers. Returns whether the link is to be used, like any other with a dialled address:
     /// not where there is one already.
     pub fn name_reached(&mut self, name: &HostName, addr: SocketAddr, originals: &Originals, rt: &mut Runtime) -> bool {
-        let wish = self.names.reached(name, addr).unwrap_or(Wish::Neighbour);
+        let purpose = self.names.reached(name, addr).unwrap_or(Purpose::Neighbour);
         let is_wanted = !self.is_talked_to(&addr, originals) && self.book.is_dialable(&addr);
         if is_wanted {
             self.book.learn(addr, rt.now, &mut rt.rng);
-            self.book.dialling(addr, wish);
+            self.book.dialling(addr, purpose);
         }
         is_wanted
     }
@@ -323,22 +324,22 @@ impl Contacts {
             // Alone: somebody must be back some time.
             let idle = self.sought_now(rt) == 0;
             if let Some(addr) = self.anybody(census, rt).filter(|_| idle) {
-                self.dial(addr, Wish::Join, originals, rt);
+                self.dial(addr, Purpose::Join, originals, rt);
             }
             return;
         }
-        if let Some(addr) = self.book.pick(Standing::Beyond, now, &mut rt.rng) {
-            self.dial(addr, Wish::Probe, originals, rt);
+        if let Some(addr) = self.book.pick(Standing::Reserve, now, &mut rt.rng) {
+            self.dial(addr, Purpose::Probe, originals, rt);
         } else if let Some(name) = self.names.pick(now, |addr| self.is_talked_to(addr, originals)) {
-            self.dial_name(name, Wish::Probe, rt);
+            self.dial_name(name, Purpose::Probe, rt);
         } else if let Some(addr) = self.book.pick(Standing::Passive, now, &mut rt.rng) {
-            self.dial(addr, Wish::Probe, originals, rt);
+            self.dial(addr, Purpose::Probe, originals, rt);
         }
     }
 
     /// Somebody who may be back, or who told of itself once.
     fn anybody(&mut self, census: &Census, rt: &mut Runtime) -> Option<SocketAddr> {
-        let beyond = self.book.pick_beyond(&mut rt.rng);
+        let beyond = self.book.pick_reserve(&mut rt.rng);
         if beyond.is_some() && rt.rng.chance(1, 2) {
             return beyond;
         }
@@ -422,7 +423,7 @@ mod tests {
         assert!(rt.outputs().contains(&Output::DialName { name: name.clone() }));
         assert!(!contacts.name_reached(&name, addr(1), &originals(), &mut rt));
         assert!(contacts.name_reached(&name, addr(2), &originals(), &mut rt));
-        assert_eq!(contacts.wish(&addr(2)), Wish::Neighbour);
+        assert_eq!(contacts.purpose(&addr(2)), Purpose::Neighbour);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::backoff::Backoff;
 use crate::gossip::io::HostName;
 use crate::rng::Rng;
 use crate::time::Instant;
-use crate::wire::peer::Wish;
+use crate::wire::peer::Purpose;
 
 /// The names that this node was given.
 #[derive(Debug, Default)]
@@ -20,7 +20,7 @@ pub struct Names {
 #[derive(Debug, Default)]
 struct Name {
     /// What it is being dialled for.
-    dialling: Option<Wish>,
+    dialling: Option<Purpose>,
     /// Where it led to the last time.
     addr: Option<SocketAddr>,
     /// Dials since it last led to a neighbour.
@@ -56,9 +56,9 @@ impl Names {
     }
 
     /// It is being dialled; `pause`: how long it isn't again.
-    pub fn dialling(&mut self, name: &HostName, wish: Wish, now: Instant, (pause, rng): (Backoff, &mut Rng)) {
+    pub fn dialling(&mut self, name: &HostName, purpose: Purpose, now: Instant, (pause, rng): (Backoff, &mut Rng)) {
         if let Some(name) = self.known.get_mut(name) {
-            name.dialling = Some(wish);
+            name.dialling = Some(purpose);
             name.not_before = now + pause.delay(name.failures, rng);
             name.failures = name.failures.saturating_add(1);
         }
@@ -72,7 +72,7 @@ impl Names {
     }
 
     /// Somebody was reached under it, at an address. Returns what for.
-    pub fn reached(&mut self, name: &HostName, addr: SocketAddr) -> Option<Wish> {
+    pub fn reached(&mut self, name: &HostName, addr: SocketAddr) -> Option<Purpose> {
         let name = self.known.get_mut(name)?;
         name.addr = Some(addr);
         name.dialling.take()
@@ -92,6 +92,6 @@ impl Names {
 
     /// How many are being dialled to become neighbours.
     pub fn seeking(&self) -> usize {
-        self.known.values().filter(|name| name.dialling.is_some_and(|wish| wish != Wish::Probe)).count()
+        self.known.values().filter(|name| name.dialling.is_some_and(|purpose| purpose != Purpose::Probe)).count()
     }
 }

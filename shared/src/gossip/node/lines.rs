@@ -10,7 +10,7 @@ use crate::gossip::reason::Reason;
 use crate::gossip::whereabouts::meant;
 use crate::ids::{FileId, PeerId, Version};
 use crate::stamp::Stamp;
-use crate::wire::lines::{Line, Said};
+use crate::wire::lines::{Line, LineMessage};
 use crate::wire::update::FileUpdate;
 
 /// A change from a line is made equal everywhere: whoever hears the line makes the same one, and a change of ours that
@@ -83,16 +83,16 @@ impl Node {
 
     fn line(&mut self, (remote, is_dialled): (SocketAddr, bool), line: Line) {
         self.originals.heard(line.ts);
-        match line.said {
+        match line.message {
             // One that was dialled is known by the address at which it answered.
-            Said::Hello { .. } if is_dialled => {}
-            Said::Hello { from } => self.said_to_be_original(meant(from, remote)),
-            Said::State { from, files, peers } => {
+            LineMessage::Hello { .. } if is_dialled => {}
+            LineMessage::Hello { from } => self.said_to_be_original(meant(from, remote)),
+            LineMessage::State { from, files, peers } => {
                 self.told_files(from.map(|from| meant(from, remote)), files);
                 self.told_peers(peers.into_iter().map(|addr| meant(addr, remote)).collect());
             }
-            Said::Event { file, version } => self.told_files(None, [(file, version)].into()),
-            Said::NotUnderstood { why } => self.originals.not_understood(remote, why, &mut self.rt),
+            LineMessage::Event { file, version } => self.told_files(None, [(file, version)].into()),
+            LineMessage::NotUnderstood { why } => self.originals.not_understood(remote, why, &mut self.rt),
         }
     }
 

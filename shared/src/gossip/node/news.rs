@@ -22,7 +22,7 @@ use crate::wire::update::FileUpdate;
 impl Node {
     /// Sends what the tree wants sent.
     pub(super) fn flush_tree(&mut self) {
-        while let Some((to, message)) = self.tree.poll_said() {
+        while let Some((to, message)) = self.tree.poll_outgoing() {
             self.rt.send(to, message);
         }
     }
@@ -73,7 +73,7 @@ impl Node {
         if first_time || news {
             self.tree.pass_on(link, id, Pushed { hops, ..pushed }, now, &mut self.rt.rng);
         } else {
-            self.tree.came_again(link, id, hops, now);
+            self.tree.on_duplicate(link, id, hops, now);
         }
     }
 

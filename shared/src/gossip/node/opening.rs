@@ -12,7 +12,7 @@ use crate::gossip::membership::contacts::Ended;
 use crate::gossip::node::Node;
 use crate::gossip::reason::Reason;
 use crate::ids::PeerId;
-use crate::wire::peer::{Hello, PeerMessage, Wish};
+use crate::wire::peer::{Hello, PeerMessage, Purpose};
 
 impl Node {
     // --- connections ----------------------------------------------------------------------------------------------
@@ -22,7 +22,7 @@ impl Node {
         if let Some(addr) = dialled.filter(|addr| self.originals.is_dialling(addr)) {
             return self.expect_original(id, addr);
         }
-        let dialled = dialled.map(|addr| Dialled { addr, wish: self.membership.contacts.wish(&addr) });
+        let dialled = dialled.map(|addr| Dialled { addr, purpose: self.membership.contacts.purpose(&addr) });
         let crowded = self.rt.links.are_too_many(remote);
         self.rt.links.open(id, remote, dialled, self.rt.now);
         self.liveness.opened(&mut self.rt);
@@ -114,7 +114,7 @@ impl Node {
 
     /// A peer has said hello.
     fn met(&mut self, id: LinkId, guest: Guest) {
-        let Guest { peer, addr, wish, .. } = guest;
+        let Guest { peer, addr, purpose, .. } = guest;
         if self.originals.forget(&addr) {
             self.membership.contacts.pin(addr, &mut self.rt);
         }
@@ -126,10 +126,10 @@ impl Node {
             return;
         }
         let dialled = self.rt.links.get(id).and_then(|link| link.dialled);
-        match turn(dialled, wish) {
+        match turn(dialled, purpose) {
             Turn::Theirs => self.rt.links.identify(id, Role::Asked { peer, addr }),
-            Turn::Mine => self.asked(id, peer, addr, wish),
-            Turn::Nobodys => self.refuse(id, Reason::WrongWish),
+            Turn::Mine => self.asked(id, peer, addr, purpose),
+            Turn::Nobodys => self.refuse(id, Reason::UnexpectedPurpose),
         }
     }
 
@@ -153,8 +153,8 @@ impl Node {
     // --- neighbours -----------------------------------------------------------------------------------------------
 
     /// A peer wants this node as a neighbour.
-    fn asked(&mut self, id: LinkId, peer: PeerId, addr: SocketAddr, wish: Wish) {
-        if !self.membership.takes(wish, peer, &self.census, &self.rt) {
+    fn asked(&mut self, id: LinkId, peer: PeerId, addr: SocketAddr, purpose: Purpose) {
+        if !self.membership.takes(purpose, peer, &self.census, &self.rt) {
             self.rt.links.identify(id, Role::Asked { peer, addr });
             self.membership.contacts.learn(vec![addr], &self.originals, &mut self.rt);
             return self.goodbye(id, Reason::Full, Ended::Peacefully);
@@ -162,19 +162,19 @@ impl Node {
         let others = self.membership.others_for_neighbour(&mut self.rt);
         self.rt.send(vec![id], PeerMessage::Welcome { others });
         self.neighbour_up(id, peer, addr);
-        self.make_room(id, wish);
-        if wish == Wish::Join {
+        self.make_room(id, purpose);
+        if purpose == Purpose::Join {
             self.membership.announce_newcomer(id, addr, &mut self.rt);
         }
     }
 
     /// A peer takes this node as a neighbour.
     pub(super) fn welcomed(&mut self, id: LinkId, (peer, addr): (PeerId, SocketAddr), others: Vec<SocketAddr>) {
-        let wish = self.rt.links.get(id).and_then(Link::wish);
+        let purpose = self.rt.links.get(id).and_then(Link::purpose);
         self.neighbour_up(id, peer, addr);
-        self.make_room(id, wish.unwrap_or(Wish::Neighbour));
+        self.make_room(id, purpose.unwrap_or(Purpose::Neighbour));
         self.membership.contacts.learn(others, &self.originals, &mut self.rt);
-        if wish == Some(Wish::Join) {
+        if purpose == Some(Purpose::Join) {
             self.membership.contacts.await_walks(self.rt.now, &mut self.rt);
         }
     }
@@ -193,15 +193,15 @@ impl Node {
         }
     }
 
-    fn make_room(&mut self, newcomer: LinkId, wish: Wish) {
-        while let Some(gone) = self.membership.whom_to_drop((newcomer, wish), &self.tree, &mut self.rt) {
+    fn make_room(&mut self, newcomer: LinkId, purpose: Purpose) {
+        while let Some(gone) = self.membership.whom_to_drop((newcomer, purpose), &self.tree, &mut self.rt) {
             self.goodbye(gone, Reason::MakingRoom, Ended::Peacefully);
         }
     }
 
     /// The other side closes a link.
     pub(super) fn told_goodbye(&mut self, id: LinkId, reason: Reason, leaving: bool, others: Vec<SocketAddr>) {
-        let joined = self.rt.links.get(id).filter(|link| link.wish() == Some(Wish::Join));
+        let joined = self.rt.links.get(id).filter(|link| link.purpose() == Some(Purpose::Join));
         let joined = joined.filter(|link| matches!(link.role, Role::Neighbour { .. })).map(|link| link.opened);
         self.rt.push(Output::Close { link: id });
         self.drop_link(id, reason, if leaving { Ended::Left } else { Ended::Peacefully });

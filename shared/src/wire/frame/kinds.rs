@@ -113,11 +113,11 @@ kinds! {
       5 "shuffle_reply" SPARE  ShuffleReply { walk, addrs } = Plain (walk, addrs), [addrs], check_addrs(addrs);
       6 "ping"          NEEDED Ping { nonce, catalogue, partner } = Plain (nonce, catalogue, partner), [], Ok(());
       7 "pong"          NEEDED Pong { nonce, catalogue, partner } = Plain (nonce, catalogue, partner), [], Ok(());
-      8 "have"          SPARE  Have(announced) = Plain announced, [], limit("an announcement", announced.len(), MAX_RANGES);
+      8 "ihave"         SPARE  IHave(announced) = Plain announced, [], limit("an announcement", announced.len(), MAX_RANGES);
       9 "graft"         NEEDED Graft(ranges) = Plain ranges, [], limit("a graft", ranges.len(), MAX_RANGES);
      10 "prune"         SPARE  Prune {} = Plain (), [], Ok(());
      11 "reconcile"     NEEDED Reconcile(set, claims) = Plain (set, claims), [], check_claims(claims);
-     12 "want"          NEEDED Want(set, wanted) = Plain (set, wanted), [], check_wanted(wanted);
+     12 "request"       NEEDED Request(set, wanted) = Plain (set, wanted), [], check_wanted(wanted);
      13 "state"         NEEDED State { entries, rest } = Plain (entries, rest), [], check_files(entries);
      14 "records"       NEEDED Records { entries, rest } = Plain (entries, rest), [entries], check_records(entries);
      15 "submit"        NEEDED Submit { request, update } = Plain (request, update), [], check_update(update);
@@ -259,8 +259,8 @@ fn check_reason(reason: &str) -> Result<(), FrameError> {
 fn check_claims(claims: &[Claim]) -> Result<(), FrameError> {
     limit("a list of claims", claims.len(), MAX_CLAIMS)?;
     claims.iter().try_for_each(|claim| match claim {
-        Claim::Short(..) => Ok(()),
-        Claim::All(_, keys) | Claim::Extra(keys) => limit("a claim", keys.len(), MAX_KEYS),
+        Claim::Fingerprint(..) => Ok(()),
+        Claim::ItemSet(_, keys) | Claim::Missing(keys) => limit("a claim", keys.len(), MAX_KEYS),
     })
 }
 
@@ -268,7 +268,7 @@ fn check_wanted(wanted: &[Wanted]) -> Result<(), FrameError> {
     limit("a list of wishes", wanted.len(), MAX_WANTED)?;
     wanted.iter().try_for_each(|wanted| match wanted {
         Wanted::Range(..) => Ok(()),
-        Wanted::Keys(keys) => limit("a wish", keys.len(), MAX_ENTRIES),
+        Wanted::Keys(keys) => limit("a purpose", keys.len(), MAX_ENTRIES),
     })
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use shared::gossip::config::{Config, Views};
 use shared::gossip::io::{Input, LinkId};
-use shared::wire::peer::{Hello, MAX_ADDRS, PeerMessage, Wish};
+use shared::wire::peer::{Hello, MAX_ADDRS, PeerMessage, Purpose};
 
 use super::stage::{Stage, addr, hello, own_addr, peer, sent};
 
@@ -17,7 +17,7 @@ const ANNOUNCED: u32 = 20_000;
 /// The most addresses in the book: both its parts, and those in use or being dialled.
 fn book_max() -> usize {
     let views = Views::default();
-    views.passive + views.beyond + 3 * views.active_max
+    views.passive + views.reserve + 3 * views.active_max
 }
 
 fn page(from: u32) -> Vec<SocketAddr> {
@@ -60,7 +60,7 @@ fn bounded_memory_addresses_in_welcomes() {
         stage.feed(Input::LinkUp { link, remote: host, dialled: Some(host) });
         stage.say_all(
             link,
-            vec![PeerMessage::Hello(hello(5, Wish::Answer)), PeerMessage::Welcome { others: page(from) }],
+            vec![PeerMessage::Hello(hello(5, Purpose::Answer)), PeerMessage::Welcome { others: page(from) }],
         );
         stage.feed(Input::LinkDown { link, reason: "gone".to_owned() });
         stage.fail_dials();
@@ -155,7 +155,7 @@ fn nobody_takes_leave_for_a_contact_that_a_person_named() {
     let mut stage = Stage::new(Config::default());
     let named = addr(3);
     stage.feed(Input::Contact { addr: named });
-    let (link, _) = stage.greet(5, Hello { listen: Some(named), ..hello(5, Wish::Join) });
+    let (link, _) = stage.greet(5, Hello { listen: Some(named), ..hello(5, Purpose::Join) });
     stage.say(link, PeerMessage::Goodbye { reason: "leaving".to_owned(), leaving: true, others: Vec::new() });
     assert!(stage.node.known().any(|known| known == named));
     stage.check_it_still_works();
@@ -164,13 +164,13 @@ fn nobody_takes_leave_for_a_contact_that_a_person_named() {
 #[test]
 fn bounded_memory_addresses_that_are_said_to_be_this_nodes_own() {
     let mut stage = Stage::new(Config::default());
-    let liars = u32::try_from(Views::default().beyond).unwrap() + 50;
+    let liars = u32::try_from(Views::default().reserve).unwrap() + 50;
     for number in 0..liars {
         let liar = addr(0x1_0000 + number);
         let link = LinkId(1 << 40 | u64::from(number));
         stage.feed(Input::Contact { addr: liar });
         stage.feed(Input::LinkUp { link, remote: liar, dialled: Some(liar) });
-        stage.say(link, PeerMessage::Hello(Hello { peer: peer(0), ..hello(5, Wish::Answer) }));
+        stage.say(link, PeerMessage::Hello(Hello { peer: peer(0), ..hello(5, Purpose::Answer) }));
         assert!(stage.is_closed(link) && stage.node.known().all(|known| known != liar));
     }
     let mut is_own = |number| {

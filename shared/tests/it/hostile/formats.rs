@@ -9,7 +9,7 @@ use shared::wire::census::Record;
 use shared::wire::frame::{Decoder, FrameError, MAX_CLUSTER_BYTES, MAX_FRAME_BYTES, MAX_VERSION_BYTES, decode};
 use shared::wire::peer::{
     Claim, Feature, Hello, Key, MAX_ADDRS, MAX_CLAIMS, MAX_ENTRIES, MAX_FEATURE_BYTES, MAX_FEATURES, MAX_KEYS,
-    MAX_PAYLOAD_BYTES, MAX_RANGES, MAX_REASON_BYTES, MAX_RECORD_NEIGHBOURS, MAX_WANTED, Prefix, Set, Wanted, Wish,
+    MAX_PAYLOAD_BYTES, MAX_RANGES, MAX_REASON_BYTES, MAX_RECORD_NEIGHBOURS, MAX_WANTED, Prefix, Purpose, Set, Wanted,
 };
 use shared::wire::update::{FileUpdate, MAX_NAME_BYTES};
 
@@ -86,9 +86,9 @@ const PREFIX: Prefix = Prefix { depth: 0, digits: 0 };
 
 #[test]
 fn texts_and_addresses_have_a_limit() {
-    check(0, MAX_CLUSTER_BYTES, |len| Hello { cluster: text(len), ..hello(1, Wish::Join) });
-    check(0, MAX_FEATURES, |len| Hello { features: vec![feature(1); len], ..hello(1, Wish::Join) });
-    check(0, MAX_FEATURE_BYTES, |len| Hello { features: vec![feature(len)], ..hello(1, Wish::Join) });
+    check(0, MAX_CLUSTER_BYTES, |len| Hello { cluster: text(len), ..hello(1, Purpose::Join) });
+    check(0, MAX_FEATURES, |len| Hello { features: vec![feature(1); len], ..hello(1, Purpose::Join) });
+    check(0, MAX_FEATURE_BYTES, |len| Hello { features: vec![feature(len)], ..hello(1, Purpose::Join) });
     check(1, MAX_ADDRS, addrs);
     check(2, MAX_REASON_BYTES, |len| (text(len), true, addrs(0)));
     check(2, MAX_ADDRS, |len| (text(0), true, addrs(len)));
@@ -110,9 +110,9 @@ fn news_has_a_limit() {
 
 #[test]
 fn pages_and_claims_have_a_limit() {
-    check(11, MAX_CLAIMS, |len| (Set::Catalogue, vec![Claim::Extra(keys(0)); len]));
-    check(11, MAX_KEYS, |len| (Set::Catalogue, vec![Claim::Extra(keys(len))]));
-    check(11, MAX_KEYS, |len| (Set::Catalogue, vec![Claim::All(PREFIX, keys(len))]));
+    check(11, MAX_CLAIMS, |len| (Set::Catalogue, vec![Claim::Missing(keys(0)); len]));
+    check(11, MAX_KEYS, |len| (Set::Catalogue, vec![Claim::Missing(keys(len))]));
+    check(11, MAX_KEYS, |len| (Set::Catalogue, vec![Claim::ItemSet(PREFIX, keys(len))]));
     check(12, MAX_WANTED, |len| (Set::Catalogue, vec![Wanted::Range(PREFIX, Key(0)); len]));
     check(12, MAX_ENTRIES, |len| (Set::Catalogue, vec![Wanted::Keys(vec![Key(1); len])]));
     let rest: Option<(Prefix, Key)> = None;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use shared::gossip::config::{Config, Limits, Liveness};
 use shared::gossip::io::{Input, LinkId, NodeEvent, Output};
 use shared::gossip::node::Node;
-use shared::wire::peer::{Fingerprint, Hello, Partner, PeerMessage, Wish};
+use shared::wire::peer::{Fingerprint, Hello, Partner, PeerMessage, Purpose};
 
 use super::stage::{Stage, addr, hello, news, offences, peer, sent, unknown, update};
 
@@ -56,7 +56,7 @@ fn a_link_whose_hello_is_never_followed_by_a_welcome_is_closed_in_time() {
     assert_eq!(stage.dials, [addr(5)]);
     let link = LinkId(1 << 40);
     stage.feed(Input::LinkUp { link, remote: addr(5), dialled: Some(addr(5)) });
-    stage.say(link, PeerMessage::Hello(hello(5, Wish::Answer)));
+    stage.say(link, PeerMessage::Hello(hello(5, Purpose::Answer)));
     stage.pass(Liveness::default().hello + Duration::from_millis(1));
     assert!(stage.is_closed(link));
     stage.check_it_still_works();
@@ -92,12 +92,12 @@ fn who_doesnt_keep_to_the_order_of_a_link_is_refused() {
         assert!(stage.is_closed(link));
         stage.check_it_still_works();
     };
-    let joins = || PeerMessage::Hello(hello(5, Wish::Join));
+    let joins = || PeerMessage::Hello(hello(5, Purpose::Join));
     check(vec![ping.clone()], "a message before hello");
     check(vec![news(1, 1, update("f", 1))], "a message before hello");
     check(vec![joins(), joins()], "a second hello");
-    check(vec![PeerMessage::Hello(hello(5, Wish::Answer))], "a wish that doesn't fit who dialled");
-    let client = Hello { listen: None, ..hello(5, Wish::Submit) };
+    check(vec![PeerMessage::Hello(hello(5, Purpose::Answer))], "an unexpected purpose");
+    let client = Hello { listen: None, ..hello(5, Purpose::Submit) };
     check(vec![PeerMessage::Hello(client), news(1, 1, update("f", 1))], "a client that speaks as a neighbour");
 }
 
@@ -140,7 +140,10 @@ fn bytes_that_break_the_format_are_told_and_counted_whoever_they_come_from() {
 fn what_comes_behind_the_offence_isnt_heard() {
     let mut stage = Stage::new(Config::default());
     let (link, _) = stage.open_from(addr(5));
-    stage.say_all(link, vec![PeerMessage::Prune, PeerMessage::Hello(hello(5, Wish::Join)), news(1, 1, update("f", 1))]);
+    stage.say_all(
+        link,
+        vec![PeerMessage::Prune, PeerMessage::Hello(hello(5, Purpose::Join)), news(1, 1, update("f", 1))],
+    );
     assert!(stage.node.catalogue().is_empty());
     stage.check_it_still_works();
 }
@@ -158,7 +161,7 @@ fn a_crowd_of_joiners_leaves_the_active_view_within_its_bound() {
 #[test]
 fn who_claims_to_be_this_node_is_sent_away() {
     let mut stage = Stage::new(Config::default());
-    let (link, outputs) = stage.greet(5, Hello { peer: peer(0), ..hello(5, Wish::Join) });
+    let (link, outputs) = stage.greet(5, Hello { peer: peer(0), ..hello(5, Purpose::Join) });
     assert!(stage.is_closed(link), "{:?}", sent(&outputs).collect::<Vec<_>>());
     stage.check_it_still_works();
 }
@@ -167,7 +170,7 @@ fn who_claims_to_be_this_node_is_sent_away() {
 fn one_peer_has_one_link_however_often_it_dials() {
     let mut stage = Stage::new(Config::default());
     for _ in 0..100 {
-        stage.greet(5, hello(5, Wish::Join));
+        stage.greet(5, hello(5, Purpose::Join));
     }
     assert_eq!(Node::neighbours(&stage.node).filter(|other| *other == peer(5)).count(), 1);
     stage.check_it_still_works();

@@ -178,7 +178,7 @@ fn what_only_newer_peers_know_is_passed_on_once_given_to_who_asks_and_not_stored
     };
     let outputs = stage.say(teller, said.clone());
     assert_eq!(passed_on(&outputs), 1, "{outputs:?}");
-    assert!(!outputs.iter().any(|output| matches!(output, Output::Store { .. })));
+    assert!(!outputs.iter().any(|output| matches!(output, Output::Persist { .. })));
     assert_eq!(passed_on(&stage.say(teller, said.clone())), 0);
     let graft = PeerMessage::Graft(vec![IdRange { source: Source(5), first: 1, last: 1 }]);
     assert_eq!(passed_on(&stage.say(other, graft.clone())), 1);
@@ -224,7 +224,7 @@ fn numbers_at_the_ends_of_their_range_harm_nothing() {
         numbers.stage.pass(Duration::from_secs(10));
         for (first, last) in [(0, 0), (0, u64::MAX), (5, 1), (u64::MAX, 0), (u64::MAX, u64::MAX)] {
             let range = IdRange { source: Source(1), first, last };
-            numbers.stage.say(numbers.link, PeerMessage::Have(vec![Announced { range, hops: u16::MAX }]));
+            numbers.stage.say(numbers.link, PeerMessage::IHave(vec![Announced { range, hops: u16::MAX }]));
             numbers.stage.say(numbers.link, PeerMessage::Graft(vec![range]));
             numbers.stage.pass(Duration::from_secs(10));
         }
@@ -249,7 +249,7 @@ fn bounded_output_of_announcements_that_are_lies() {
     for round in 0..200 {
         let range = |n| IdRange { source: Source(round * 100 + n), first: 1, last: u64::MAX - n };
         let all = (0..64).map(|n| Announced { range: range(n), hops: 0 }).collect();
-        numbers.stage.say(numbers.link, PeerMessage::Have(all));
+        numbers.stage.say(numbers.link, PeerMessage::IHave(all));
     }
     let outputs = numbers.stage.pass(Duration::from_mins(1));
     let grafts = sent(&outputs).filter(|(_, message)| matches!(message, PeerMessage::Graft(_))).count();

@@ -7,7 +7,7 @@ use shared::gossip::catalogue::Catalogue;
 use shared::gossip::config::Config;
 use shared::gossip::io::{LinkId, Output};
 use shared::gossip::ledger::EVERYTHING;
-use shared::gossip::reconcile::opening;
+use shared::gossip::reconcile::initial_claim;
 use shared::wire::peer::{
     Claim, Fingerprint, Key, MAX_CLAIMS, MAX_ENTRIES, MAX_WANTED, PeerMessage, Prefix, Set, Wanted,
 };
@@ -46,7 +46,7 @@ fn entries_sent(outputs: &[Output]) -> usize {
 fn bounded_output_of_wishes_for_everything() {
     let (mut stage, link) = stage(2000);
     let wishes = vec![Wanted::Range(EVERYTHING, Key(0)); MAX_WANTED];
-    let outputs = stage.say(link, PeerMessage::Want(Set::Catalogue, wishes));
+    let outputs = stage.say(link, PeerMessage::Request(Set::Catalogue, wishes));
     assert_eq!(entries_sent(&outputs), MAX_WANTED * MAX_ENTRIES);
     assert!(bytes(&outputs) <= OUTPUT_MAX, "{} bytes", bytes(&outputs));
     stage.check_it_still_works();
@@ -57,7 +57,7 @@ fn bounded_output_of_wishes_for_one_entry_many_times() {
     let (mut stage, link) = stage(2000);
     let key = shared::gossip::ledger::key_of(b"file-000001");
     let wishes = vec![Wanted::Keys(vec![key; MAX_ENTRIES]); MAX_WANTED];
-    let outputs = stage.say(link, PeerMessage::Want(Set::Catalogue, wishes));
+    let outputs = stage.say(link, PeerMessage::Request(Set::Catalogue, wishes));
     assert!(bytes(&outputs) <= OUTPUT_MAX, "{} entries", entries_sent(&outputs));
     stage.check_it_still_works();
 }
@@ -65,13 +65,13 @@ fn bounded_output_of_wishes_for_one_entry_many_times() {
 #[test]
 fn bounded_output_of_claims_to_have_nothing() {
     let (mut stage, link) = stage(2000);
-    let nothing = vec![Claim::All(EVERYTHING, Vec::new()); MAX_CLAIMS];
+    let nothing = vec![Claim::ItemSet(EVERYTHING, Vec::new()); MAX_CLAIMS];
     let outputs = stage.say(link, PeerMessage::Reconcile(Set::Catalogue, nothing));
     println!("one message having nothing {MAX_CLAIMS} times: {} bytes", bytes(&outputs));
     assert!(bytes(&outputs) <= OUTPUT_MAX, "{} bytes", bytes(&outputs));
     for depth in 0..5 {
         let differ = Fingerprint { count: 1, sum: 1 };
-        let claims = vec![Claim::Short(Prefix { depth, digits: 0 }, differ); MAX_CLAIMS];
+        let claims = vec![Claim::Fingerprint(Prefix { depth, digits: 0 }, differ); MAX_CLAIMS];
         let outputs = stage.say(link, PeerMessage::Reconcile(Set::Catalogue, claims));
         println!("one message differing {MAX_CLAIMS} times at depth {depth}: {} bytes", bytes(&outputs));
         assert!(bytes(&outputs) <= OUTPUT_MAX, "{} bytes", bytes(&outputs));
@@ -86,14 +86,15 @@ fn ranges_that_cant_be_harm_nothing() {
         for depth in 0..=u8::MAX {
             for digits in [0, 1, 1 << (depth % 64), u64::MAX] {
                 let range = Prefix { depth, digits };
-                let mut claims = vec![Claim::All(range, vec![(Key(0), 0), (Key(u128::MAX), u64::MAX), (Key(0), 1)])];
+                let mut claims =
+                    vec![Claim::ItemSet(range, vec![(Key(0), 0), (Key(u128::MAX), u64::MAX), (Key(0), 1)])];
                 for count in [0, 1, u32::MAX] {
-                    claims.push(Claim::Short(range, Fingerprint { count, sum: u64::MAX }));
+                    claims.push(Claim::Fingerprint(range, Fingerprint { count, sum: u64::MAX }));
                 }
                 let outputs = stage.say(link, PeerMessage::Reconcile(set, claims));
                 assert!(bytes(&outputs) <= 1 << 20);
                 let wishes = [Key(0), Key(1), Key(u128::MAX)].map(|from| Wanted::Range(range, from));
-                let outputs = stage.say(link, PeerMessage::Want(set, wishes.to_vec()));
+                let outputs = stage.say(link, PeerMessage::Request(set, wishes.to_vec()));
                 assert!(entries_sent(&outputs) <= 3 * MAX_ENTRIES);
                 let rest = Some((range, Key(u128::MAX)));
                 stage.say(link, PeerMessage::State { entries: Vec::new(), rest });
@@ -107,7 +108,7 @@ fn ranges_that_cant_be_harm_nothing() {
 
 /// The wishes that a node has sent to a link.
 fn wishes_to(outputs: &[Output], link: LinkId) -> usize {
-    sent(outputs).filter(|(to, message)| *to == [link] && matches!(message, PeerMessage::Want(..))).count()
+    sent(outputs).filter(|(to, message)| *to == [link] && matches!(message, PeerMessage::Request(..))).count()
 }
 
 #[test]
@@ -117,8 +118,8 @@ fn bounded_memory_wishes() {
     for page in 0..1000_u32 {
         let keys = (0..1024).map(|n| (Key(u128::from(page * 1024 + n)), 1)).collect();
         let claims = vec![
-            Claim::Extra(keys),
-            Claim::Short(Prefix { depth: 4, digits: 0 }, Fingerprint { count: 1, sum: page.into() }),
+            Claim::Missing(keys),
+            Claim::Fingerprint(Prefix { depth: 4, digits: 0 }, Fingerprint { count: 1, sum: page.into() }),
         ];
         under_way += wishes_to(&stage.say(link, PeerMessage::Reconcile(Set::Catalogue, claims)), link);
     }
@@ -138,7 +139,7 @@ fn bounded_memory_wishes() {
 fn check_others_are_fetched_from(mut stage: Stage, seconds: u64, mut meanwhile: impl FnMut(&mut Stage)) {
     let honest = stage.honest();
     let theirs: Catalogue = [Arc::new(update("theirs", 1))].into_iter().collect();
-    let claim = || PeerMessage::Reconcile(Set::Catalogue, vec![opening(&theirs)]);
+    let claim = || PeerMessage::Reconcile(Set::Catalogue, vec![initial_claim(&theirs)]);
     let mut wanted = false;
     for _ in 0..seconds {
         let mut outputs = stage.pass(Duration::from_secs(1));
@@ -148,7 +149,8 @@ fn check_others_are_fetched_from(mut stage: Stage, seconds: u64, mut meanwhile: 
         // Whoever is compared with answers with what it has.
         if sent(&outputs).any(|(to, message)| to == [honest] && matches!(message, PeerMessage::Reconcile(..))) {
             let all = theirs.range(EVERYTHING, Key(0)).map(|(key, hash, _)| (key, hash)).collect();
-            let outputs = stage.say(honest, PeerMessage::Reconcile(Set::Catalogue, vec![Claim::All(EVERYTHING, all)]));
+            let outputs =
+                stage.say(honest, PeerMessage::Reconcile(Set::Catalogue, vec![Claim::ItemSet(EVERYTHING, all)]));
             wanted |= wishes_to(&outputs, honest) > 0;
         }
     }
@@ -159,7 +161,7 @@ fn check_others_are_fetched_from(mut stage: Stage, seconds: u64, mut meanwhile: 
 #[test]
 fn a_fetch_without_end_doesnt_keep_others_waiting() {
     let (mut stage, link) = stage(10);
-    let claim = Claim::Extra(vec![(Key(7), 7)]);
+    let claim = Claim::Missing(vec![(Key(7), 7)]);
     let outputs = stage.say(link, PeerMessage::Reconcile(Set::Catalogue, vec![claim]));
     assert_eq!(wishes_to(&outputs, link), 1);
     let mut from = 0;
@@ -173,7 +175,7 @@ fn a_fetch_without_end_doesnt_keep_others_waiting() {
 #[test]
 fn a_fetch_that_never_brings_anything_doesnt_keep_others_waiting() {
     let (mut stage, link) = stage(10);
-    let claim = Claim::Extra(vec![(Key(7), 7)]);
+    let claim = Claim::Missing(vec![(Key(7), 7)]);
     stage.say(link, PeerMessage::Reconcile(Set::Catalogue, vec![claim]));
     check_others_are_fetched_from(stage, 10, |_| {});
 }
@@ -182,7 +184,7 @@ fn a_fetch_that_never_brings_anything_doesnt_keep_others_waiting() {
 fn a_client_isnt_fetched_from() {
     let (mut stage, _) = stage(10);
     let client = stage.client(6);
-    let outputs = stage.say(client, PeerMessage::Reconcile(Set::Catalogue, vec![Claim::Extra(vec![(Key(7), 7)])]));
+    let outputs = stage.say(client, PeerMessage::Reconcile(Set::Catalogue, vec![Claim::Missing(vec![(Key(7), 7)])]));
     assert_eq!(wishes_to(&outputs, client), 0);
     stage.check_it_still_works();
 }

@@ -14,7 +14,7 @@ use shared::stamp::Stamp;
 use shared::time::Instant;
 use shared::wire::broadcast::{MessageId, Source};
 use shared::wire::frame::{self, Decoder};
-use shared::wire::peer::{Hello, MAJOR, MINOR, Partner, Payload, PeerMessage, Unknown, Wish};
+use shared::wire::peer::{Hello, MAJOR, MINOR, Partner, Payload, PeerMessage, Purpose, Unknown};
 use shared::wire::update::FileUpdate;
 
 /// Wall time when a test begins, in milliseconds since 1970.
@@ -52,10 +52,10 @@ pub(super) fn peer(number: u32) -> PeerId {
 }
 
 /// Who says hello, and what for.
-pub(super) fn hello(number: u32, wish: Wish) -> Hello {
+pub(super) fn hello(number: u32, purpose: Purpose) -> Hello {
     let (cluster, listen) = (Config::default().cluster.to_string(), Some(addr(number)));
     let (peer, features) = (peer(number), Vec::new());
-    Hello { major: MAJOR, minor: MINOR, cluster, peer, listen, wish, presence: None, features }
+    Hello { major: MAJOR, minor: MINOR, cluster, peer, listen, purpose, presence: None, features }
 }
 
 /// A change made just when the test began.
@@ -128,7 +128,7 @@ impl Stage {
                 match &output {
                     Output::Dial { addr } => self.dials.push(*addr),
                     Output::Close { link } => drop(self.closed.insert(*link)),
-                    Output::Store { ticket, .. } => inputs.push(Input::Stored { ticket: *ticket }),
+                    Output::Persist { seq, .. } => inputs.push(Input::Persisted { seq: *seq }),
                     Output::Send { to, message: PeerMessage::Ping { nonce, .. } } => {
                         let catalogue = self.node.catalogue().total();
                         let pong = PeerMessage::Pong { nonce: *nonce, catalogue, partner: Partner::You };
@@ -159,14 +159,14 @@ impl Stage {
 
     /// A stranger becomes a neighbour.
     pub(super) fn neighbour(&mut self, number: u32) -> LinkId {
-        let (link, outputs) = self.greet(number, hello(number, Wish::Join));
+        let (link, outputs) = self.greet(number, hello(number, Purpose::Join));
         assert!(sent(&outputs).any(|(_, message)| matches!(message, PeerMessage::Welcome { .. })), "{outputs:?}");
         link
     }
 
     /// A client, as the bridge is one.
     pub(super) fn client(&mut self, number: u32) -> LinkId {
-        let hello = Hello { listen: None, ..hello(number, Wish::Submit) };
+        let hello = Hello { listen: None, ..hello(number, Purpose::Submit) };
         self.greet(number, hello).0
     }
 

@@ -7,7 +7,7 @@ use shared::wire::peer::PeerMessage;
 
 /// How the other side speaks.
 #[derive(Debug)]
-pub enum Speech {
+pub enum Codec {
     /// It hasn't spoken yet; `original`: it may speak lines.
     Unknown {
         /// Whether the original's peers may take part.
@@ -21,16 +21,16 @@ pub enum Speech {
     Neither(frame::Decoder),
 }
 
-/// What was said.
+/// What was decoded.
 #[derive(Debug)]
-pub enum Said {
+pub enum Decoded {
     /// In frames.
     Messages(Vec<PeerMessage>),
     /// In lines.
     Lines(Vec<Line>),
 }
 
-impl Said {
+impl Decoded {
     /// How much there is to do.
     pub fn count(&self) -> usize {
         match self {
@@ -48,7 +48,7 @@ impl Said {
     }
 }
 
-impl Speech {
+impl Codec {
     /// Takes bytes as they came from the socket.
     pub fn push(&mut self, bytes: &[u8]) {
         match self {
@@ -69,30 +69,30 @@ impl Speech {
         }
     }
 
-    /// What was said with what was pushed, and what is wrong with the rest.
-    pub fn take(&mut self) -> (Said, Option<String>) {
+    /// Returns what was decoded of the bytes pushed, and what is wrong with the rest.
+    pub fn take(&mut self) -> (Decoded, Option<String>) {
         match self {
-            Self::Unknown { .. } => (Said::Messages(Vec::new()), None),
+            Self::Unknown { .. } => (Decoded::Messages(Vec::new()), None),
             Self::Frames(decoder) | Self::Neither(decoder) => {
                 let (messages, failure) = all(|| decoder.next_message());
-                (Said::Messages(messages), failure.map(|failure| format!("bad frame: {failure}")))
+                (Decoded::Messages(messages), failure.map(|failure| format!("bad frame: {failure}")))
             }
             Self::Lines(decoder) => {
                 let (lines, failure) = all(|| decoder.next_line());
-                (Said::Lines(lines), failure.as_ref().map(bad_line))
+                (Decoded::Lines(lines), failure.as_ref().map(bad_line))
             }
         }
     }
 
     /// The same at the end of the stream, which ends the last line, too.
-    pub fn end(&mut self) -> (Said, Option<String>) {
+    pub fn end(&mut self) -> (Decoded, Option<String>) {
         match (self.take(), self) {
-            ((Said::Lines(mut lines), None), Self::Lines(decoder)) => match decoder.last_line() {
+            ((Decoded::Lines(mut lines), None), Self::Lines(decoder)) => match decoder.last_line() {
                 Ok(last) => {
                     lines.extend(last);
-                    (Said::Lines(lines), None)
+                    (Decoded::Lines(lines), None)
                 }
-                Err(error) => (Said::Lines(lines), Some(bad_line(&error))),
+                Err(error) => (Decoded::Lines(lines), Some(bad_line(&error))),
             },
             (taken, _) => taken,
         }
@@ -105,12 +105,12 @@ fn bad_line(error: &LineError) -> String {
 }
 
 fn all<T, E>(mut next: impl FnMut() -> Result<Option<T>, E>) -> (Vec<T>, Option<E>) {
-    let mut said = Vec::new();
+    let mut decoded = Vec::new();
     loop {
         match next() {
-            Ok(Some(one)) => said.push(one),
-            Ok(None) => return (said, None),
-            Err(error) => return (said, Some(error)),
+            Ok(Some(one)) => decoded.push(one),
+            Ok(None) => return (decoded, None),
+            Err(error) => return (decoded, Some(error)),
         }
     }
 }

@@ -5,8 +5,9 @@
 //! - A parent that wasn't asked of late announces only what it won't push: it is asked after one answer's time
 //!   ([`super::tree`] decides which of these it is).
 //! - Others are asked after as long as broadcasts of late took at most to come by themselves after their announcement
-//!   ([`Missing::patience`]), and twice this node's own slowness more, as its neighbours may be as slow. Chance makes
-//!   that up to twice as long: all on one side of a cut miss the same, and whoever asks first gets it for all.
+//!   ([`GraftTimers::graft_timeout`]), and twice this node's own slowness more, as its neighbours may be as slow.
+//!   Chance makes that up to twice as long: all on one side of a cut miss the same, and whoever asks first gets it for
+//!   all.
 //! - The wait begins anew when another neighbour announces the same for the first time: it is still on its way. It is
 //!   longer where much is missing, of whatever source: then all are busy.
 //! - What has begun to come isn't asked for; nor is anything, once, by a node that was held up and hasn't read what
@@ -29,7 +30,7 @@ use crate::wire::broadcast::{IdRange, MessageId, Source};
 /// reconciliation.
 const MAX_ASKED: u32 = 8;
 /// Neighbours that are remembered to have a missing range.
-const MAX_HOLDERS: usize = 8;
+const MAX_ANNOUNCERS: usize = 8;
 /// The shortest wait for something that was announced: so late may be whoever is about to push it, and who is asked in
 /// vain sends all that is on its way once more.
 const SHORTEST_WAIT: Duration = PUNCTUAL;
@@ -42,7 +43,7 @@ const WAIT_FOR_EACH: Duration = Duration::from_micros(250);
 
 /// All gaps, by source.
 #[derive(Debug)]
-pub struct Missing {
+pub struct GraftTimers {
     gaps: BTreeMap<Source, Gap>,
     sources_max: usize,
     /// How long after their announcement broadcasts come by themselves.
@@ -54,9 +55,10 @@ pub struct Missing {
 /// When to ask for something.
 #[derive(Debug, Clone, Copy)]
 pub struct Ask {
-    /// Then.
+    /// When.
     pub at: Instant,
-    /// It doesn't come by itself; else it is waited for once more when another neighbour gets it.
+    /// Whether nobody is going to push it. If somebody may, the wait begins anew each time that another neighbour
+    /// announces it.
     pub urgent: bool,
 }
 
@@ -69,20 +71,20 @@ pub struct Gap {
     timed: Option<(u64, Instant)>,
     /// When it is asked for.
     at: Instant,
-    /// It doesn't come by itself.
+    /// Whether nobody is going to push it.
     urgent: bool,
-    /// That was put off since this node was held up.
-    put_off: bool,
-    /// How long that was put off since much is missing.
+    /// Whether asking was put off because this node was held up.
+    deferred: bool,
+    /// For how long asking was put off because much is missing.
     waited: Duration,
     asked: u32,
     /// Who was asked last.
     asked_of: Option<LinkId>,
     /// Who has some of it, and up to which; who was asked is at the end.
-    holders: VecDeque<(LinkId, u64)>,
+    announcers: VecDeque<(LinkId, u64)>,
 }
 
-impl Missing {
+impl GraftTimers {
     /// No gaps; of more sources than this they are left to the reconciliation.
     pub fn new(sources_max: usize) -> Self {
         Self { gaps: BTreeMap::new(), sources_max, late: Lately::default(), slowness: Duration::ZERO }
@@ -101,13 +103,13 @@ impl Missing {
     /// How long what a neighbour has announced may take to come by itself. `answer`: how long an answer takes there.
     /// Where this node is late, so may be the neighbour that is about to push it (Lifeguard, section III-A, of
     /// accusations).
-    pub fn patience(&self, answer: Duration, now: Instant) -> Duration {
+    pub fn graft_timeout(&self, answer: Duration, now: Instant) -> Duration {
         let usual = self.late.largest(now).clamp(SHORTEST_WAIT, LONGEST_WAIT);
         answer.max(usual) + self.slowness * 2
     }
 
     /// A neighbour has what this node hasn't.
-    pub fn add(&mut self, range: IdRange, holder: LinkId, ask: Ask, now: Instant) {
+    pub fn add(&mut self, range: IdRange, announcer: LinkId, ask: Ask, now: Instant) {
         if self.gaps.len() >= self.sources_max && !self.gaps.contains_key(&range.source) {
             return;
         }
@@ -116,13 +118,13 @@ impl Missing {
             timed: None,
             at: ask.at,
             urgent: ask.urgent,
-            put_off: false,
+            deferred: false,
             waited: Duration::ZERO,
             asked: 0,
             asked_of: None,
-            holders: VecDeque::new(),
+            announcers: VecDeque::new(),
         });
-        let is_another = gap.add_holder(holder, range.last);
+        let is_another = gap.add_announcer(announcer, range.last);
         if gap.asked == 0 {
             gap.plan(ask, is_another);
         }
@@ -145,12 +147,12 @@ impl Missing {
 
     /// A neighbour is gone: what it was asked for last, or would have been next, is asked of others at once.
     pub fn gone(&mut self, link: LinkId, now: Instant) {
-        self.hasten(now, |gap| [gap.holder(), gap.asked_of].contains(&Some(link)));
+        self.hasten(now, |gap| [gap.announcer(), gap.asked_of].contains(&Some(link)));
     }
 
     /// A neighbour pushes now, in the place of another: nobody brings what it had already.
-    pub fn takes_over(&mut self, link: LinkId, now: Instant) {
-        self.hasten(now, |gap| gap.asked == 0 && gap.holders.iter().any(|(holder, _)| *holder == link));
+    pub fn became_parent(&mut self, link: LinkId, now: Instant) {
+        self.hasten(now, |gap| gap.asked == 0 && gap.announcers.iter().any(|(announcer, _)| *announcer == link));
     }
 
     fn hasten(&mut self, now: Instant, concerned: impl Fn(&Gap) -> bool) {
@@ -178,14 +180,14 @@ impl Missing {
 
 impl Gap {
     /// A neighbour has some of it, up to `last`. Returns whether it is one more.
-    fn add_holder(&mut self, holder: LinkId, last: u64) -> bool {
-        if let Some((_, known)) = self.holders.iter_mut().find(|(known, _)| *known == holder) {
+    fn add_announcer(&mut self, announcer: LinkId, last: u64) -> bool {
+        if let Some((_, known)) = self.announcers.iter_mut().find(|(known, _)| *known == announcer) {
             *known = last.max(*known);
             return false;
         }
-        let room = self.holders.len() < MAX_HOLDERS;
+        let room = self.announcers.len() < MAX_ANNOUNCERS;
         if room {
-            self.holders.push_back((holder, last));
+            self.announcers.push_back((announcer, last));
         }
         room
     }
@@ -205,15 +207,15 @@ impl Gap {
     pub fn may_wait(&mut self, first: u64, now: Instant) -> bool {
         if first > self.range.first {
             (self.range.first, self.asked, self.asked_of) = (first, 0, None);
-            (self.put_off, self.urgent, self.waited) = (false, false, Duration::ZERO);
+            (self.deferred, self.urgent, self.waited) = (false, false, Duration::ZERO);
             return true;
         }
-        let was_put_off = std::mem::replace(&mut self.put_off, now - self.at > PUNCTUAL);
-        self.put_off && !was_put_off
+        let was_deferred = std::mem::replace(&mut self.deferred, now - self.at > PUNCTUAL);
+        self.deferred && !was_deferred
     }
 
     /// How much longer it is to be waited for since so many are missing, here and in other gaps.
-    pub fn more_patience(&mut self, missing: u64) -> Duration {
+    pub fn extra_wait(&mut self, missing: u64) -> Duration {
         if self.asked > 0 || self.urgent {
             return Duration::ZERO;
         }
@@ -230,26 +232,28 @@ impl Gap {
     }
 
     /// Who would be asked next.
-    pub fn holder(&self) -> Option<LinkId> {
-        self.holders.front().map(|(holder, _)| *holder)
+    pub fn announcer(&self) -> Option<LinkId> {
+        self.announcers.front().map(|(announcer, _)| *announcer)
     }
 
     /// Whom to ask next, of those that are still neighbours and have where it begins: best one that `pushes` already,
     /// and not who was asked last; `None` when it was asked for often enough.
-    pub fn next_holder(
+    pub fn next_announcer(
         &mut self,
         is_neighbour: impl Fn(LinkId) -> bool,
         pushes: impl Fn(LinkId) -> bool,
     ) -> Option<LinkId> {
         let first = self.range.first;
-        self.holders.retain(|(holder, last)| is_neighbour(*holder) && *last >= first);
-        let is_other = |holder: LinkId| self.asked_of != Some(holder);
-        let place = |wanted: &dyn Fn(LinkId) -> bool| self.holders.iter().position(|(holder, _)| wanted(*holder));
-        let best = place(&|holder| is_other(holder) && pushes(holder)).or_else(|| place(&is_other)).unwrap_or(0);
-        let (holder, last) = self.holders.remove(best).filter(|_| self.asked < MAX_ASKED)?;
+        self.announcers.retain(|(announcer, last)| is_neighbour(*announcer) && *last >= first);
+        let is_other = |announcer: LinkId| self.asked_of != Some(announcer);
+        let place =
+            |wanted: &dyn Fn(LinkId) -> bool| self.announcers.iter().position(|(announcer, _)| wanted(*announcer));
+        let best =
+            place(&|announcer| is_other(announcer) && pushes(announcer)).or_else(|| place(&is_other)).unwrap_or(0);
+        let (announcer, last) = self.announcers.remove(best).filter(|_| self.asked < MAX_ASKED)?;
         self.asked += 1;
-        self.asked_of = Some(holder);
-        self.holders.push_back((holder, last));
-        Some(holder)
+        self.asked_of = Some(announcer);
+        self.announcers.push_back((announcer, last));
+        Some(announcer)
     }
 }

@@ -18,30 +18,30 @@ const KEPT_BYTES: usize = 512;
 
 /// The open links.
 #[derive(Debug)]
-pub struct Outlets {
-    open: BTreeMap<LinkId, Outlet>,
+pub struct SendBuffers {
+    open: BTreeMap<LinkId, SendBuffer>,
     /// Those with something to write.
-    spoken: BTreeSet<LinkId>,
+    dirty: BTreeSet<LinkId>,
     /// Those that the last update went to.
     pushed: Vec<LinkId>,
     traffic: Arc<Traffic>,
 }
 
 #[derive(Debug)]
-struct Outlet {
+struct SendBuffer {
     conn: Conn,
-    said: Vec<u8>,
+    bytes: Vec<u8>,
 }
 
-impl Outlets {
+impl SendBuffers {
     /// No links yet. What is said on them is counted in `traffic`.
     pub fn new(traffic: Arc<Traffic>) -> Self {
-        Self { open: BTreeMap::new(), spoken: BTreeSet::new(), pushed: Vec::new(), traffic }
+        Self { open: BTreeMap::new(), dirty: BTreeSet::new(), pushed: Vec::new(), traffic }
     }
 
     /// A link is open.
     pub fn open(&mut self, link: LinkId, conn: Conn) {
-        self.open.insert(link, Outlet { conn, said: Vec::new() });
+        self.open.insert(link, SendBuffer { conn, bytes: Vec::new() });
     }
 
     /// A link is closed, or is to be once everything said on it is out.
@@ -59,14 +59,14 @@ impl Outlets {
     /// goes on.
     pub fn are_busy(&self) -> bool {
         let mut pushed = self.pushed.iter().filter_map(|link| self.open.get(link)).peekable();
-        pushed.peek().is_some() && pushed.all(|outlet| outlet.conn.is_busy())
+        pushed.peek().is_some() && pushed.all(|buffer| buffer.conn.is_busy())
     }
 
     /// Puts one message down for several links. Returns what follows from it for them.
     ///
     /// # Errors
     /// When no link can carry it.
-    pub fn say(&mut self, to: &[LinkId], message: &PeerMessage) -> Result<Vec<Input>, FrameError> {
+    pub fn append(&mut self, to: &[LinkId], message: &PeerMessage) -> Result<Vec<Input>, FrameError> {
         let frame = frame::encode(message)?;
         if matches!(message, PeerMessage::Broadcast { payload: Payload::Update(_), .. }) {
             self.pushed.clear();
@@ -74,25 +74,25 @@ impl Outlets {
         } else {
             self.traffic.control.fetch_add(u64::try_from(to.len()).unwrap_or(0), Ordering::Relaxed);
         }
-        Ok(self.put_down(to, &frame))
+        Ok(self.append_bytes(to, &frame))
     }
 
     /// The same for lines.
     ///
     /// # Errors
     /// When a link can't carry one of them: then none is said.
-    pub fn say_lines(&mut self, to: &[LinkId], lines: &[Line]) -> Result<Vec<Input>, LineError> {
+    pub fn append_lines(&mut self, to: &[LinkId], lines: &[Line]) -> Result<Vec<Input>, LineError> {
         let encoded: Vec<Vec<u8>> = lines.iter().map(lines::encode).collect::<Result<_, _>>()?;
-        Ok(self.put_down(to, &encoded.concat()))
+        Ok(self.append_bytes(to, &encoded.concat()))
     }
 
-    fn put_down(&mut self, to: &[LinkId], bytes: &[u8]) -> Vec<Input> {
+    fn append_bytes(&mut self, to: &[LinkId], bytes: &[u8]) -> Vec<Input> {
         let mut consequences = Vec::new();
         for link in to {
-            let Some(outlet) = self.open.get_mut(link) else { continue };
-            outlet.said.extend_from_slice(bytes);
-            self.spoken.insert(*link);
-            if outlet.said.len() >= WRITE_BYTES {
+            let Some(buffer) = self.open.get_mut(link) else { continue };
+            buffer.bytes.extend_from_slice(bytes);
+            self.dirty.insert(*link);
+            if buffer.bytes.len() >= WRITE_BYTES {
                 consequences.extend(self.write(*link));
             }
         }
@@ -101,18 +101,18 @@ impl Outlets {
 
     /// Writes what was said on a link. Returns what follows from it.
     pub fn write(&mut self, link: LinkId) -> Option<Input> {
-        if !self.spoken.remove(&link) {
+        if !self.dirty.remove(&link) {
             return None;
         }
-        let outlet = self.open.get_mut(&link)?;
-        let backlog = outlet.conn.send(&outlet.said);
-        outlet.said.clear();
-        outlet.said.shrink_to(KEPT_BYTES);
+        let buffer = self.open.get_mut(&link)?;
+        let backlog = buffer.conn.send(&buffer.bytes);
+        buffer.bytes.clear();
+        buffer.bytes.shrink_to(KEPT_BYTES);
         match backlog {
             Backlog::Low => None,
             Backlog::Congested => Some(Input::Congested { link }),
             Backlog::Full => {
-                outlet.conn.cut();
+                buffer.conn.cut();
                 self.open.remove(&link);
                 Some(Input::LinkDown { link, reason: "too slow".to_owned() })
             }
@@ -121,7 +121,7 @@ impl Outlets {
 
     /// Writes on the links until nothing is left or something follows from it.
     pub fn write_all(&mut self) -> Option<Input> {
-        while let Some(link) = self.spoken.first().copied() {
+        while let Some(link) = self.dirty.first().copied() {
             if let Some(consequence) = self.write(link) {
                 return Some(consequence);
             }
@@ -142,9 +142,9 @@ mod tests {
 
     use super::*;
     use crate::connection::Connection;
-    use crate::connection::speech::Speech;
+    use crate::connection::codec::Codec;
     use crate::dial::Resolver;
-    use crate::peer::conn::Wires;
+    use crate::peer::conn::ConnContext;
     use crate::shutdown::Tasks;
 
     /// More than a link takes before it is busy, at once.
@@ -162,35 +162,35 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let (events, _inbox) = mpsc::channel(1);
-        let (open, _all_said) = mpsc::channel(1);
-        let wires =
-            Wires { events, open, tasks: Tasks::default(), traffic: Arc::default(), original: true, pool: None };
-        let mut outlets = Outlets::new(Arc::default());
+        let (open, _drained) = mpsc::channel(1);
+        let context =
+            ConnContext { events, open, tasks: Tasks::default(), traffic: Arc::default(), original: true, pool: None };
+        let mut buffers = SendBuffers::new(Arc::default());
         let [pushed, idle, other] = [1, 2, 3].map(LinkId);
         let mut far_ends = Vec::new();
         for link in [pushed, idle, other] {
             let connection = Connection::dial(&addr.into(), &Resolver::System).await.unwrap();
-            outlets.open(link, Conn::open(link, connection, Speech::Unknown { original: true }, &wires));
+            buffers.open(link, Conn::open(link, connection, Codec::Unknown { original: true }, &context));
             far_ends.push(listener.accept().await.unwrap());
         }
-        assert!(!outlets.are_busy(), "nothing was pushed");
+        assert!(!buffers.are_busy(), "nothing was pushed");
 
         // Nobody reads, and the task that writes what is queued has no turn before the next await.
         let mut said = 0;
-        while !outlets.are_busy() {
+        while !buffers.are_busy() {
             said += 1;
             assert!(said < MANY, "never busy");
-            outlets.say(&[pushed], &update()).unwrap();
-            assert!(outlets.write_all().is_none());
+            buffers.append(&[pushed], &update()).unwrap();
+            assert!(buffers.write_all().is_none());
         }
         let ping = PeerMessage::Ping { nonce: 1, catalogue: Fingerprint::default(), partner: Partner::You };
-        outlets.say(&[idle], &ping).unwrap();
-        assert!(outlets.are_busy(), "a ping is no update");
-        outlets.say(&[pushed, other], &update()).unwrap();
-        assert!(!outlets.are_busy(), "the other has room");
-        outlets.close(other);
-        assert!(outlets.are_busy());
-        outlets.close(pushed);
-        assert!(!outlets.are_busy(), "nobody is left to wait for");
+        buffers.append(&[idle], &ping).unwrap();
+        assert!(buffers.are_busy(), "a ping is no update");
+        buffers.append(&[pushed, other], &update()).unwrap();
+        assert!(!buffers.are_busy(), "the other has room");
+        buffers.close(other);
+        assert!(buffers.are_busy());
+        buffers.close(pushed);
+        assert!(!buffers.are_busy(), "nobody is left to wait for");
     }
 }
