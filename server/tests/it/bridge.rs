@@ -316,7 +316,7 @@ async fn every_change_gets_through_although_rabbitmq_is_killed_under_the_bridge(
     }
     {
         let mut restarting = pin!(async {
-            rabbit.kill();
+            rabbit.kill().await;
             rabbit.restart().await;
         });
         // What the bridge holds is forwarded meanwhile.

@@ -133,7 +133,7 @@ async fn rabbitmq_loses_nothing_when_it_is_killed_and_errs_in_time_when_it_hangs
         confirmed.append(&mut taken(&mut publisher, window.len()).await);
     }
     soon(publisher.send(messages[COUNT / 2..][..WINDOW].to_vec())).await;
-    rabbit.kill();
+    rabbit.kill().await;
     // What of the last window was confirmed before the end isn't known: it is published again.
     while soon_or_not(publisher.settled()).await.is_ok() {}
     rabbit.restart().await;

@@ -165,7 +165,7 @@ async fn nothing_acknowledged_is_lost_when_rabbitmq_is_killed_in_the_middle_of_2
 
     let acknowledged = server
         .upload_many(async |_: &mut Server| {
-            rabbit.kill();
+            rabbit.kill().await;
             rabbit.restart().await;
         })
         .await;

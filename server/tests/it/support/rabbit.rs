@@ -13,6 +13,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use server::broker::Broker as _;
 use server::broker::amqp::{Amqp, DEFAULT_QUEUE};
 use tempfile::TempDir;
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
 use crate::support::ports::free_ports;
@@ -166,16 +167,19 @@ impl Rabbit {
 
     /// Starts the node (again) and waits until it serves.
     pub(crate) async fn restart(&mut self) {
-        drop(self.node.take());
-        self.node = Some(Guarded::spawn(&[SERVER], &self.dir.path().join("rabbit.log"), &self.environment));
+        self.kill().await;
+        let (log, environment) = (self.dir.path().join("rabbit.log"), self.environment.clone());
+        let spawned = spawn_blocking(move || Guarded::spawn(&[SERVER], &log, &environment));
+        self.node = Some(spawned.await.unwrap());
         let broker = self.broker();
         wait_for("RabbitMQ", async || broker.dead_letters().await.is_ok()).await;
         wait_for("the register of queues", async || self.has_registered(DEFAULT_QUEUE)).await;
     }
 
-    /// SIGKILL.
-    pub(crate) fn kill(&mut self) {
-        self.node = None;
+    /// SIGKILL. Its end is waited for, which takes seconds on a busy machine: on a thread where nobody else waits.
+    pub(crate) async fn kill(&mut self) {
+        let node = self.node.take();
+        spawn_blocking(move || drop(node)).await.unwrap();
     }
 
     /// SIGSTOP: the node hangs, its connections stay.
