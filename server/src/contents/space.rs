@@ -116,12 +116,14 @@ impl Space {
         if self.is_low() { Err(ContentsError::NoRoom) } else { self.check(bytes) }
     }
 
-    /// Before `bytes` of an upload are written. Blocks.
+    /// Before `bytes` of an upload are written. The margin is left, too: else an upload that is refused in the end has cost
+    /// the ballast before. Blocks.
     ///
     /// # Errors
-    /// [`ContentsError::NoRoom`] when only the reserve would be left, or when the file system doesn't say.
+    /// [`ContentsError::NoRoom`] when only the reserve and the margin would be left, or when the file system doesn't say.
     pub(super) fn check(&self, bytes: u64) -> Result<(), ContentsError> {
-        if self.total()? < self.with_reserve(bytes) { Err(ContentsError::NoRoom) } else { Ok(()) }
+        let needed = self.with_reserve(self.margin().saturating_add(bytes));
+        if self.total()? < needed { Err(ContentsError::NoRoom) } else { Ok(()) }
     }
 
     /// So much and what is kept, in bytes.
