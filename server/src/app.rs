@@ -74,7 +74,7 @@ pub enum BadInput {
     /// There is no such directory.
     #[error("there is no data directory {0}")]
     NoDirectory(String),
-    /// The catalogue is gone, or of a version that isn't known yet.
+    /// The catalogue is gone, damaged, or of a version that isn't known yet.
     #[error("{0}")]
     Catalogue(StoreError),
     /// The broker can't be used as it was named.

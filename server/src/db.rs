@@ -28,6 +28,7 @@ use crate::db::anchor::Anchor;
 
 pub mod access;
 pub mod anchor;
+mod succession;
 
 /// How many writing jobs wait at most; a caller beyond that waits for room. A few groups' worth.
 const WRITE_QUEUE: usize = 1024;
@@ -151,7 +152,9 @@ impl Db {
         let (access, connection) = connect_writer(path)?;
         // Waits for one who is about to close it.
         connection.execute_batch("BEGIN IMMEDIATE").map_err(DbError::from)?;
+        let changes = connection.total_changes();
         let prepared = in_savepoint(&connection, prepare)?;
+        number_if_changed(&connection, changes).map_err(DbError::from)?;
         connection.execute_batch("COMMIT").map_err(DbError::from)?;
         use_log(&connection).map_err(DbError::from)?;
         Ok((Self::start(path, access, connection, before_writing)?, prepared))
@@ -362,6 +365,7 @@ fn write_group(connection: &Connection, (first, alone): (Work, bool), queue: &mu
         return None;
     }
     let mut left_over = None;
+    let changes = connection.total_changes();
     let mut full = alone;
     let mut answers = vec![first(Ok(connection))];
     // Some errors (a full disk among them) make SQLite roll back the whole transaction: then the group ends here.
@@ -373,7 +377,7 @@ fn write_group(connection: &Connection, (first, alone): (Work, bool), queue: &mu
         }
         full = left_over.is_some() || answers.len() == GROUP_LIMIT;
     }
-    let outcome = if connection.is_autocommit() { Err(None) } else { commit(connection).map_err(Some) };
+    let outcome = if connection.is_autocommit() { Err(None) } else { commit(connection, changes).map_err(Some) };
     for answer in answers {
         answer(match &outcome {
             Ok(()) => Ok(()),
@@ -384,8 +388,10 @@ fn write_group(connection: &Connection, (first, alone): (Work, bool), queue: &mu
     left_over
 }
 
-fn commit(connection: &Connection) -> Result<(), Arc<rusqlite::Error>> {
-    connection.execute_batch("COMMIT").map_err(|error| {
+/// Commits what came after so many `changes`.
+fn commit(connection: &Connection, changes: u64) -> Result<(), Arc<rusqlite::Error>> {
+    let numbered = number_if_changed(connection, changes);
+    numbered.and_then(|()| connection.execute_batch("COMMIT")).map_err(|error| {
         complain(&error, "the database can't commit");
         if !connection.is_autocommit()
             && let Err(error) = connection.execute_batch("ROLLBACK")
@@ -394,6 +400,11 @@ fn commit(connection: &Connection) -> Result<(), Arc<rusqlite::Error>> {
         }
         Arc::new(error)
     })
+}
+
+/// A transaction that changes nothing costs nothing, and needs no room on the disk.
+fn number_if_changed(connection: &Connection, changes: u64) -> rusqlite::Result<()> {
+    if connection.total_changes() == changes { Ok(()) } else { succession::number(connection) }
 }
 
 /// Nothing is said of a full disk: that is told for as long as it lasts, and to whoever wants to change something.

@@ -132,6 +132,7 @@ async fn open_store(flags: &Serve, hub: &Hub) -> anyhow::Result<Store> {
             error @ (StoreError::NoCatalogue { .. }
             | StoreError::EmptyCatalogue { .. }
             | StoreError::NewerCatalogue { .. }),
+            | StoreError::DamagedCatalogue { .. }
         ) => Err(BadInput::Catalogue(error).into()),
         opened => opened.context("can't open the store"),
     }

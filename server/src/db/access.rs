@@ -7,7 +7,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tracing::warn;
 
-use crate::db::DbError;
+use crate::db::{DbError, succession};
 
 /// How long a statement waits for another process that holds the database.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -49,7 +49,7 @@ pub fn is_empty(path: &Path) -> bool {
 
 /// On a full disk there may be no room for the file that processes share the log's index in: then nobody else gets in.
 pub(super) fn connect_writer(path: &Path) -> Result<(Access, Connection), DbError> {
-    refuse_lone_log(path)?;
+    refuse_foreign_log(path)?;
     let failed = |source| DbError::Open { path: path.to_owned(), source };
     match connect(path, Access::Shared) {
         Ok(connection) => Ok((Access::Shared, connection)),
@@ -62,11 +62,11 @@ pub(super) fn connect_writer(path: &Path) -> Result<(Access, Connection), DbErro
     }
 }
 
-fn refuse_lone_log(path: &Path) -> Result<(), DbError> {
+fn refuse_foreign_log(path: &Path) -> Result<(), DbError> {
     if is_empty(path) && has_log(path) {
         return Err(DbError::Damaged("there is its log, and nothing that it belongs to".to_owned()));
     }
-    Ok(())
+    succession::check(path, &log_of(path))
 }
 
 /// Opens a database that nobody uses, only to read it; one that was closed as it should be is left untouched. Blocks.
@@ -74,7 +74,7 @@ fn refuse_lone_log(path: &Path) -> Result<(), DbError> {
 /// # Errors
 /// When it can't be opened.
 pub fn open_to_read(path: &Path) -> Result<Connection, DbError> {
-    refuse_lone_log(path)?;
+    refuse_foreign_log(path)?;
     if has_log(path) {
         return connect_reader(path, Access::Shared);
     }

@@ -97,6 +97,57 @@ async fn a_refused_start_leaves_the_log_of_another_catalogue_alone() {
 }
 
 #[tokio::test]
+async fn a_log_beside_another_state_of_its_catalogue_is_refused_though_every_page_is_sound() {
+    let dir = tempfile::tempdir().unwrap();
+    let (catalogue, log) = (dir.path().join("grapevine.db"), dir.path().join("grapevine.db-wal"));
+    let app = App::start_in(dir.path(), UPLOAD_MAX).await;
+    upload_many(&app, 0..20).await;
+    let path = format!("/files/{}", app.upload("alice", "a", "one").await.id);
+    app.state.store.close(PATIENCE).await;
+    let old = fs::read(&catalogue).unwrap();
+    let rename = async |app: &App, version: u32| {
+        let replaced = app.put("alice", &path[7..], &format!("\"{version}\""), "one").send().await.unwrap();
+        assert_eq!(replaced.status(), 200);
+    };
+    let app = App::start_in(dir.path(), UPLOAD_MAX).await;
+    rename(&app, 1).await;
+    app.state.store.close(PATIENCE).await;
+    let app = App::start_in(dir.path(), UPLOAD_MAX).await;
+    rename(&app, 2).await;
+    let (crashed, its_log) = (fs::read(&catalogue).unwrap(), fs::read(&log).unwrap());
+    app.state.store.close(PATIENCE).await;
+    let app = App::start_in(dir.path(), UPLOAD_MAX).await;
+    rename(&app, 3).await;
+    app.state.store.close(PATIENCE).await;
+    let new = fs::read(&catalogue).unwrap();
+    drop(app);
+
+    for (bytes, why) in [(&old, "it is older than its log"), (&new, "it is newer than its log")] {
+        fs::write(&catalogue, bytes).unwrap();
+        fs::write(&log, &its_log).unwrap();
+        let (code, said) = grapevine(&["fsck", "--data-dir", dir.path().to_str().unwrap()]);
+        assert!(code == 1 && said.contains(why), "{code}: {said}");
+        let words = ["serve", "--port", "0", "--peers", "0", "--data-dir", dir.path().to_str().unwrap()];
+        let (code, said) = grapevine(&words);
+        assert!(code == 2 && said.lines().count() == 1 && said.contains(why), "{code}: {said}");
+        assert!(fs::read(&catalogue).unwrap() == *bytes && fs::read(&log).unwrap() == its_log, "something was changed");
+    }
+    // With the file that it belongs to it counts, and without a log any copy does.
+    fs::write(&catalogue, crashed).unwrap();
+    let newest = async || {
+        let app = App::start_in(dir.path(), UPLOAD_MAX).await;
+        let meta: Value = app.get("alice", &format!("{path}/meta")).await.json().await.unwrap();
+        app.state.store.close(PATIENCE).await;
+        meta["version"].as_u64().unwrap()
+    };
+    assert_eq!(newest().await, 3);
+    for (bytes, version) in [(old, 1), (new, 4)] {
+        fs::write(&catalogue, bytes).unwrap();
+        assert_eq!(newest().await, version);
+    }
+}
+
+#[tokio::test]
 async fn while_the_catalogue_is_displaced_nothing_is_acknowledged_and_it_is_told() {
     let app = App::start().await;
     let kept = app.upload("alice", "a", "kept").await;

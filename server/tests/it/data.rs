@@ -178,7 +178,7 @@ async fn a_damaged_catalogue_is_refused() {
     refused(dir.path()).await;
     let (code, _, said) =
         grapevine(&["serve", "--port", "0", "--peers", "0", "--data-dir", dir.path().to_str().unwrap()]);
-    assert!(code == 1 && said.lines().count() == 1 && said.contains("it has no table shares"), "{code}: {said}");
+    assert!(code == 2 && said.lines().count() == 1 && said.contains("it has no table shares"), "{code}: {said}");
     assert!(content(dir.path(), "kept").exists());
     fs::write(&catalogue, whole).unwrap();
     open(dir.path(), StoreConfig::default()).await.unwrap();
