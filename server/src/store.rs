@@ -15,6 +15,7 @@ mod idempotency;
 pub mod metadata;
 pub mod opening;
 pub mod outbox;
+mod overtaken;
 pub mod precondition;
 pub mod queues;
 pub mod schema;
@@ -49,6 +50,7 @@ use crate::store::faults::{Faults, Found};
 use crate::store::metadata::{FileRecord, ShareRecord, describe};
 use crate::store::opening::{Opened, Place};
 use crate::store::outbox::Change;
+use crate::store::overtaken::Overtaken;
 use crate::store::precondition::Precondition;
 use crate::wall;
 
@@ -120,6 +122,8 @@ struct Keeper {
     republishing: Semaphore,
     /// What keeps a second server out of the directory.
     lock: Anchor,
+    /// Files that peers know later versions of. A lock is enough: it is held to look at the hub or to take note.
+    overtaken: Mutex<Overtaken>,
 }
 
 impl Store {
@@ -155,6 +159,7 @@ impl Store {
             outbox: watch::Sender::new(0),
             republishing: Semaphore::new(1),
             lock: Anchor::of([dir.join(LOCK)]),
+            overtaken: Mutex::default(),
         };
         keeper.look_for_room();
         keeper.count_lost();
@@ -491,7 +496,7 @@ impl Keeper {
             size_bytes: new.received.size_bytes,
             content: Some(new.received.hash),
             sha256: Some(new.received.sha256),
-            ..Self::next(connection, former, false)?
+            ..self.next(connection, former, false)?
         };
         self.keep(new.received)?;
         self.add_version(connection, &file, ChangeKind::Updated)?;
@@ -503,7 +508,7 @@ impl Keeper {
         connection: &Connection,
         former: FileRecord,
     ) -> Result<(FileRecord, Vec<ContentHash>), StoreError> {
-        let file = FileRecord { size_bytes: 0, content: None, sha256: None, ..Self::next(connection, former, true)? };
+        let file = FileRecord { size_bytes: 0, content: None, sha256: None, ..self.next(connection, former, true)? };
         let contents = metadata::forget_contents(connection, &file.id)?;
         metadata::insert_forgotten(connection, &contents, wall::now_ms())?;
         self.add_version(connection, &file, ChangeKind::Deleted)?;
@@ -536,9 +541,12 @@ impl Keeper {
         Ok(())
     }
 
-    /// The version after `former`, which it replaces from now on.
-    fn next(connection: &Connection, former: FileRecord, deleted: bool) -> Result<FileRecord, StoreError> {
-        let version = former.version.next().ok_or(StoreError::NoMoreVersions)?;
+    /// The version after `former`, which it replaces from now on. Past what peers know already: one that isn't they would
+    /// never take.
+    fn next(&self, connection: &Connection, former: FileRecord, deleted: bool) -> Result<FileRecord, StoreError> {
+        let known = self.hub.read(|overview| overview.files.get(&former.id).map(|view| view.version));
+        let latest = known.map_or(former.version, |known| known.max(former.version));
+        let version = latest.next().ok_or(StoreError::NoMoreVersions)?;
         if !metadata::advance(connection, &former.id, former.version, (version, deleted))? {
             return Err(StoreError::VersionMismatch { current: former.version });
         }

@@ -212,6 +212,12 @@ pub(super) fn version(connection: &Connection, file: &FileId, version: Version) 
     let select = select_versions!("AND v.version = ?2 WHERE f.id = ?1 AND f.deleted = 0");
     let parameters = params![file.as_str(), to_column(version.0)];
     Ok(connection.prepare_cached(select)?.query_row(parameters, record).optional()?)
+/// Which is the latest version of a file, be it a tombstone; `None` where the catalogue doesn't have it.
+pub(super) fn newest_version(connection: &Connection, file: &FileId) -> Result<Option<Version>, DbError> {
+    let mut select = connection.prepare_cached("SELECT version FROM files WHERE id = ?1")?;
+    Ok(select.query_row([file.as_str()], |row| Ok(Version(unsigned(row, 0)?))).optional()?)
+}
+
 }
 
 /// The versions of a file before `before`, the newest first, at most `limit`.

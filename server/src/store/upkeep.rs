@@ -1,5 +1,5 @@
-//! What the store does by itself while it is open: it looks for contents that are missing, for room on the disk, and
-//! whether its files are still where they were.
+//! What the store does by itself while it is open: it looks for contents that are missing, for room on the disk, whether
+//! its files are still where they were, and whether peers know later versions than it does.
 
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
@@ -21,6 +21,8 @@ use crate::store::{Keeper, Store, metadata};
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// After how many looks at the disk the lost contents are counted again: somebody may have taken care of them.
 const LOOKS_PER_COUNT: u32 = 60;
+/// After how many looks at the disk the catalogue is compared with what peers know.
+const LOOKS_PER_COMPARISON: u32 = 5;
 /// How many contents are looked for at once.
 const SURVEYED: u32 = 500;
 
@@ -49,6 +51,11 @@ impl Store {
             });
             // A panic has been reported by the runtime.
             drop(looked.await);
+            if look.is_multiple_of(LOOKS_PER_COMPARISON)
+                && let Err(error) = self.look_for_overtaken().await
+            {
+                warn!(error = &error as &dyn std::error::Error, "the catalogue couldn't be compared with the peers");
+            }
         }
     }
 

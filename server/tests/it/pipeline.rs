@@ -8,8 +8,11 @@ use std::time::{Duration, Instant};
 use reqwest::StatusCode;
 use reqwest::multipart::{Form, Part};
 use server::log_lines::Line;
+use shared::ids::Version;
+use shared::wire::condition::Condition;
 use shared::wire::rest::{FileOut, PeerOut, ReadyOut};
 
+use crate::support::app::eventually;
 use crate::support::ports::free_ports;
 use crate::support::process::{PATIENCE, Process, applied, forwarded};
 use crate::support::rabbit::Rabbit;
@@ -25,7 +28,7 @@ pub(crate) struct Server {
     words: Vec<String>,
     url: String,
     client: reqwest::Client,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Server {
@@ -40,7 +43,7 @@ impl Server {
             .collect();
         words.extend(more.iter().map(|word| (*word).to_owned()));
         let client = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
-        let mut server = Self { process: None, words, url: format!("http://127.0.0.1:{port}"), client, _dir: dir };
+        let mut server = Self { process: None, words, url: format!("http://127.0.0.1:{port}"), client, dir };
         server.restart();
         server
     }
@@ -56,7 +59,12 @@ impl Server {
         self.process.take().unwrap().kill();
     }
 
-    fn process(&self) -> &Process {
+    /// As it should be.
+    fn stop(&mut self) {
+        assert!(self.process.take().unwrap().terminate().success());
+    }
+
+    pub(crate) fn process(&self) -> &Process {
         self.process.as_ref().unwrap()
     }
 
@@ -76,6 +84,25 @@ impl Server {
     pub(crate) async fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> T {
         let request = self.client.get(format!("{}{path}", self.url)).header("X-User-Id", "alice");
         request.send().await.unwrap().json().await.unwrap()
+    }
+
+    /// Replaces a file of this version, and gives the version that comes of it.
+    async fn replace(&self, id: &str, version: u64) -> u64 {
+        let form = Form::new().part("uploaded", Part::bytes(b"more".as_slice()).file_name("README.md"));
+        let request = self.client.put(format!("{}/files/{id}", self.url)).header("X-User-Id", "alice").multipart(form);
+        let response = request.header("If-Match", format!("\"{version}\"")).send().await.unwrap();
+        let response = response.error_for_status().unwrap();
+        let etag = response.headers()["etag"].to_str().unwrap().to_owned();
+        let file: FileOut = response.json().await.unwrap();
+        assert_eq!(etag, format!("\"{}\"", file.version));
+        file.version
+    }
+
+    /// What is said of peers that know later versions, if any do.
+    async fn is_behind(&self) -> Option<String> {
+        let ready: ReadyOut = self.get("/ready").await;
+        let raised = ready.conditions.into_iter().find(|raised| raised.name == Condition::CatalogueBehind);
+        raised.map(|raised| raised.detail)
     }
 
     /// Uploads [`UPLOADS`] files; calls `meanwhile` once a quarter of them is acknowledged. What fails is left out.
@@ -219,6 +246,42 @@ async fn separate_processes_follow_the_originals_instructions_and_survive_kills(
 
     let first_again = first();
     first_again.says(applied(&file.id));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_catalogue_that_peers_are_ahead_of_says_so_and_its_next_version_goes_past_theirs() {
+    let mut server = Server::start(2, &[]);
+    let file = server.upload("README.md".to_owned(), b"one".to_vec()).await.unwrap();
+    server.reached_by(2, &[(file.id.clone(), Vec::new())].into()).await;
+    let (catalogue, copy) = (server.dir.path().join("grapevine.db"), server.dir.path().join("copy"));
+    server.stop();
+    std::fs::copy(&catalogue, &copy).unwrap();
+    server.restart();
+    assert_eq!(server.replace(&file.id, 1).await, 2);
+    server.reached_by(2, &[(file.id.clone(), Vec::new())].into()).await;
+    server.stop();
+    std::fs::rename(&copy, &catalogue).unwrap();
+    server.restart();
+
+    let behind = format!("{} (v1 here, v2 there)", file.id);
+    eventually("it is told", async || server.is_behind().await.is_some_and(|told| told.contains(&behind))).await;
+    let meta = async || server.get::<FileOut>(&format!("/files/{}/meta", file.id)).await;
+    assert_eq!((meta().await.version, meta().await.peers_reached), (1, Some(0)), "nobody has this version");
+    assert_eq!(server.replace(&file.id, 1).await, 3);
+    server.reached_by(2, &[(file.id.clone(), Vec::new())].into()).await;
+    eventually("it is over", async || server.is_behind().await.is_none()).await;
+
+    // Somebody else publishes under this id.
+    let peers: Vec<PeerOut> = server.get("/peers").await;
+    let (entry, injected) = (peers[0].addr.to_string(), format!("{}:9", file.id));
+    let _other = Process::start(&["peer", "--port", "0", "--peer", &entry, "--inject", &injected]);
+    let behind = format!("{} (v3 here, v9 there)", file.id);
+    eventually("it is told", async || server.is_behind().await.is_some_and(|told| told.contains(&behind))).await;
+    assert_eq!(meta().await.peers_reached, Some(0));
+    let delete = server.client.delete(format!("{}/files/{}", server.url, file.id)).header("X-User-Id", "alice");
+    assert_eq!(delete.header("if-match", "\"3\"").send().await.unwrap().status(), StatusCode::NO_CONTENT);
+    eventually("it is over", async || server.is_behind().await.is_none()).await;
+    server.process().says(Line::Forwarded(&file.id.parse().unwrap(), Version(10)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

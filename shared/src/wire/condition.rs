@@ -17,6 +17,8 @@ pub enum Condition {
     DiskFull,
     /// The catalogue was moved, replaced or removed under the running server; changes are refused.
     CatalogueDisplaced,
+    /// Peers know later versions of files than the catalogue has.
+    CatalogueBehind,
     /// The file that keeps a second server out of the data directory was moved, replaced or removed.
     LockDisplaced,
     /// A peer's state was damaged; it was set aside, and the peer begins anew.
@@ -65,6 +67,7 @@ impl Condition {
             | Self::BadContents
             | Self::LockDisplaced
             | Self::DamagedPeerState
+            | Self::CatalogueBehind
             | Self::BrokerAlarm
             | Self::QueueUnread
             | Self::DeadLetters
@@ -91,6 +94,7 @@ impl fmt::Display for Condition {
             Self::LockDisplaced => "displaced lock",
             Self::DamagedPeerState => "damaged state of a peer",
             Self::BrokerAlarm => "alarm of the broker",
+            Self::CatalogueBehind => "catalogue behind the peers",
             Self::QueueUnread => "unread queue",
             Self::DeadLetters => "dead letters",
             Self::FormerQueue => "former queue",

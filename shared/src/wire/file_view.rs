@@ -97,6 +97,11 @@ impl FileView {
         }
     }
 
+    /// Whether this version is somebody else's: later than `version`, the latest that the server has, and not made by it.
+    pub fn is_foreign(&self, version: Version) -> bool {
+        self.version > version && self.stored_ms.is_none()
+    }
+
     /// Where its version is among `peers`.
     pub fn reach(&self, peers: &BTreeMap<PeerId, PeerView>) -> Reach {
         let mut reach = Reach::default();

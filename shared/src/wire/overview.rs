@@ -91,14 +91,16 @@ impl Overview {
         self.forget_old_files();
     }
 
-    /// How many running local peers know `version` of `file`, or a later one; `None` if there are no local peers, or the
-    /// file isn't kept here.
+    /// How many running local peers know `version` of `file`, or a later one that this server has made; who knows a later
+    /// one of somebody else's won't take it. `None` if there are no local peers, or the file isn't kept here.
     pub fn reached(&self, file: &FileId, version: Version) -> Option<u32> {
         if !self.has_local_peers() {
             return None;
         }
-        let holders = self.files.get(file)?.holders.iter();
-        let reached = holders.filter(|(peer, held)| held.version >= version && self.is_running(peer));
+        let view = self.files.get(file)?;
+        let latest = if view.is_foreign(version) { version } else { view.version.max(version) };
+        let reached = view.holders.iter().filter(|(_, held)| (version..=latest).contains(&held.version));
+        let reached = reached.filter(|(peer, _)| self.is_running(peer));
         u32::try_from(reached.count()).ok()
     }
 
@@ -347,6 +349,18 @@ mod tests {
         let state = PeerState::Killed;
         feed(&mut overview, [Event::PeerStopped { peer: peer(1), state }]);
         assert_eq!(overview.reached(&file, Version(2)), Some(0));
+    }
+
+    #[test]
+    fn who_knows_a_later_version_of_somebody_elses_was_not_reached() {
+        let mut overview = Overview::new(10, true);
+        let file: FileId = "f".parse().unwrap();
+        feed(&mut overview, [started(1), started(2), applied(1, "f", 7), stored("f", 3), applied(2, "f", 3)]);
+        assert_eq!(overview.reached(&file, Version(3)), Some(1));
+        // Past it.
+        feed(&mut overview, [stored("f", 8), applied(1, "f", 8), applied(2, "f", 8)]);
+        assert_eq!(overview.reached(&file, Version(8)), Some(2));
+        assert_eq!(overview.reached(&file, Version(3)), Some(2), "its successors are this server's");
     }
 
     #[test]

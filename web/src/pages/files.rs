@@ -152,8 +152,14 @@ fn row(listing: &Listing, id: String, actions: FileActions) -> Option<impl IntoV
         files.with(&find).or_else(|| before.cloned()).unwrap_or_else(|| first.clone())
     });
     let model = session.model;
-    // The list may be older than the stream, which tells of the latest version.
-    let reach = memo(move || model.with(|model| model.overview()?.reach(file_id.as_ref()?)));
+    // The list may be older than the stream, which tells of the latest version. Somebody else's isn't this file's.
+    let reach = memo(move || {
+        model.with(|model| {
+            let (overview, id) = (model.overview()?, file_id.as_ref()?);
+            let is_foreign = overview.files.get(id)?.is_foreign(Version(file.with(|file| file.version)));
+            overview.reach(id).filter(|_| !is_foreign)
+        })
+    });
     let (api, user) = (address::api(), session.user.into());
     Some(view! { <FileRow file=file.into() user=user reach=reach.into() api=api actions=actions /> })
 }
