@@ -170,7 +170,8 @@ async fn run_peer(flags: Peer, mut signals: StopSignals) -> anyhow::Result<()> {
 async fn run_bridge(flags: Bridge, mut signals: StopSignals) -> anyhow::Result<()> {
     let tasks = Tasks::default();
     let broker = amqp(&flags.amqp_url, &flags.queue, &flags.authorities)?;
-    let config = BridgeConfig { cluster: flags.cluster.to_string() };
+    // Who else reads the queue is nobody's question here: several bridges may stand in for each other.
+    let config = BridgeConfig { cluster: flags.cluster.to_string(), alone_from: watch::Sender::new(None) };
     // Held to the end: the bridge's peers don't change.
     let (_entries, entries) = watch::channel(flags.entries);
     tasks.spawn(bridge::run(broker, entries, None, config, tasks.token().clone()));

@@ -51,6 +51,8 @@ const DEFERRED: usize = PREFETCH as usize / 2;
 /// How many times [`PREFETCH`] changes are held at most: what a subscription delivers, and as much of one that was
 /// lost.
 const HELD: usize = 2;
+/// How long RabbitMQ may still count a subscription of ours that is lost: two heartbeats and some.
+const GHOST: Duration = Duration::from_secs(20);
 /// How long the broker is asked how much waits, for the log.
 const ASKING: Duration = Duration::from_secs(2);
 
@@ -59,6 +61,8 @@ const ASKING: Duration = Duration::from_secs(2);
 pub struct BridgeConfig {
     /// The overlay's name; entry peers of another one are not used.
     pub cluster: String,
+    /// Gets from when on whoever else reads the queue isn't a former subscription of this bridge; nothing while it has none.
+    pub alone_from: watch::Sender<Option<Instant>>,
 }
 
 /// Forwards what comes from `broker` to one of `entries`, which may change, until `token` is cancelled.
@@ -76,6 +80,8 @@ pub async fn run<B: Broker>(
     let mut rng = Rng::from_seed(chance.iter().fold(0, |seed, byte| (seed << 8) ^ (seed >> 56) ^ u64::from(*byte)));
     let bridge = Bridge {
         links: Links::new(PeerId(chance), config.cluster, entries, Rng::from_seed(rng.any())),
+        alone_from: config.alone_from,
+        has_read: false,
         alone_since: Some(Instant::now()),
         hub,
         source: Source::new(broker.clone(), Rng::from_seed(rng.any())),
@@ -96,6 +102,9 @@ pub async fn run<B: Broker>(
 
 struct Bridge<B: Broker> {
     links: Links,
+    alone_from: watch::Sender<Option<Instant>>,
+    /// Whether there was a subscription before.
+    has_read: bool,
     /// Since when there is no link; absent also when that was said.
     alone_since: Option<Instant>,
     hub: Option<Hub>,
@@ -137,6 +146,8 @@ impl<B: Broker> Bridge<B> {
                 if let Some(line) = self.broker_outage.over(Instant::now()) {
                     info!("[Bridge] the broker is back {line}");
                 }
+                let ghost = if std::mem::replace(&mut self.has_read, true) { GHOST } else { Duration::ZERO };
+                self.alone_from.send_replace(Some(Instant::now() + ghost));
                 self.report_up();
             }
             SourceEvent::Lost(error) => self.lose_broker(&error),
@@ -362,6 +373,7 @@ impl<B: Broker> Bridge<B> {
         if let Some(line) = self.broker_outage.failed(&reason, Instant::now()) {
             warn!("[Bridge] broker unavailable: {line}");
         }
+        self.alone_from.send_replace(None);
         self.pending.values_mut().for_each(|pending| pending.tags.clear());
         self.report_down(format!("no broker: {reason}"));
     }
@@ -405,6 +417,7 @@ impl<B: Broker> Bridge<B> {
     /// may be nowhere else, and is kept.
     async fn give_back(&mut self) {
         self.source.close();
+        self.alone_from.send_replace(None);
         self.pending.retain(|_, pending| pending.tags.is_empty());
         self.tell_if_deferrals_are_over();
         let waiting = match timeout(ASKING, self.broker.waiting()).await {

@@ -7,19 +7,23 @@ use std::future::pending;
 use std::time::Duration;
 
 use shared::wire::condition::Condition;
-use shared::wire::event::PartState;
-use shared::wire::overview::Overview;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::broker::amqp::inspector::{Depth, Depths, Inspector};
 use crate::broker::amqp::{Amqp, FORMER_UNROUTED};
 use crate::broker::{BrokerError, explain};
 use crate::hub::Hub;
+use crate::lookout::missing::{Missing, Search, tells_what_is_forwarded};
 use crate::store::Store;
 use crate::wall;
+
+mod missing;
+
+/// How many files' latest versions of an earlier run are looked for at the peers: half of what the hub keeps.
+const INHERITED: u32 = 50_000;
 
 /// How patient the lookout is.
 #[derive(Debug, Clone)]
@@ -32,6 +36,8 @@ pub struct LookoutConfig {
     pub unread_after: Duration,
     /// How long a confirmed change may take to the other end of the bridge's queue.
     pub vanished_after: Duration,
+    /// The same while somebody else reads the queue besides this process's bridge.
+    pub taken_after: Duration,
 }
 
 impl Default for LookoutConfig {
@@ -42,6 +48,8 @@ impl Default for LookoutConfig {
             // A bridge that connects again takes up to 2 s, and holds what it has for a minute.
             unread_after: Duration::from_secs(10),
             vanished_after: Duration::from_mins(1),
+            // What this process's bridge gets it forwards within milliseconds, or says that it can't. A guess.
+            taken_after: Duration::from_secs(5),
         }
     }
 }
@@ -57,13 +65,16 @@ pub struct Parts {
     pub hub: Hub,
     /// Gets what lies in the queues: nothing while the broker can't be asked.
     pub depths: watch::Sender<Option<Depths>>,
+    /// From when on whoever else reads the queue isn't a bridge of this process; nothing while none reads it.
+    pub alone_from: watch::Receiver<Option<Instant>>,
 }
 
 /// Looks until `token` is cancelled.
 pub async fn run(parts: Parts, config: LookoutConfig, token: CancellationToken) {
-    let Parts { broker, store, hub, depths } = parts;
+    let Parts { broker, store, hub, depths, alone_from } = parts;
     let alarms = watch_alarms(broker.alarm(), hub.clone());
-    let lookout = Lookout { broker, store, hub, depths, config, unread_since: None };
+    let search = Search::new(config.taken_after, config.vanished_after, wall::now_ms());
+    let lookout = Lookout { broker, store, hub, depths, alone_from, config, unread_since: None, others: 0, search };
     let both = async { tokio::join!(alarms, lookout.watch_queues()) };
     token.run_until_cancelled_owned(both).await;
 }
@@ -90,12 +101,17 @@ struct Lookout {
     store: Store,
     hub: Hub,
     depths: watch::Sender<Option<Depths>>,
+    alone_from: watch::Receiver<Option<Instant>>,
     config: LookoutConfig,
     unread_since: Option<Instant>,
+    /// How many read the queue besides this process's bridge, as last told.
+    others: u32,
+    search: Search,
 }
 
 impl Lookout {
     async fn watch_queues(mut self) -> Infallible {
+        self.inherit().await;
         loop {
             let Err(error) = self.look().await;
             // That the broker is away is told by the relay.
@@ -114,9 +130,13 @@ impl Lookout {
             let depths = inspector.depths().await?;
             self.depths.send_replace(Some(depths));
             self.judge(depths);
-            if Instant::now() >= search_at {
-                search_at = Instant::now() + self.config.search_every;
+            self.look_for_others(depths.bridge);
+            let is_due = Instant::now() >= search_at;
+            if is_due || self.search.has_seen_others() {
                 self.search_for_what_vanished(depths.bridge);
+            }
+            if is_due {
+                search_at = Instant::now() + self.config.search_every;
                 self.search_for_what_was_left(&mut inspector, &mut left).await?;
             }
             sleep(self.config.look_every).await;
@@ -143,28 +163,74 @@ impl Lookout {
         }
     }
 
+    /// What was handed over before this run and never came to a peer would else be forgotten with the last run.
+    async fn inherit(&mut self) {
+        match self.store.handed_over(INHERITED).await {
+            Ok(versions) => self.search.inherit(versions),
+            Err(error) => {
+                warn!(error = &error as &dyn std::error::Error, "can't tell what was published before");
+            }
+        }
+    }
+
+    /// Whoever reads the queue besides this process's bridge takes changes from it. That is as it should be where all
+    /// bridges lead to the same overlay, which can't be seen: so it is logged, and no fault before something is missing.
+    /// Without a bridge here any number of readers is as it should be.
+    fn look_for_others(&mut self, queue: Depth) {
+        if !self.alone_from.borrow().is_some_and(|from| from <= Instant::now()) {
+            return;
+        }
+        let others = queue.consumers.saturating_sub(1);
+        if others > 0 {
+            self.search.saw_others(wall::now_ms());
+        }
+        if others == self.others {
+            return;
+        }
+        self.others = others;
+        let queue = self.broker.queue();
+        if others > 0 {
+            warn!(
+                "[Broker] besides this server's bridge {others} more read RabbitMQ's queue {queue}: as it should be if they \
+                 are bridges to the same peers; another server needs a --queue of its own"
+            );
+        } else {
+            info!("[Broker] nobody but this server's bridge reads RabbitMQ's queue {queue} any more");
+        }
+    }
+
     /// What was confirmed, hasn't been forwarded, and lies in the queue no more. A bridge of this process tells what it
-    /// forwards; what another one does is seen where peers of this process hear of it. What it holds because the entry
-    /// peers put it off isn't lost.
-    fn search_for_what_vanished(&self, queue: Depth) {
-        let patience_ms = u64::try_from(self.config.vanished_after.as_millis()).unwrap_or(u64::MAX);
-        let before_ms = wall::now_ms().saturating_sub(patience_ms);
-        let vanished = self.hub.read(|overview| {
+    /// forwards; what another one does is seen where peers of this process hear of it. While something waits, or is held
+    /// because the entry peers put it off, nothing new is known.
+    fn search_for_what_vanished(&mut self, queue: Depth) {
+        let (now_ms, search) = (wall::now_ms(), &mut self.search);
+        let missing = self.hub.read(|overview| {
             let works = tells_what_is_forwarded(overview);
             let held = overview.conditions.contains_key(&Condition::ChangesDeferred);
-            if works && !held && queue.messages == 0 { unforwarded(overview, before_ms) } else { 0 }
+            (works && !held && queue.messages == 0).then(|| search.missing(overview, now_ms))
         });
-        match vanished {
-            0 => self.hub.clear(Condition::ChangesVanished),
-            count => self.hub.raise(
-                Condition::ChangesVanished,
+        let Some(Missing { taken, vanished }) = missing else { return };
+        let queue = self.broker.queue();
+        self.tell(
+            Condition::QueueShared,
+            (taken > 0).then(|| {
                 format!(
-                    "{count} changes were confirmed by RabbitMQ, haven't come to the bridge or a peer since, and are in the \
-                     queue no more: it was purged or deleted, or they are dead letters. `grapevine republish` sends them \
-                     again"
-                ),
-            ),
-        }
+                    "{taken} changes are gone from RabbitMQ's queue {queue} and haven't come to this server's bridge or a \
+                     peer, since somebody else reads that queue, too: another server, or a bridge to other peers. Give \
+                     each a queue of its own (--queue); then `grapevine republish` sends them again"
+                )
+            }),
+        );
+        self.tell(
+            Condition::ChangesVanished,
+            (vanished > 0).then(|| {
+                format!(
+                    "{vanished} changes were confirmed by RabbitMQ, haven't come to the bridge or a peer since, and are in \
+                     its queue {queue} no more: it was purged or deleted, a bridge to other peers has taken them, or they \
+                     are dead letters. `grapevine republish` sends them again"
+                )
+            }),
+        );
     }
 
     /// Queues that earlier runs used, and that of an earlier version.
@@ -234,64 +300,5 @@ impl Lookout {
             Some(detail) => self.hub.raise(condition, detail),
             None => self.hub.clear(condition),
         }
-    }
-}
-
-/// Whether it would be seen that a change is forwarded: by a bridge of this process, or by its peers.
-fn tells_what_is_forwarded(overview: &Overview) -> bool {
-    match &overview.bridge {
-        Some(state) => *state == PartState::Up,
-        None => overview.running() > 0,
-    }
-}
-
-/// How many files' latest versions were confirmed before that time and are neither forwarded nor known by a local peer.
-fn unforwarded(overview: &Overview, before_ms: u64) -> usize {
-    let files = overview.files.values();
-    let due = files.filter(|view| view.published_ms.is_some_and(|at| at < before_ms));
-    due.filter(|view| {
-        view.forwarded_ms.is_none() && view.holders.values().all(|holding| holding.version < view.version)
-    })
-    .count()
-}
-
-#[cfg(test)]
-mod tests {
-    use shared::ids::{PeerId, Version};
-    use shared::wire::event::{Entry, Event};
-
-    use super::*;
-
-    #[test]
-    fn a_change_that_was_confirmed_long_ago_and_not_forwarded_has_vanished() {
-        let mut overview = Overview::new(10, true);
-        let (file, version) = ("f".parse().unwrap(), Version::FIRST);
-        let mut tell = |at_ms, event| overview.apply(&Entry { seq: at_ms, at_ms, event });
-        tell(1, Event::FilePublished { file: "f".parse().unwrap(), version });
-        let entry = ([127, 0, 0, 1], 9001).into();
-        tell(2, Event::FilePublished { file: "g".parse().unwrap(), version });
-        tell(3, Event::FileForwarded { file: "g".parse().unwrap(), version, entry });
-        assert_eq!(unforwarded(&overview, 1), 0, "it may be on its way");
-        assert_eq!(unforwarded(&overview, 10), 1);
-        overview.apply(&Entry { seq: 4, at_ms: 4, event: Event::FileForwarded { file, version, entry } });
-        assert_eq!(unforwarded(&overview, 10), 0);
-    }
-
-    #[test]
-    fn what_is_forwarded_is_seen_by_a_bridge_of_this_process_or_by_its_peers() {
-        let mut overview = Overview::new(10, false);
-        let tell = |overview: &mut Overview, event| overview.apply(&Entry { seq: overview.seq + 1, at_ms: 1, event });
-        assert!(!tells_what_is_forwarded(&overview), "neither is there");
-        let (peer, addr) = (PeerId([1; 32]), ([127, 0, 0, 1], 9001).into());
-        tell(&mut overview, Event::PeerStarted { peer, addr, files: 0 });
-        assert!(tells_what_is_forwarded(&overview));
-        let (file, version) = ("f".parse().unwrap(), Version::FIRST);
-        tell(&mut overview, Event::FilePublished { file, version });
-        assert_eq!(unforwarded(&overview, 10), 1);
-        let file = "f".parse().unwrap();
-        tell(&mut overview, Event::UpdateApplied { peer, file, version, files: 1 });
-        assert_eq!(unforwarded(&overview, 10), 0, "a peer of this process has it");
-        tell(&mut overview, Event::Bridge { state: PartState::Down { reason: "no broker".to_owned() } });
-        assert!(!tells_what_is_forwarded(&overview), "the bridge knows better, and can't tell");
     }
 }

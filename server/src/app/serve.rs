@@ -7,7 +7,7 @@ use anyhow::Context;
 use shared::wire::condition::Condition;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
 use crate::app::{BadInput, OVERVIEW_FILES, SHUTDOWN_LIMIT, amqp, check_exposure, gossip, listen, lock};
@@ -60,7 +60,8 @@ pub(super) async fn run(flags: Serve, mut signals: StopSignals, open_files: u64)
         return Ok(());
     }
     let bridging = tasks.child();
-    let parts = Parts { store: &store, hub: &hub, swarm: &swarm, tasks: &tasks, bridging: &bridging };
+    let alone_from = watch::Sender::new(None);
+    let parts = Parts { store: &store, hub: &hub, swarm: &swarm, tasks: &tasks, bridging: &bridging, alone_from };
     let (bridge, depths) = if let Some(broker) = broker {
         (parts.join(&flags, broker.clone()), Some(parts.look_after(broker)))
     } else {
@@ -131,8 +132,8 @@ async fn open_store(flags: &Serve, hub: &Hub) -> anyhow::Result<Store> {
         Err(
             error @ (StoreError::NoCatalogue { .. }
             | StoreError::EmptyCatalogue { .. }
-            | StoreError::NewerCatalogue { .. }),
             | StoreError::DamagedCatalogue { .. }
+            | StoreError::NewerCatalogue { .. }),
         ) => Err(BadInput::Catalogue(error).into()),
         opened => opened.context("can't open the store"),
     }
@@ -204,13 +205,16 @@ struct Parts<'a> {
     tasks: &'a Tasks,
     /// The bridge's own.
     bridging: &'a Tasks,
+    /// Gets from when on nobody but the bridge should read its queue.
+    alone_from: watch::Sender<Option<Instant>>,
 }
 
 impl Parts<'_> {
     /// Has RabbitMQ looked after; gives what is known of its queues.
     fn look_after(&self, broker: Amqp) -> watch::Receiver<Option<Depths>> {
         let (found, depths) = watch::channel(None);
-        let parts = lookout::Parts { broker, store: self.store.clone(), hub: self.hub.clone(), depths: found };
+        let (store, hub, alone_from) = (self.store.clone(), self.hub.clone(), self.alone_from.subscribe());
+        let parts = lookout::Parts { broker, store, hub, depths: found, alone_from };
         self.tasks.spawn(lookout::run(parts, LookoutConfig::default(), self.tasks.token().clone()));
         depths
     }
@@ -219,7 +223,8 @@ impl Parts<'_> {
     fn join<B: Broker>(&self, flags: &Serve, broker: B) -> Option<JoinHandle<()>> {
         let token = self.tasks.token();
         let bridge = (!flags.no_bridge).then(|| {
-            let config = BridgeConfig { cluster: flags.overlay.cluster.to_string() };
+            let (cluster, alone_from) = (flags.overlay.cluster.to_string(), self.alone_from.clone());
+            let config = BridgeConfig { cluster, alone_from };
             let (broker, entries, hub) = (broker.clone(), self.swarm.entries(), self.hub.clone());
             self.bridging.spawn(bridge::run(broker, entries, Some(hub), config, self.bridging.token().clone()))
         });

@@ -173,6 +173,17 @@ pub(super) fn newest_after(connection: &Connection, after: &str, limit: u32) -> 
     Ok(select.query_map(params![after, limit], newest)?.collect::<Result<_, _>>()?)
 }
 
+/// The latest versions of the `limit` files that were changed last and that no event of the outbox is about.
+pub(super) fn handed_over(connection: &Connection, limit: u32) -> Result<Vec<(FileId, Version)>, DbError> {
+    let mut select = connection.prepare(
+        "SELECT f.id, f.version FROM versions v JOIN files f ON f.id = v.file AND f.version = v.version
+         WHERE f.id NOT IN (SELECT event ->> 'file_id' FROM outbox WHERE event ->> 'file_id' IS NOT NULL)
+         ORDER BY v.stamp DESC LIMIT ?1",
+    )?;
+    let rows = select.query_map([limit], |row| Ok((parsed(row, 0)?, Version(unsigned(row, 1)?))))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 macro_rules! select_versions {
     ($rest:literal) => {
         concat!(
@@ -201,6 +212,12 @@ fn record(row: &Row<'_>) -> rusqlite::Result<FileRecord> {
     })
 }
 
+/// Which is the latest version of a file, be it a tombstone; `None` where the catalogue doesn't have it.
+pub(super) fn newest_version(connection: &Connection, file: &FileId) -> Result<Option<Version>, DbError> {
+    let mut select = connection.prepare_cached("SELECT version FROM files WHERE id = ?1")?;
+    Ok(select.query_row([file.as_str()], |row| Ok(Version(unsigned(row, 0)?))).optional()?)
+}
+
 /// The latest version of a file that isn't deleted.
 pub(super) fn latest(connection: &Connection, file: &FileId) -> Result<Option<FileRecord>, DbError> {
     let select = select_versions!("AND v.version = f.version WHERE f.id = ?1 AND f.deleted = 0");
@@ -212,12 +229,6 @@ pub(super) fn version(connection: &Connection, file: &FileId, version: Version) 
     let select = select_versions!("AND v.version = ?2 WHERE f.id = ?1 AND f.deleted = 0");
     let parameters = params![file.as_str(), to_column(version.0)];
     Ok(connection.prepare_cached(select)?.query_row(parameters, record).optional()?)
-/// Which is the latest version of a file, be it a tombstone; `None` where the catalogue doesn't have it.
-pub(super) fn newest_version(connection: &Connection, file: &FileId) -> Result<Option<Version>, DbError> {
-    let mut select = connection.prepare_cached("SELECT version FROM files WHERE id = ?1")?;
-    Ok(select.query_row([file.as_str()], |row| Ok(Version(unsigned(row, 0)?))).optional()?)
-}
-
 }
 
 /// The versions of a file before `before`, the newest first, at most `limit`.

@@ -2,7 +2,7 @@
 //! What the broker has lost can be written again from the catalogue.
 
 use rusqlite::{Connection, Row, params};
-use shared::ids::{PeerId, UserId, Version};
+use shared::ids::{FileId, PeerId, UserId, Version};
 use shared::stamp::Stamp;
 use shared::wire::queue::{ChangeKind, FileEvent};
 use tokio::sync::watch;
@@ -93,6 +93,15 @@ impl Store {
                 None => return Ok(events),
             }
         }
+    }
+
+    /// The latest versions of the `limit` files that were changed last, without those of which an event is still here: the
+    /// broker has had these, tombstones included.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn handed_over(&self, limit: u32) -> Result<Vec<(FileId, Version)>, StoreError> {
+        self.db().read(move |connection| Ok(metadata::handed_over(connection, limit)?)).await
     }
 
     /// Changes its value after each commit that wrote an event.

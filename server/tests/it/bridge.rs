@@ -338,7 +338,7 @@ pub(crate) fn file(id: &str) -> Vec<u8> {
 }
 
 pub(crate) fn config() -> BridgeConfig {
-    BridgeConfig { cluster: CLUSTER.to_owned() }
+    BridgeConfig { cluster: CLUSTER.to_owned(), alone_from: watch::Sender::new(None) }
 }
 
 /// A bridge that runs between an embedded broker and some entry peers.

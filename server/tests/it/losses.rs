@@ -19,14 +19,14 @@ use server::broker::{Broker as _, BrokerError, Deliveries as _, Message, Outcome
 use server::hub::Hub;
 use server::lookout::{self, LookoutConfig};
 use server::shutdown::Tasks;
-use server::store::{Store, StoreConfig};
-use shared::ids::Version;
+use server::store::{NewContent, Store, StoreConfig};
+use shared::ids::{FileId, PeerId, Version};
 use shared::wire::condition::Condition;
 use shared::wire::event::{Event, PartState};
 use shared::wire::peer::PeerMessage;
 use shared::wire::rest::{ReadyOut, TopologyOut};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
 use crate::bridge::{Entry, config, file};
@@ -51,6 +51,9 @@ async fn what_rabbitmq_confirms_and_can_lose_is_published_again_or_told() {
     a_dead_letter_waits_for_its_queue(&rabbit).await;
     a_queue_of_somebody_elses_is_told_with_its_remedy(&rabbit).await;
     a_purge_is_told(&rabbit).await;
+    a_purge_before_a_restart_is_told(&rabbit).await;
+    what_another_reader_takes_is_told_and_bridges_that_stand_in_for_each_other_are_no_fault(&rabbit).await;
+    two_servers_of_one_queue_say_so(&rabbit).await;
     a_former_queue_is_told_until_it_is_gone(&rabbit).await;
     an_alarm_is_named_while_it_lasts(&rabbit).await;
     what_a_server_can_ask_is_said_and_the_rest_is_null(&rabbit).await;
@@ -265,6 +268,74 @@ async fn a_purge_is_told(rabbit: &Rabbit) {
     lookout.stop().await;
 }
 
+async fn a_purge_before_a_restart_is_told(rabbit: &Rabbit) {
+    let broker = rabbit.broker_on("purged_before");
+    drop(broker.publisher().await.unwrap());
+    let (dir, hub) = (tempfile::tempdir().unwrap(), Hub::new(10, true));
+    let store = Store::open(dir.path(), StoreConfig::default(), hub).await.unwrap();
+    let gone = stores_one(&store).await;
+    let sent = store.outbox_pending(0, 10).await.unwrap();
+    store.outbox_sent(sent.iter().map(|row| row.message_id).collect()).await.unwrap();
+    // This one is still here.
+    stores_one(&store).await;
+    let lookout = Lookout::with(broker, store, dir);
+    lookout.hub.emit(Event::Bridge { state: PartState::Up });
+    lookout.raises(Condition::ChangesVanished, &["1 changes", "purged", "grapevine republish"]).await;
+    let peer = PeerId([1; 32]);
+    lookout.hub.emit(Event::UpdateApplied { peer, file: gone, version: Version::FIRST, files: 1 });
+    lookout.clears(Condition::ChangesVanished).await;
+    lookout.stop().await;
+}
+
+async fn what_another_reader_takes_is_told_and_bridges_that_stand_in_for_each_other_are_no_fault(rabbit: &Rabbit) {
+    let broker = rabbit.broker_on("taken");
+    let mut readers = [broker.subscribe().await.unwrap(), broker.subscribe().await.unwrap()];
+    let lookout = Lookout::on(broker.clone()).await;
+    lookout.hub.emit(Event::Bridge { state: PartState::Up });
+    publishes_one(&broker).await;
+    let [one, other] = &mut readers;
+    let taken = timeout(LIMIT, async {
+        tokio::select! { taken = one.next() => taken, taken = other.next() => taken }
+    });
+    taken.await.expect("nobody gets it").unwrap();
+    // That one of them is this server's own bridge isn't known: both may be others', which lead to its peers.
+    let peer = PeerId([1; 32]);
+    lookout.hub.emit(Event::FilePublished { file: "came".parse().unwrap(), version: Version::FIRST });
+    lookout.hub.emit(Event::UpdateApplied { peer, file: "came".parse().unwrap(), version: Version::FIRST, files: 1 });
+    lookout.finds(|depths| depths.bridge.messages == 0 && depths.bridge.consumers == 2).await;
+    assert!(!lookout.has(Condition::QueueShared) && !lookout.has(Condition::ChangesVanished));
+    lookout.alone_from.send_replace(Some(Instant::now()));
+    lookout.finds(|_| true).await;
+    assert!(!lookout.has(Condition::QueueShared), "nothing is missing");
+    lookout.hub.emit(Event::FilePublished { file: "gone".parse().unwrap(), version: Version::FIRST });
+    lookout.raises(Condition::QueueShared, &["1 changes", "taken", "--queue", "grapevine republish"]).await;
+    assert!(!lookout.has(Condition::ChangesVanished), "the cause is known");
+    lookout.hub.emit(Event::UpdateApplied { peer, file: "gone".parse().unwrap(), version: Version::FIRST, files: 1 });
+    lookout.clears(Condition::QueueShared).await;
+    lookout.stop().await;
+}
+
+async fn two_servers_of_one_queue_say_so(rabbit: &Rabbit) {
+    let url = rabbit.url();
+    let words = ["--amqp-url", &url, "--queue", "shared"];
+    let (server, other) = (Server::start(1, &words), Server::start(1, &words));
+    for server in [&server, &other] {
+        server.process().says("1 more read RabbitMQ's queue shared");
+    }
+    // Each gets some of them.
+    for n in 0..6 {
+        server.upload(format!("file {n}"), vec![n]).await.unwrap();
+    }
+    let has = async |server: &Server, condition| {
+        let ready: ReadyOut = server.get("/ready").await;
+        ready.conditions.iter().any(|raised| raised.name == condition)
+    };
+    let begun = std::time::Instant::now();
+    eventually("it says that changes are taken", async || has(&server, Condition::QueueShared).await).await;
+    assert!(begun.elapsed() < LIMIT, "{:?}", begun.elapsed());
+    assert!(!has(&server, Condition::ChangesVanished).await);
+}
+
 async fn a_former_queue_is_told_until_it_is_gone(rabbit: &Rabbit) {
     let hand = Hand::on(rabbit).await;
     let lookout = Lookout::on(rabbit.broker_on("one")).await;
@@ -322,6 +393,15 @@ async fn what_a_server_can_ask_is_said_and_the_rest_is_null(rabbit: &Rabbit) {
 fn message() -> Message {
     let body = br#"{"event":"file.uploaded","file_id":"f","version":1}"#.to_vec();
     Message { id: Uuid::new_v4(), routing_key: "file.uploaded".to_owned(), body }
+}
+
+/// Stores a file, and gives its id.
+async fn stores_one(store: &Store) -> FileId {
+    let mut content = store.receive(10).await.unwrap();
+    content.write(b"content".as_slice().into()).await.unwrap();
+    let (name, content_type) = ("a".to_owned(), "text/plain".to_owned());
+    let new = NewContent { name, content_type, received: content.finish().await.unwrap() };
+    store.create("alice".parse().unwrap(), new, None).await.unwrap().file.id
 }
 
 /// Publishes one message, which is taken.
@@ -418,6 +498,7 @@ impl Hand {
 struct Lookout {
     hub: Hub,
     depths: watch::Receiver<Option<Depths>>,
+    alone_from: watch::Sender<Option<Instant>>,
     tasks: Tasks,
     store: Store,
     dir: tempfile::TempDir,
@@ -438,10 +519,12 @@ impl Lookout {
             search_every: Duration::from_millis(50),
             unread_after: Duration::from_millis(50),
             vanished_after: Duration::from_millis(50),
+            taken_after: Duration::from_millis(50),
         };
-        let parts = lookout::Parts { broker, store: store.clone(), hub: hub.clone(), depths: found };
+        let (alone_from, from) = watch::channel(None);
+        let parts = lookout::Parts { broker, store: store.clone(), hub: hub.clone(), depths: found, alone_from: from };
         tasks.spawn(lookout::run(parts, config, tasks.token().clone()));
-        Self { hub, depths, tasks, store, dir }
+        Self { hub, depths, alone_from, tasks, store, dir }
     }
 
     fn detail(&self, condition: Condition) -> Option<String> {

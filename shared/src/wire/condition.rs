@@ -33,6 +33,8 @@ pub enum Condition {
     FormerQueue,
     /// Messages that an earlier version published while no queue wanted them lie where nobody reads them.
     UnroutedMessages,
+    /// Somebody else reads the bridge's queue, and changes are gone from it that haven't come to this server's bridge.
+    QueueShared,
     /// Changes were confirmed by the broker, haven't come to the bridge, and are in its queue no more.
     ChangesVanished,
     /// No entry peer can take changes now, although some are there.
@@ -65,14 +67,15 @@ impl Condition {
             Self::DiskFull | Self::CatalogueDisplaced => true,
             Self::LostContents
             | Self::BadContents
+            | Self::CatalogueBehind
             | Self::LockDisplaced
             | Self::DamagedPeerState
-            | Self::CatalogueBehind
             | Self::BrokerAlarm
             | Self::QueueUnread
             | Self::DeadLetters
             | Self::FormerQueue
             | Self::UnroutedMessages
+            | Self::QueueShared
             | Self::ChangesVanished
             | Self::ChangesDeferred
             | Self::OverlayUnreachable
@@ -91,14 +94,15 @@ impl fmt::Display for Condition {
             Self::BadContents => "missing or damaged contents",
             Self::DiskFull => "disk full",
             Self::CatalogueDisplaced => "displaced catalogue",
+            Self::CatalogueBehind => "catalogue behind the peers",
             Self::LockDisplaced => "displaced lock",
             Self::DamagedPeerState => "damaged state of a peer",
             Self::BrokerAlarm => "alarm of the broker",
-            Self::CatalogueBehind => "catalogue behind the peers",
             Self::QueueUnread => "unread queue",
             Self::DeadLetters => "dead letters",
             Self::FormerQueue => "former queue",
             Self::UnroutedMessages => "unrouted messages",
+            Self::QueueShared => "shared queue",
             Self::ChangesVanished => "vanished changes",
             Self::ChangesDeferred => "deferred changes",
             Self::OverlayUnreachable => "unreachable overlay",
