@@ -68,8 +68,7 @@ impl<'a> Recorder<'a> {
 /// What a thread says aloud at a step, in the original's words.
 pub(super) fn line(thread: LabThread, step: &LabStep) -> Option<String> {
     match step {
-        LabStep::Generated { packet } => Some(format!("{} generated data packet {packet}", name(thread))),
-        LabStep::Logged { entry } => Some(format!("{} logged message → {entry}", name(thread))),
+        LabStep::Generated { .. } | LabStep::Logged { .. } => Some(format!("{thread} {step}")),
         LabStep::WaitsForPermit
         | LabStep::Works
         | LabStep::Queued { .. }
@@ -78,12 +77,5 @@ pub(super) fn line(thread: LabThread, step: &LabStep) -> Option<String> {
         | LabStep::Took { .. }
         | LabStep::WaitsForLock
         | LabStep::Finished => None,
-    }
-}
-
-fn name(thread: LabThread) -> String {
-    match thread {
-        LabThread::Producer(number) => format!("[Producer {number}]"),
-        LabThread::Consumer(number) => format!("[Consumer {number}]"),
     }
 }

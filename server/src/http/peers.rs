@@ -39,7 +39,8 @@ pub(super) async fn list(State(state): State<AppState>) -> Json<Vec<PeerOut>> {
 
 /// Start one more peer
 ///
-/// It joins through one that runs.
+/// It joins through one that runs. It runs until it is stopped or the server is: a start of the server starts as many as
+/// `--peers` says. What it kept stays on the disk, and whoever is started in its place goes on with it, under its id.
 #[utoipa::path(post, path = "/peers", tag = "peers",
     responses(
         (status = 201, description = "Started", body = PeerOut,

@@ -19,7 +19,7 @@ pub fn LabLanes(
         let lane = |(thread, step): &(LabThread, LabStep)| {
             view! {
                 <li data-mood=lab::mood(step)>
-                    <strong>{lab::name(*thread)}</strong>
+                    <strong>{thread.to_string()}</strong>
                     <span>{lab::words(step)}</span>
                 </li>
             }
@@ -78,7 +78,7 @@ pub fn RaceTable(
                                 <th scope="col">"Expected"</th>
                                 <th scope="col">"Actual"</th>
                                 <th scope="col">"Lost"</th>
-                                <th scope="col">"Kept a second"</th>
+                                <th scope="col">"Counted/s"</th>
                             </tr>
                         </thead>
                         <tbody>{results.into_iter().map(row).collect_view()}</tbody>

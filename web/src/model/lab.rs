@@ -66,8 +66,7 @@ impl LabView {
             self.depth = *depth;
         }
         let line = match step {
-            LabStep::Generated { packet } => Some(format!("[{}] generated data packet {packet}", name(thread))),
-            LabStep::Logged { entry } => Some(format!("[{}] logged message → {entry}", name(thread))),
+            LabStep::Generated { .. } | LabStep::Logged { .. } => Some(format!("{thread} {step}")),
             _ => None,
         };
         if let Some(line) = line {
@@ -80,28 +79,9 @@ impl LabView {
     }
 }
 
-/// A thread as people call it.
-pub fn name(thread: LabThread) -> String {
-    match thread {
-        LabThread::Producer(number) => format!("Producer {number}"),
-        LabThread::Consumer(number) => format!("Consumer {number}"),
-    }
-}
-
-/// What a thread does, in words.
+/// What a thread does, in the log's words, without what it wrote.
 pub fn words(step: &LabStep) -> String {
-    match step {
-        LabStep::WaitsForPermit => "waits for a permit".to_owned(),
-        LabStep::Works => "works (has a permit)".to_owned(),
-        LabStep::Generated { packet } => format!("made packet {packet}"),
-        LabStep::Queued { depth } => format!("queued it ({depth} in the queue)"),
-        LabStep::ReleasedPermit => "gave its permit back".to_owned(),
-        LabStep::WaitsForPacket => "waits for a packet".to_owned(),
-        LabStep::Took { depth } => format!("took a packet ({depth} left)"),
-        LabStep::WaitsForLock => "waits for the lock".to_owned(),
-        LabStep::Logged { .. } => "wrote the shared log".to_owned(),
-        LabStep::Finished => "finished".to_owned(),
-    }
+    if let LabStep::Logged { .. } = step { "logged message".to_owned() } else { step.to_string() }
 }
 
 /// What kind of moment a step is, for its colour: `wait`, `work` or `done`.

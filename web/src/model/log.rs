@@ -74,7 +74,7 @@ pub fn describe(event: &Event, names: &Names<'_>) -> String {
         Event::Bridge { state } => format!("bridge {}", part(state)),
         Event::ConditionRaised { condition, detail } => format!("{condition}: {detail}"),
         Event::ConditionCleared { condition } => format!("no more {condition}"),
-        Event::Lab { thread, step, .. } => format!("{} {}", lab::name(*thread), lab::words(step)),
+        Event::Lab { thread, step, .. } => format!("{thread} {}", lab::words(step)),
         Event::LabRace { result, .. } => {
             format!("race with {}: {} of {} additions lost", result.method, result.lost, result.expected)
         }

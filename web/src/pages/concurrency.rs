@@ -97,10 +97,10 @@ fn summary(lab: &LabView) -> String {
 
 fn outcome(run: &LabRunOut) -> String {
     format!(
-        "{} lines in the shared log; at most {} of {} producers held one of {} permits at once.",
+        "{} lines in the shared log. Semaphore of {}: at most {} of {} producers were at work at once.",
         run.shared_log.len(),
+        run.config.permits,
         run.max_active_producers,
-        run.config.producers,
-        run.config.permits
+        run.config.producers
     )
 }

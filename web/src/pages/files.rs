@@ -155,9 +155,9 @@ fn row(listing: &Listing, id: String, actions: FileActions) -> Option<impl IntoV
     // The list may be older than the stream, which tells of the latest version. Somebody else's isn't this file's.
     let reach = memo(move || {
         model.with(|model| {
-            let (overview, id) = (model.overview()?, file_id.as_ref()?);
-            let is_foreign = overview.files.get(id)?.is_foreign(Version(file.with(|file| file.version)));
-            overview.reach(id).filter(|_| !is_foreign)
+            let overview = model.overview()?;
+            let view = overview.files.get(file_id.as_ref()?)?;
+            (!view.is_foreign(Version(file.with(|file| file.version)))).then(|| view.reach(&overview.peers))
         })
     });
     let (api, user) = (address::api(), session.user.into());

@@ -37,14 +37,13 @@ pub fn Network(
         calls.run(async move {
             let result = rest::start_peer(&session.user.get_untracked()).await;
             let peer = result.as_ref().map(|peer| peer.addr.to_string()).unwrap_or_default();
-            session.report(result, format!("Peer {peer} starts."));
+            session.report(result, format!("Peer {peer} starts, until the server stops."));
         });
     };
     let command = Signal::derive(|| vec![format!("curl -X POST {}/peers", address::api())]);
     let none_runs = memo(move || session.model.with(Model::is_without_peers));
-    let empty = part(move || {
-        none_runs.get().then(|| view! { <p class="muted">"No peers run in this process. Start one."</p> })
-    });
+    let empty =
+        part(move || none_runs.get().then(|| view! { <p class="muted">"This server runs no peers. Start one."</p> }));
     let row = move |peer| view! { <PeerRow peer=peer line=line(session, peer) api=address::api() actions=actions /> };
     view! {
         <section class="card" aria-labelledby="network-title">
@@ -61,6 +60,7 @@ pub fn Network(
                 </button>
                 <Curl lines=command />
             </div>
+            {empty}
             <PeerGraph model=session.model old=session.stale.into() />
             <p class="legend muted">
                 <span data-tone="good">"● up"</span>
@@ -85,7 +85,6 @@ pub fn Network(
                     {rows(move || peers.get(), PeerId::to_string, row)}
                 </tbody>
             </table>
-            {empty}
         </section>
     }
 }
