@@ -294,7 +294,8 @@ impl<B: Broker> Bridge<B> {
         self.forwarded.remember(message);
         info!("{}", Line::Forwarded(&update.file, update.version));
         if let Some(entry) = self.links.get(id).map(|link| link.addr) {
-            self.emit(Event::FileForwarded { file: update.file.clone(), version: update.version, entry });
+            let (file, owner) = (update.file.clone(), update.owner.clone());
+            self.emit(Event::FileForwarded { file, version: update.version, entry, owner });
         }
         self.ack(tags).await;
     }

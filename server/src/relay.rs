@@ -190,7 +190,8 @@ impl Relay {
         under_way.told = true;
         let event = &under_way.row.event;
         if event.event != ChangeKind::Shared {
-            self.hub.emit(Event::FilePublished { file: event.file_id.clone(), version: event.version });
+            let (file, owner) = (event.file_id.clone(), event.owner.clone());
+            self.hub.emit(Event::FilePublished { file, version: event.version, owner });
         }
     }
 

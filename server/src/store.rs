@@ -29,6 +29,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use shared::ids::{ContentHash, FileId, PeerId, UserId, Version};
 use shared::stamp::{Clock, Stamp};
+use shared::wire::event::{Audience, Event};
 use shared::wire::queue::{ChangeKind, FileEvent};
 use tokio::sync::{Semaphore, watch};
 use tokio::task;
@@ -241,7 +242,11 @@ impl Store {
         let hash = new.received.hash;
         let keeper = Arc::clone(&self.keeper);
         let done = self.db.write(move |connection| keeper.create_once(connection, owner, new, key.as_deref())).await;
-        self.settle(done, &[hash]).await
+        let created = self.settle(done, &[hash]).await?;
+        if !created.is_repeated {
+            self.tell(ChangeKind::Uploaded, &created.file, Vec::new());
+        }
+        Ok(created)
     }
 
     /// Makes the next version of a file.
@@ -259,10 +264,12 @@ impl Store {
         let keeper = Arc::clone(&self.keeper);
         let replace = move |connection: &Connection| {
             let former = owned(connection, &file, &user, &precondition)?;
-            keeper.replace(connection, former, new)
+            Ok((keeper.replace(connection, former, new)?, metadata::targets(connection, &file)?))
         };
         let done = self.db.write(replace).await;
-        self.settle(done, &[hash]).await
+        let (file, shared_with) = self.settle(done, &[hash]).await?;
+        self.tell(ChangeKind::Updated, &file, shared_with);
+        Ok(file)
     }
 
     /// Makes a tombstone of a file and forgets all its contents that no other file uses.
@@ -278,12 +285,14 @@ impl Store {
         let keeper = Arc::clone(&self.keeper);
         let delete = move |connection: &Connection| {
             let former = owned(connection, &file, &user, &precondition)?;
-            keeper.delete(connection, former)
+            let shared_with = metadata::targets(connection, &file)?;
+            Ok((keeper.delete(connection, former)?, shared_with))
         };
-        let (tombstone, contents) = self.db.write(delete).await?;
-        let done = self.settle(Ok(tombstone), &[]).await;
+        let done = self.db.write(delete).await;
+        let ((tombstone, contents), shared_with) = self.settle(done, &[]).await?;
+        self.tell(ChangeKind::Deleted, &tombstone, shared_with);
         self.forget_unused(contents).await;
-        done
+        Ok(tombstone)
     }
 
     /// A version of a file, the latest by default, if `user` may see it.
@@ -328,23 +337,22 @@ impl Store {
         self.db.read(move |connection| Ok(metadata::list(connection, &user, after.as_ref(), limit)?)).await
     }
 
-    /// Lets `target` see a file. The file where that is new, for it is an event; else only the share there was.
+    /// Lets `target` see a file. Gives the share, also where there was one already.
     ///
     /// # Errors
     /// When `user` doesn't own the file, `target` does, or the database fails.
-    pub async fn share(
-        &self,
-        file: FileId,
-        user: UserId,
-        target: UserId,
-    ) -> Result<(ShareRecord, Option<FileRecord>), StoreError> {
+    pub async fn share(&self, file: FileId, user: UserId, target: UserId) -> Result<ShareRecord, StoreError> {
         let keeper = Arc::clone(&self.keeper);
         let share = move |connection: &Connection| {
-            let file = owned(connection, &file, &user, &Precondition::ANY)?;
-            keeper.share(connection, file, target)
+            let known = owned(connection, &file, &user, &Precondition::ANY)?;
+            Ok((keeper.share(connection, known, target)?, metadata::targets(connection, &file)?))
         };
         let done = self.db.write(share).await;
-        self.settle(done, &[]).await
+        let ((share, news), shared_with) = self.settle(done, &[]).await?;
+        if let Some(file) = news {
+            self.tell(ChangeKind::Shared, &file, shared_with);
+        }
+        Ok(share)
     }
 
     /// With whom a file is shared.
@@ -379,7 +387,14 @@ impl Store {
         &self.keeper.outbox
     }
 
-    /// After a change: tells of the new event, or removes the contents that came for nothing.
+    /// Tells who watches of a change that is on the disk now.
+    fn tell(&self, change: ChangeKind, file: &FileRecord, shared_with: Vec<UserId>) {
+        let audience = Audience { owner: Some(file.owner.clone()), shared_with };
+        let (file, version, size_bytes) = (file.id.clone(), file.version, file.size_bytes);
+        self.keeper.hub.emit(Event::FileStored { file, version, change, size_bytes, audience });
+    }
+
+    /// After a change: tells the relay of the new event, or removes the contents that came for nothing.
     async fn settle<T>(&self, done: Result<T, StoreError>, contents: &[ContentHash]) -> Result<T, StoreError> {
         match &done {
             Ok(_) => self.keeper.outbox.send_modify(|count| *count = count.wrapping_add(1)),
@@ -515,6 +530,7 @@ impl Keeper {
         Ok((file, contents))
     }
 
+    /// The share, and the file where it is new.
     fn share(
         &self,
         connection: &Connection,

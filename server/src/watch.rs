@@ -168,7 +168,7 @@ fn print(frame: &StreamFrame, out: &mut impl Write) -> io::Result<()> {
 fn print_overview(overview: &Overview, out: &mut impl Write) -> io::Result<()> {
     let (peers, links) = (overview.running(), overview.links().len());
     // What the best informed peer knows; the overview's own list is a part, with deleted files in it.
-    let files = overview.peers.values().map(|view| view.files).max().unwrap_or(0);
+    let files = overview.peers.values().filter_map(|view| view.files).max().unwrap_or(0);
     writeln!(out, "{peers} local peers run, {links} links, {files} files; entry {}", overview.seq)
 }
 

@@ -201,6 +201,7 @@ impl Model {
 #[cfg(test)]
 mod tests {
     use shared::ids::Version;
+    use shared::wire::event::Audience;
     use shared::wire::queue::ChangeKind;
 
     use super::*;
@@ -210,14 +211,14 @@ mod tests {
     }
 
     fn stored(seq: u64) -> Entry {
-        let change = ChangeKind::Uploaded;
-        entry(seq, Event::FileStored { file: "f".parse().unwrap(), version: Version(1), change, size_bytes: 1 })
+        let (version, change, audience) = (Version(1), ChangeKind::Uploaded, Audience::default());
+        entry(seq, Event::FileStored { file: "f".parse().unwrap(), version, change, size_bytes: 1, audience })
     }
 
     fn received(seq: u64) -> Entry {
         let (peer, from) = (PeerId([2; 32]), PeerId([1; 32]));
         let (file, version) = ("f".parse().unwrap(), Version(1));
-        entry(seq, Event::UpdateReceived { peer, from, file, version, hops: Some(1), fresh: true })
+        entry(seq, Event::UpdateReceived { peer, from, file, version, hops: Some(1), fresh: true, owner: None })
     }
 
     fn snapshot(seq: u64) -> StreamFrame {

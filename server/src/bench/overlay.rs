@@ -94,6 +94,9 @@ impl Observer for Watcher {
             | NodeEvent::SeenAt { .. }
             | NodeEvent::Twin { .. }
             | NodeEvent::Twins { .. }
+            | NodeEvent::NoTwin
+            | NodeEvent::Recorded { .. }
+            | NodeEvent::Unrecorded { .. }
             | NodeEvent::NotUnderstood { .. }
             | NodeEvent::Misbehaved { .. } => {}
         }

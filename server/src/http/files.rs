@@ -9,8 +9,6 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, heade
 use axum::response::IntoResponse;
 use serde::Deserialize;
 use shared::ids::{FileId, UserId};
-use shared::wire::event::Event;
-use shared::wire::queue::ChangeKind;
 use shared::wire::rest::FileOut;
 use utoipa::{IntoParams, ToSchema};
 
@@ -91,17 +89,10 @@ pub(super) async fn upload(
     Ok((StatusCode::CREATED, head, Json(latest(&state.hub, &file))).into_response())
 }
 
-/// Makes the file, and tells of it if it is new.
+/// Makes the file, unless it was made under this key already.
 async fn create(state: &AppState, user: UserId, new: NewContent, key: Option<KeyAtWork>) -> Result<Created, ApiError> {
     let store = state.store.clone();
-    settled(state, async move |hub| {
-        let created = store.create(user, new, key.as_ref().map(|key| key.key().to_owned())).await?;
-        if !created.is_repeated {
-            tell(&hub, ChangeKind::Uploaded, &created.file);
-        }
-        Ok(created)
-    })
-    .await
+    settled(state, async move { store.create(user, new, key.as_ref().map(|key| key.key().to_owned())).await }).await
 }
 
 /// List the files that you own or that were shared with you
@@ -165,12 +156,7 @@ pub(super) async fn replace(
     let (file, precondition) = changeable(&state, &id, &user, &headers).await?;
     let new = upload::receive(&state, &headers, body).await?;
     let store = state.store.clone();
-    let file = settled(&state, async move |hub| {
-        let file = store.replace(file, user, precondition, new).await?;
-        tell(&hub, ChangeKind::Updated, &file);
-        Ok(file)
-    })
-    .await?;
+    let file = settled(&state, async move { store.replace(file, user, precondition, new).await }).await?;
     Ok(([(header::ETAG, etag::of(file.version))], Json(latest(&state.hub, &file))).into_response())
 }
 
@@ -198,12 +184,7 @@ pub(super) async fn delete(
 ) -> Result<StatusCode, ApiError> {
     let (file, precondition) = changeable(&state, &id, &user, &headers).await?;
     let store = state.store.clone();
-    settled(&state, async move |hub| {
-        let tombstone = store.delete(file, user, precondition).await?;
-        tell(&hub, ChangeKind::Deleted, &tombstone);
-        Ok(tombstone)
-    })
-    .await?;
+    settled(&state, async move { store.delete(file, user, precondition).await }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -224,17 +205,12 @@ async fn changeable(
 }
 
 /// Lets a change come to its end and be told of even when the client goes away meanwhile.
-async fn settled<T: Send + 'static, F: Future<Output = Result<T, StoreError>> + Send + 'static>(
+async fn settled<T: Send + 'static>(
     state: &AppState,
-    work: impl FnOnce(Hub) -> F,
+    work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
 ) -> Result<T, ApiError> {
-    let task = state.tasks.spawn(work(state.hub.clone()));
+    let task = state.tasks.spawn(work);
     Ok(task.await.map_err(|error| ApiError::Internal(error.into()))??)
-}
-
-fn tell(hub: &Hub, change: ChangeKind, file: &FileRecord) {
-    let (id, version, size_bytes) = (file.id.clone(), file.version, file.size_bytes);
-    hub.emit(Event::FileStored { file: id, version, change, size_bytes });
 }
 
 /// Puts a header into `headers`.

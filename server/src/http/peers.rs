@@ -32,7 +32,7 @@ use crate::http::path::Path;
     ))]
 pub(super) async fn list(State(state): State<AppState>) -> Json<Vec<PeerOut>> {
     Json(state.hub.read(|overview| {
-        let peers = overview.peers.iter().filter(|(_, view)| view.state != PeerState::Remote);
+        let peers = overview.peers.iter().filter(|(_, view)| view.state.is_ours());
         peers.map(|(id, view)| describe(*id, view)).collect()
     }))
 }
@@ -131,7 +131,8 @@ pub(super) async fn act(
 
 /// The overlay
 ///
-/// A server without peers of its own asks one of those named by `--peer`.
+/// Its own peers as they see themselves, all others as they told of themselves. A server without peers of its own asks one
+/// of those named by `--peer`.
 #[utoipa::path(get, path = "/topology", tag = "peers",
     responses(
         (status = 200, description = "Peers and links as the local peers see them", body = TopologyOut),
@@ -159,7 +160,8 @@ fn as_told(records: &[Arc<Record>]) -> TopologyOut {
     let peers = records.iter().map(|record| PeerOut {
         id: record.peer.to_string(),
         addr: record.addr,
-        state: PeerState::Remote,
+        // It was when it told of itself; the contact may have lost it since.
+        state: PeerState::Unknown,
         files: Some(record.files),
         neighbours: Some(neighbours(record).iter().map(ToString::to_string).collect()),
     });
@@ -182,13 +184,7 @@ fn shown(state: &AppState, id: PeerId) -> Result<PeerOut, ApiError> {
 }
 
 fn describe(id: PeerId, view: &PeerView) -> PeerOut {
-    // What peers of other servers know isn't told to this one.
-    let is_ours = view.state != PeerState::Remote;
-    PeerOut {
-        id: id.to_string(),
-        addr: view.addr,
-        state: view.state,
-        files: is_ours.then_some(view.files),
-        neighbours: is_ours.then(|| view.neighbours.iter().map(ToString::to_string).collect()),
-    }
+    // Who hasn't told how many files it has hasn't told of its neighbours either.
+    let neighbours = view.files.map(|_told| view.neighbours.iter().map(ToString::to_string).collect());
+    PeerOut { id: id.to_string(), addr: view.addr, state: view.state, files: view.files, neighbours }
 }

@@ -4,8 +4,6 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use shared::ids::UserId;
-use shared::wire::event::Event;
-use shared::wire::queue::ChangeKind;
 use shared::wire::rest::{ShareIn, ShareOut};
 
 use crate::http::auth::Caller;
@@ -37,16 +35,9 @@ pub(super) async fn share(
     body: Result<JsonBody<ShareIn>, ApiError>,
 ) -> Result<(StatusCode, Json<ShareOut>), ApiError> {
     let (file, target) = (file_id(&id)?, body?.0.target_user_id.trim().parse::<UserId>()?);
-    let (hub, store) = (state.hub.clone(), state.store.clone());
+    let store = state.store.clone();
     // A task, so that it is told of even when the client goes away meanwhile.
-    let task = state.tasks.spawn(async move {
-        let (share, news) = store.share(file, user, target).await?;
-        if let Some(file) = news {
-            let (version, size_bytes) = (file.version, file.size_bytes);
-            hub.emit(Event::FileStored { file: file.id, version, change: ChangeKind::Shared, size_bytes });
-        }
-        Ok::<_, ApiError>(share)
-    });
+    let task = state.tasks.spawn(async move { store.share(file, user, target).await });
     let share = task.await.map_err(|error| ApiError::Internal(error.into()))??;
     Ok((StatusCode::CREATED, Json(describe(&share))))
 }

@@ -120,16 +120,22 @@ mod tests {
     }
 
     fn published(file: &str) -> Event {
-        Event::FilePublished { file: file.parse().unwrap(), version: Version::FIRST }
+        Event::FilePublished { file: file.parse().unwrap(), version: Version::FIRST, owner: None }
     }
 
     fn forwarded(file: &str) -> Event {
         let entry = ([127, 0, 0, 1], 9001).into();
-        Event::FileForwarded { file: file.parse().unwrap(), version: Version::FIRST, entry }
+        Event::FileForwarded { file: file.parse().unwrap(), version: Version::FIRST, entry, owner: None }
     }
 
     fn applied(file: &str) -> Event {
-        Event::UpdateApplied { peer: PeerId([1; 32]), file: file.parse().unwrap(), version: Version::FIRST, files: 1 }
+        Event::UpdateApplied {
+            peer: PeerId([1; 32]),
+            file: file.parse().unwrap(),
+            version: Version::FIRST,
+            files: 1,
+            owner: None,
+        }
     }
 
     #[test]

@@ -34,6 +34,13 @@ pub(super) fn change(at: Place, event: &NodeEvent) -> Option<Change> {
                  copied? Started once with --new-identity it gets one of its own"
             ),
         ),
+        NodeEvent::Twin { addr, stays_out: false } => Change::Begins(
+            Condition::SameIdentity,
+            format!(
+                "peer {who} at {me} goes on, but the one at {addr} has the same identity and stays out: was a data \
+                 directory copied? The other one, started once with --new-identity, gets one of its own"
+            ),
+        ),
         NodeEvent::ClockWrong { file, origin, ahead } => Change::Begins(
             Condition::ClockWrong,
             format!(
@@ -43,10 +50,10 @@ pub(super) fn change(at: Place, event: &NodeEvent) -> Option<Change> {
                 ahead.as_secs()
             ),
         ),
-        NodeEvent::NeighbourUp { .. } => Change::Ends(&[Condition::PeerAlone, Condition::SameIdentity]),
+        NodeEvent::NeighbourUp { .. } => Change::Ends(&[Condition::PeerAlone]),
+        NodeEvent::NoTwin => Change::Ends(&[Condition::SameIdentity]),
         NodeEvent::ClocksAgree => Change::Ends(&[Condition::ClockWrong]),
-        NodeEvent::Twin { stays_out: false, .. }
-        | NodeEvent::Applied { .. }
+        NodeEvent::Applied { .. }
         | NodeEvent::Received { .. }
         | NodeEvent::Learned { .. }
         | NodeEvent::NeighbourDown { .. }
@@ -54,6 +61,8 @@ pub(super) fn change(at: Place, event: &NodeEvent) -> Option<Change> {
         | NodeEvent::Unreached { .. }
         | NodeEvent::SeenAt { .. }
         | NodeEvent::Twins { .. }
+        | NodeEvent::Recorded { .. }
+        | NodeEvent::Unrecorded { .. }
         | NodeEvent::NotUnderstood { .. }
         | NodeEvent::Slow { .. }
         | NodeEvent::KeepsUp { .. }
@@ -124,7 +133,8 @@ mod tests {
         let ahead = Duration::from_hours(24);
         for (begins, ends, condition) in [
             (NodeEvent::ClockWrong { file, origin: peer, ahead }, NodeEvent::ClocksAgree, Condition::ClockWrong),
-            (NodeEvent::Twin { addr, stays_out: true }, NodeEvent::NeighbourUp { peer, addr }, Condition::SameIdentity),
+            (NodeEvent::Twin { addr, stays_out: true }, NodeEvent::NoTwin, Condition::SameIdentity),
+            (NodeEvent::Twin { addr, stays_out: false }, NodeEvent::NoTwin, Condition::SameIdentity),
             (NodeEvent::Alone { time: ahead }, NodeEvent::NeighbourUp { peer, addr }, Condition::PeerAlone),
         ] {
             assert_eq!(news(&mut faults, here, &begins), [(condition, true)]);

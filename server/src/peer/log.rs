@@ -154,6 +154,9 @@ impl Log {
             | NodeEvent::Twins { .. } => self.log_what_repeats(at, event, now),
             // What is told only to who watches; and what is a fault that lasts.
             NodeEvent::Received { .. }
+            | NodeEvent::Recorded { .. }
+            | NodeEvent::Unrecorded { .. }
+            | NodeEvent::NoTwin
             | NodeEvent::Alone { .. }
             | NodeEvent::ClockWrong { .. }
             | NodeEvent::ClocksAgree => {}

@@ -335,6 +335,11 @@ pub(super) fn shares(connection: &Connection, file: &FileId) -> Result<Vec<Share
     Ok(select.query_map([file.as_str()], share_record)?.collect::<Result<_, _>>()?)
 }
 
+/// With whom a file is shared.
+pub(super) fn targets(connection: &Connection, file: &FileId) -> Result<Vec<UserId>, DbError> {
+    Ok(shares(connection, file)?.into_iter().map(|share| share.target).collect())
+}
+
 /// Adds a share.
 pub(super) fn insert_share(
     connection: &Connection,

@@ -14,6 +14,8 @@ use server::peer::teller::Teller;
 use server::peer::{self, PeerConfig, PeerHandle};
 use server::shutdown::Tasks;
 use shared::ids::{FileId, Version};
+use shared::wire::condition::Condition;
+use shared::wire::event::PeerState;
 use shared::wire::overview::Overview;
 use shared::wire::peer::{Fingerprint, MAJOR, Partner, PeerMessage};
 use tokio::net::{TcpListener, TcpStream};
@@ -156,6 +158,45 @@ async fn a_name_that_leads_nowhere_costs_nothing_and_one_that_moves_is_found_aga
     let third = cluster.peer_on(listen(2, port).await, None, PeerConfig::default()).await;
     cluster.until("joined at the name's new address", neighbours(third.id())).await;
     assert!(lost != third.id() && cluster.hub.read(neighbours(second.id())));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_of_another_server_is_shown_with_what_it_told_of_itself() {
+    let (here, there) = (Cluster::new(), Cluster::new());
+    let ours = here.peer(None, PeerConfig::default()).await;
+    let inject = vec![("f".parse().unwrap(), Version(1))];
+    let theirs = there.peer(Some(&ours), PeerConfig { inject, ..PeerConfig::default() }).await;
+    let (id, addr) = (theirs.id(), theirs.addr());
+    here.until("told of with its files", |overview| {
+        overview.peers.get(&id).is_some_and(|view| {
+            (view.state, view.addr, view.files) == (PeerState::Remote, addr, Some(1))
+                && view.neighbours.contains(&ours.id())
+        })
+    })
+    .await;
+    theirs.leave().await;
+    here.until("forgotten", |overview| !overview.peers.contains_key(&id)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_servers_with_peers_of_one_identity_both_tell_it_and_the_younger_peer_stands_by() {
+    let (older, younger) = (Cluster::new(), Cluster::new());
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let [one, other] =
+        dirs.each_ref().map(|dir| PeerConfig { data_dir: Some(dir.path().to_owned()), ..PeerConfig::default() });
+    let first = older.peer(None, one.clone()).await;
+    let id = first.id();
+    first.leave().await;
+    for entry in std::fs::read_dir(dirs[0].path()).unwrap().map(Result::unwrap) {
+        std::fs::copy(entry.path(), dirs[1].path().join(entry.file_name())).unwrap();
+    }
+    let first = older.peer(None, one).await;
+    let second = younger.peer(Some(&first), other).await;
+    assert_eq!([first.id(), second.id()], [id; 2]);
+    let is_told = |overview: &Overview| overview.conditions.contains_key(&Condition::SameIdentity);
+    let state = |overview: &Overview| (overview.peers[&id].state, overview.running());
+    younger.until("standing by", |overview| is_told(overview) && state(overview) == (PeerState::StandsBy, 0)).await;
+    older.until("told at the other, too", |overview| is_told(overview) && state(overview) == (PeerState::Up, 1)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -252,7 +252,7 @@ async fn a_purge_is_told(rabbit: &Rabbit) {
     let (hand, broker) = (Hand::on(rabbit).await, rabbit.broker_on("purged"));
     publishes_one(&broker).await;
     let lookout = Lookout::on(broker.clone()).await;
-    lookout.hub.emit(Event::FilePublished { file: "f".parse().unwrap(), version: Version::FIRST });
+    lookout.hub.emit(Event::FilePublished { file: "f".parse().unwrap(), version: Version::FIRST, owner: None });
     lookout.hub.emit(Event::Bridge { state: PartState::Up });
     lookout.raises(Condition::QueueUnread, &["purged"]).await;
     lookout.finds(|depths| depths.bridge.messages == 1).await;
@@ -263,7 +263,7 @@ async fn a_purge_is_told(rabbit: &Rabbit) {
     lookout.clears(Condition::QueueUnread).await;
     drop(deliveries);
     let entry = ([127, 0, 0, 1], 9001).into();
-    lookout.hub.emit(Event::FileForwarded { file: "f".parse().unwrap(), version: Version::FIRST, entry });
+    lookout.hub.emit(Event::FileForwarded { file: "f".parse().unwrap(), version: Version::FIRST, entry, owner: None });
     lookout.clears(Condition::ChangesVanished).await;
     lookout.stop().await;
 }
@@ -282,7 +282,7 @@ async fn a_purge_before_a_restart_is_told(rabbit: &Rabbit) {
     lookout.hub.emit(Event::Bridge { state: PartState::Up });
     lookout.raises(Condition::ChangesVanished, &["1 changes", "purged", "grapevine republish"]).await;
     let peer = PeerId([1; 32]);
-    lookout.hub.emit(Event::UpdateApplied { peer, file: gone, version: Version::FIRST, files: 1 });
+    lookout.hub.emit(Event::UpdateApplied { peer, file: gone, version: Version::FIRST, files: 1, owner: None });
     lookout.clears(Condition::ChangesVanished).await;
     lookout.stop().await;
 }
@@ -300,17 +300,29 @@ async fn what_another_reader_takes_is_told_and_bridges_that_stand_in_for_each_ot
     taken.await.expect("nobody gets it").unwrap();
     // That one of them is this server's own bridge isn't known: both may be others', which lead to its peers.
     let peer = PeerId([1; 32]);
-    lookout.hub.emit(Event::FilePublished { file: "came".parse().unwrap(), version: Version::FIRST });
-    lookout.hub.emit(Event::UpdateApplied { peer, file: "came".parse().unwrap(), version: Version::FIRST, files: 1 });
+    lookout.hub.emit(Event::FilePublished { file: "came".parse().unwrap(), version: Version::FIRST, owner: None });
+    lookout.hub.emit(Event::UpdateApplied {
+        peer,
+        file: "came".parse().unwrap(),
+        version: Version::FIRST,
+        files: 1,
+        owner: None,
+    });
     lookout.finds(|depths| depths.bridge.messages == 0 && depths.bridge.consumers == 2).await;
     assert!(!lookout.has(Condition::QueueShared) && !lookout.has(Condition::ChangesVanished));
     lookout.alone_from.send_replace(Some(Instant::now()));
     lookout.finds(|_| true).await;
     assert!(!lookout.has(Condition::QueueShared), "nothing is missing");
-    lookout.hub.emit(Event::FilePublished { file: "gone".parse().unwrap(), version: Version::FIRST });
+    lookout.hub.emit(Event::FilePublished { file: "gone".parse().unwrap(), version: Version::FIRST, owner: None });
     lookout.raises(Condition::QueueShared, &["1 changes", "taken", "--queue", "grapevine republish"]).await;
     assert!(!lookout.has(Condition::ChangesVanished), "the cause is known");
-    lookout.hub.emit(Event::UpdateApplied { peer, file: "gone".parse().unwrap(), version: Version::FIRST, files: 1 });
+    lookout.hub.emit(Event::UpdateApplied {
+        peer,
+        file: "gone".parse().unwrap(),
+        version: Version::FIRST,
+        files: 1,
+        owner: None,
+    });
     lookout.clears(Condition::QueueShared).await;
     lookout.stop().await;
 }

@@ -360,3 +360,17 @@ async fn a_copied_data_directory_makes_no_second_peer_of_one_identity_until_it_g
     assert_eq!(client.hears_the_catalogue().await.count, 2, "it keeps what it knew");
     assert_eq!(cured.count("same identity"), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_says_when_it_stops_what_has_happened_to_it() {
+    let other = Peer::start(None, &["--inject", "f:1", "--inject", "g:1"]);
+    let [port] = free_ports();
+    let peer = Process::start(&["peer", "--port", &port.to_string(), "--peer", &other.addr.to_string()]);
+    peer.says(applied("f"));
+    peer.says(applied("g"));
+    let (_, said) = peer.stop();
+    let counted = said.iter().find(|line| line.contains("[P2P] counted ")).unwrap();
+    for part in ["applied 2, ", "received.news 2", "neighbour_up 1", "closed.leaving 1"] {
+        assert!(counted.contains(part), "{counted}");
+    }
+}

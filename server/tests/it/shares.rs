@@ -2,6 +2,8 @@
 
 use reqwest::Method;
 use serde_json::Value;
+use shared::ids::UserId;
+use shared::wire::event::Event;
 use shared::wire::queue::ChangeKind;
 use shared::wire::rest::{FileOut, ShareOut};
 
@@ -79,4 +81,34 @@ async fn bad_shares_are_refused() {
     assert_problem(post().json(&serde_json::json!({})).send().await.unwrap(), 422, "invalid").await;
     let large = serde_json::json!({ "target_user_id": "x".repeat(100_000) });
     assert_problem(post().json(&large).send().await.unwrap(), 413, "too-large").await;
+}
+
+#[tokio::test]
+async fn each_change_is_told_with_who_may_see_it_which_no_reader_is_told() {
+    let app = App::start().await;
+    let id = app.upload("alice", "a", "one").await.id;
+    assert_eq!(app.share("alice", &id, "bob").await.status(), 201);
+    assert_eq!(app.put("alice", &id, "\"1\"", "two").send().await.unwrap().status(), 200);
+    let delete = app.by("alice", Method::DELETE, &format!("/files/{id}")).header("if-match", "*");
+    assert_eq!(delete.send().await.unwrap().status(), 204);
+    let log = app.state.hub.read(|overview| overview.log.clone());
+    let told = log.iter().filter_map(|entry| match &entry.event {
+        Event::FileStored { change, audience, .. } => {
+            let owner = audience.owner.as_ref().map(UserId::as_str);
+            Some((*change, owner, audience.shared_with.iter().map(UserId::as_str).collect()))
+        }
+        _ => None,
+    });
+    let of_alice = |change, others: &[&'static str]| (change, Some("alice"), others.to_vec());
+    assert_eq!(
+        told.collect::<Vec<(ChangeKind, Option<&str>, Vec<&str>)>>(),
+        [
+            of_alice(ChangeKind::Uploaded, &[]),
+            of_alice(ChangeKind::Shared, &["bob"]),
+            of_alice(ChangeKind::Updated, &["bob"]),
+            of_alice(ChangeKind::Deleted, &["bob"]),
+        ]
+    );
+    let sent = serde_json::to_string(&log).unwrap();
+    assert!(!sent.contains("alice") && !sent.contains("bob"), "{sent}");
 }

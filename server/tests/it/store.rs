@@ -170,9 +170,10 @@ async fn a_share_lets_see_and_no_more(place: &impl Place) {
     let store = place.open().await;
     let file = create(&store, "alice", "a", b"one").await;
     let share = async |by: &str, with: &str| store.share(file.id.clone(), user(by), user(with)).await;
-    let (first, changed) = share("alice", "bob").await.unwrap();
-    assert_eq!((first.target.as_str(), changed.as_ref()), ("bob", Some(&file)));
-    assert_eq!(share("alice", "bob").await.unwrap(), (first.clone(), None), "it is no second event");
+    let first = share("alice", "bob").await.unwrap();
+    assert_eq!((first.target.as_str(), pending(&store).await.len()), ("bob", 2));
+    assert_eq!(share("alice", "bob").await.unwrap(), first);
+    assert_eq!(pending(&store).await.len(), 2, "it is no second event");
     assert_eq!(store.shares(file.id.clone(), user("alice")).await.unwrap(), [first]);
     assert!(matches!(share("alice", "alice").await, Err(StoreError::SharedWithOwner)));
     assert!(matches!(share("bob", "carol").await, Err(StoreError::NotOwner)));
@@ -326,7 +327,7 @@ async fn what_was_answered_is_there_after_opening_again(place: &impl Place) {
     let first = create(&store, "alice", "a", b"one").await;
     let second = replace(&store, &first, Precondition::ANY, b"two").await.unwrap();
     let keyed = store.create(user("alice"), new(&store, "b", b"b").await, Some("k".to_owned())).await.unwrap();
-    let (share, _) = store.share(first.id.clone(), user("alice"), user("bob")).await.unwrap();
+    let share = store.share(first.id.clone(), user("alice"), user("bob")).await.unwrap();
     let (node, events) = (store.node(), pending(&store).await);
     store.close(LIMIT).await;
     assert!(store.list(user("alice"), None, 1).await.is_err(), "it is closed");

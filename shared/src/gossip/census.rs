@@ -163,17 +163,18 @@ impl Census {
     }
 
     /// Forgets those of whom nothing was heard for long and who aren't reachable by what the others tell, which may be
-    /// as old as the pause between two records.
-    pub fn forget_the_gone(&mut self, me: PeerId, now: Instant) {
+    /// as old as the pause between two records. Returns who they are.
+    pub fn forget_the_gone(&mut self, me: PeerId, now: Instant) -> Vec<PeerId> {
         let keep = self.config.keep.max(self.pause() * 2);
-        let old: Vec<PeerId> =
+        let mut old: Vec<PeerId> =
             self.records.iter().filter(|known| now - known.came > keep).map(|known| known.record.peer).collect();
-        if old.is_empty() {
-            return;
+        if !old.is_empty() {
+            let reached = self.overlay_of(me);
+            old.retain(|peer| !reached.contains(peer));
         }
-        let reached = self.overlay_of(me);
-        for peer in old.iter().filter(|peer| !reached.contains(peer)) {
+        for peer in &old {
             self.records.remove(key_of(&peer.0));
         }
+        old
     }
 }

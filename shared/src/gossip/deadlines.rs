@@ -20,6 +20,8 @@ pub enum Deadline {
     Alone,
     /// No change has shown for long that a clock is wrong.
     Clocks,
+    /// No twin of this node has been heard of for long.
+    Twin,
     /// This node tells of itself.
     Record,
     /// Originals are dialled or told something.
@@ -33,7 +35,7 @@ impl Deadline {
     fn concerns_who_leaves(self) -> bool {
         match self {
             Self::Links | Self::Return | Self::Shuffle | Self::Record | Self::Tree => true,
-            Self::Seek | Self::Probe | Self::Alone | Self::Clocks | Self::Originals => false,
+            Self::Seek | Self::Probe | Self::Alone | Self::Clocks | Self::Twin | Self::Originals => false,
         }
     }
 }
@@ -48,6 +50,7 @@ pub struct Deadlines {
     shuffle: Option<Instant>,
     alone: Option<Instant>,
     clocks: Option<Instant>,
+    twin: Option<Instant>,
     record: Option<Instant>,
     originals: Option<Instant>,
     tree: Option<Instant>,
@@ -107,6 +110,7 @@ impl Deadlines {
             Deadline::Shuffle => &mut self.shuffle,
             Deadline::Alone => &mut self.alone,
             Deadline::Clocks => &mut self.clocks,
+            Deadline::Twin => &mut self.twin,
             Deadline::Record => &mut self.record,
             Deadline::Originals => &mut self.originals,
             Deadline::Tree => &mut self.tree,
@@ -114,8 +118,8 @@ impl Deadlines {
     }
 
     /// All of them, in their order.
-    fn all(&self) -> [(Deadline, Option<Instant>); 10] {
-        let Self { links, back, seek, probe, shuffle, alone, clocks, record, originals, tree } = *self;
+    fn all(&self) -> [(Deadline, Option<Instant>); 11] {
+        let Self { links, back, seek, probe, shuffle, alone, clocks, twin, record, originals, tree } = *self;
         [
             (Deadline::Links, links),
             (Deadline::Return, back),
@@ -124,6 +128,7 @@ impl Deadlines {
             (Deadline::Shuffle, shuffle),
             (Deadline::Alone, alone),
             (Deadline::Clocks, clocks),
+            (Deadline::Twin, twin),
             (Deadline::Record, record),
             (Deadline::Originals, originals),
             (Deadline::Tree, tree),

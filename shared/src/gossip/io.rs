@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::gossip::reason::{Reason, Refusal};
-use crate::ids::{FileId, PeerId, Version};
+use crate::ids::{FileId, PeerId, UserId, Version};
+use crate::wire::census::Record;
 use crate::wire::lines::Line;
 use crate::wire::peer::PeerMessage;
 use crate::wire::update::FileUpdate;
@@ -231,6 +232,8 @@ pub enum NodeEvent {
         file: FileId,
         /// Its version.
         version: Version,
+        /// Whose file it is, where that is known.
+        owner: Option<UserId>,
         /// How many files there are now; deleted ones don't count.
         files: u32,
     },
@@ -242,6 +245,8 @@ pub enum NodeEvent {
         file: FileId,
         /// Its version.
         version: Version,
+        /// Whose file it is, where that is known.
+        owner: Option<UserId>,
         /// Over how many links it has come; absent when it came by a catalogue exchange.
         hops: Option<u16>,
         /// Whether it was news.
@@ -301,6 +306,18 @@ pub enum NodeEvent {
         addr: SocketAddr,
         /// Whether this is the younger of both, which has left the overlay for that.
         stays_out: bool,
+    },
+    /// No other peer with this node's own id is heard of any more. If this one had stayed out, it takes part again.
+    NoTwin,
+    /// A record of another peer is news: that peer wasn't known, or something of it has changed.
+    Recorded {
+        /// The record.
+        record: Arc<Record>,
+    },
+    /// A peer's record was forgotten: nothing was heard of it for long.
+    Unrecorded {
+        /// Whose.
+        peer: PeerId,
     },
     /// Two peers with one id live elsewhere.
     Twins {
@@ -365,7 +382,10 @@ impl NodeEvent {
             Self::Alone { .. } => ("alone", None),
             Self::SeenAt { .. } => ("seen_at", None),
             Self::Twin { .. } => ("twin", None),
+            Self::NoTwin => ("no_twin", None),
             Self::Twins { .. } => ("twins", None),
+            Self::Recorded { .. } => ("recorded", None),
+            Self::Unrecorded { .. } => ("unrecorded", None),
             Self::NotUnderstood { .. } => ("not_understood", None),
             Self::Slow { .. } => ("slow", None),
             Self::KeepsUp { .. } => ("keeps_up", None),

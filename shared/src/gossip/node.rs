@@ -201,6 +201,7 @@ impl Node {
             Deadline::Probe => self.membership.contacts.probe(&self.census, &self.originals, &mut self.rt),
             Deadline::Shuffle => self.membership.shuffle(&mut self.rt),
             Deadline::Clocks => updates::clocks_agree(&mut self.rt),
+            Deadline::Twin => self.no_twin(),
             Deadline::Alone => self.membership.tell_that_i_am_alone(&mut self.rt),
             // These follow each input: what comes can bring them forward.
             Deadline::Record | Deadline::Originals | Deadline::Tree => {}

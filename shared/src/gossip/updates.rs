@@ -68,6 +68,11 @@ impl Updates {
         &self.catalogue
     }
 
+    /// How many files there are; deleted ones don't count.
+    pub fn files(&self) -> u32 {
+        self.files
+    }
+
     /// How many changes were news since the start.
     pub fn applied(&self) -> u64 {
         self.applied
@@ -106,8 +111,8 @@ impl Updates {
         let was_there = present.is_some_and(|present| !present.deleted);
         // A page of the catalogue may hold what has come meanwhile: only its news is worth telling.
         if !known || hops.is_some() {
-            let (file, version) = (update.file.clone(), update.version);
-            rt.event(NodeEvent::Received { from, file, version, hops, fresh: !known });
+            let (file, version, owner) = (update.file.clone(), update.version, update.owner.clone());
+            rt.event(NodeEvent::Received { from, file, version, owner, hops, fresh: !known });
         }
         if known {
             return Taken::Known;
@@ -170,8 +175,8 @@ impl Updates {
             (true, true) => self.files = self.files.saturating_sub(1),
             (true, false) | (false, true) => {}
         }
-        let (file, version, files) = (update.file.clone(), update.version, self.files);
-        rt.event(NodeEvent::Applied { file, version, files });
+        let (file, version, owner) = (update.file.clone(), update.version, update.owner.clone());
+        rt.event(NodeEvent::Applied { file, version, owner, files: self.files });
         rt.push(Output::Persist { seq: self.journal.next_seq(), update: update.clone() });
     }
 

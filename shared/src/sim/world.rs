@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use crate::gossip::node::Node;
 use crate::ids::{FileId, Version};
 use crate::rng::Rng;
 use crate::sim::check::{self, Violation};
-use crate::sim::host::{Host, Life, host_at, peer_id};
+use crate::sim::host::{Host, Life, host_at};
 use crate::sim::network::Wires;
 use crate::sim::queue::Queue;
 use crate::sim::report::{Report, Survivor, Tally};
@@ -88,10 +89,11 @@ impl World {
         }
     }
 
-    /// The same, for somebody who watches it with [`World::take_story`].
+    /// The same, for somebody who watches it with [`World::take_story`] as if these hosts were the peers of one server: of
+    /// all others she is told what these hear.
     #[must_use]
-    pub fn with_story(self) -> Self {
-        Self { story: Some(Story::default()), ..self }
+    pub fn with_story(self, ours: Range<usize>) -> Self {
+        Self { story: Some(Story::of(ours)), ..self }
     }
 
     /// What has happened since this was asked the last time, in order; nothing without [`World::with_story`]. It grows
@@ -274,7 +276,7 @@ impl World {
     fn heard_of(&mut self, life: Life, event: &NodeEvent) -> Result<(), Violation> {
         let at_ms = self.wall_ms();
         if let Some(story) = &mut self.story {
-            story.heard(peer_id(life.host), event, at_ms);
+            story.heard(life.host, event, at_ms);
         }
         match event {
             NodeEvent::Applied { file, .. } => {
@@ -302,6 +304,9 @@ impl World {
             | NodeEvent::Alone { .. }
             | NodeEvent::SeenAt { .. }
             | NodeEvent::Twin { .. }
+            | NodeEvent::NoTwin
+            | NodeEvent::Recorded { .. }
+            | NodeEvent::Unrecorded { .. }
             | NodeEvent::Twins { .. }
             | NodeEvent::NotUnderstood { .. }
             | NodeEvent::Misbehaved { .. } => {}

@@ -45,7 +45,7 @@ pub enum Condition {
     FewOpenFiles,
     /// A peer has had no neighbour for long, although it knows addresses.
     PeerAlone,
-    /// A peer stays out, since another one has the same identity.
+    /// A peer stays out, since another one has the same identity; or goes on, and the other stays out.
     SameIdentity,
     /// Changes are stamped far ahead of this machine's clock: one of the clocks is wrong.
     ClockWrong,

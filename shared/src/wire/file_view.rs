@@ -110,8 +110,9 @@ impl FileView {
                 PeerState::Up if self.is_current_at(peer) => &mut reach.have,
                 PeerState::Up => &mut reach.behind,
                 PeerState::Killed => &mut reach.down,
-                PeerState::Remote => &mut reach.elsewhere,
-                PeerState::Left => continue,
+                PeerState::Remote | PeerState::Unknown => &mut reach.elsewhere,
+                // Who stands by is a copy of another, which is a member.
+                PeerState::Left | PeerState::StandsBy => continue,
             };
             *counter = counter.saturating_add(1);
         }

@@ -1,9 +1,12 @@
 //! The state of everything that the event stream tells of, and how one entry changes it.
 //!
-//! Long because the fold of all events is one idea, and its tests stand beside it.
+//! Who the peers are, and how they are linked, is in [`peers`].
+//!
+//! Long because the fold of all other events is one idea, and its tests stand beside it.
+
+mod peers;
 
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
-use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -106,7 +109,7 @@ impl Overview {
 
     /// Whether this server runs peers of its own, or has run some.
     pub fn has_local_peers(&self) -> bool {
-        self.peers.values().any(|view| view.state != PeerState::Remote)
+        self.peers.values().any(|view| view.state.is_ours())
     }
 
     /// How many of this server's peers run now.
@@ -145,7 +148,7 @@ impl Overview {
 
     fn apply_event(&mut self, at_ms: u64, event: &Event) {
         match event {
-            Event::FileStored { file, version, change, size_bytes } if *change != ChangeKind::Shared => {
+            Event::FileStored { file, version, change, size_bytes, audience: _ } if *change != ChangeKind::Shared => {
                 let seq = self.seq;
                 let view = self.files.entry(file.clone()).or_insert_with(|| FileView::new(*version));
                 if *version >= view.version {
@@ -156,26 +159,26 @@ impl Overview {
                 }
                 self.forget_old_files();
             }
-            Event::FilePublished { file, version } => {
+            Event::FilePublished { file, version, owner: _ } => {
                 self.step(file, *version, |view| view.published_ms = view.published_ms.or(Some(at_ms)));
             }
-            Event::FileForwarded { file, version, entry: _ } => {
+            Event::FileForwarded { file, version, entry: _, owner: _ } => {
                 self.step(file, *version, |view| view.forwarded_ms = view.forwarded_ms.or(Some(at_ms)));
             }
-            Event::UpdateApplied { peer, file, version, files } => {
+            Event::UpdateApplied { peer, file, version, files, owner: _ } => {
                 self.hold(*peer, file.clone(), *version, Some(at_ms));
                 if let Some(peer) = self.peers.get_mut(peer) {
-                    peer.files = *files;
+                    peer.files = Some(*files);
                 }
                 self.note_reached(file, at_ms);
                 self.forget_old_files();
             }
             Event::PeerStarted { peer, addr, files } => self.started(*peer, *addr, *files),
             Event::PeerStopped { peer, state } => self.stopped(*peer, *state),
-            Event::PeerForgotten { peer } => {
-                self.peers.remove(peer);
-                self.forget_holdings(*peer);
-            }
+            Event::PeerForgotten { peer } => self.forgotten(*peer),
+            Event::PeerTold { peer, addr, files, neighbours } => self.told(*peer, *addr, Some(*files), neighbours),
+            Event::SameIdentity { peer, addr: _, stands_by: true } => self.stopped(*peer, PeerState::StandsBy),
+            Event::PeerBack { peer } => self.is_back(*peer),
             Event::LinkUp { peer, neighbour, addr } => self.linked(*peer, *neighbour, *addr),
             Event::LinkDown { peer, neighbour, reason: _ } => self.unlinked(*peer, *neighbour),
             Event::Broker { state } => self.broker = state.clone(),
@@ -190,7 +193,7 @@ impl Overview {
             | Event::DeadLettered { .. }
             | Event::UpdateReceived { .. }
             | Event::PeerLearned { .. }
-            | Event::SameIdentity { .. }
+            | Event::SameIdentity { stands_by: false, .. }
             | Event::Lab { .. }
             | Event::LabRace { .. }
             | Event::LabFinished { .. } => {}
@@ -228,57 +231,10 @@ impl Overview {
         }
     }
 
-    fn started(&mut self, peer: PeerId, addr: SocketAddr, files: u32) {
-        let successor_of: Vec<PeerId> =
-            self.peers.iter().filter(|(id, view)| view.addr == addr && **id != peer).map(|(id, _)| *id).collect();
-        for former in successor_of {
-            self.peers.remove(&former);
-            self.forget_holdings(former);
-        }
-        self.peers.insert(peer, PeerView { addr, state: PeerState::Up, files, neighbours: BTreeSet::new() });
-        self.count_up();
-    }
-
-    fn stopped(&mut self, peer: PeerId, state: PeerState) {
-        if let Some(view) = self.peers.get_mut(&peer) {
-            view.state = state;
-            view.neighbours.clear();
-        }
-        self.count_up();
-        self.forget_remotes();
-    }
-
-    fn count_up(&mut self) {
-        let running = self.peers.values().filter(|view| view.state == PeerState::Up);
-        self.up = u32::try_from(running.count()).unwrap_or(u32::MAX);
-    }
-
     fn forget_holdings(&mut self, peer: PeerId) {
         for view in self.files.values_mut() {
             view.forget(&peer);
         }
-    }
-
-    fn linked(&mut self, peer: PeerId, neighbour: PeerId, addr: SocketAddr) {
-        let remote = PeerView { addr, state: PeerState::Remote, files: 0, neighbours: BTreeSet::new() };
-        self.peers.entry(neighbour).or_insert(remote);
-        if let Some(view) = self.peers.get_mut(&peer) {
-            view.neighbours.insert(neighbour);
-        }
-    }
-
-    fn unlinked(&mut self, peer: PeerId, neighbour: PeerId) {
-        if let Some(view) = self.peers.get_mut(&peer) {
-            view.neighbours.remove(&neighbour);
-        }
-        self.forget_remotes();
-    }
-
-    /// A remote peer is shown as long as one of ours is linked with it.
-    fn forget_remotes(&mut self) {
-        let mut seen = BTreeSet::new();
-        seen.extend(self.peers.values().flat_map(|view| &view.neighbours).copied());
-        self.peers.retain(|id, view| view.state != PeerState::Remote || seen.contains(id));
     }
 
     /// Keeps the number of files within its limit. Drops a tenth at a time, so that the search is paid rarely.
@@ -301,7 +257,10 @@ fn oldest_kept(files: &BTreeMap<FileId, FileView>, limit: u32) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
+    use crate::wire::event::Audience;
 
     fn feed(overview: &mut Overview, events: impl IntoIterator<Item = Event>) {
         for event in events {
@@ -319,12 +278,17 @@ mod tests {
     }
 
     fn applied(n: u8, file: &str, version: u64) -> Event {
-        Event::UpdateApplied { peer: peer(n), file: file.parse().unwrap(), version: Version(version), files: 1 }
+        let (file, version) = (file.parse().unwrap(), Version(version));
+        Event::UpdateApplied { peer: peer(n), file, version, files: 1, owner: None }
     }
 
     fn stored(file: &str, version: u64) -> Event {
-        let (file, version) = (file.parse().unwrap(), Version(version));
-        Event::FileStored { file, version, change: ChangeKind::Uploaded, size_bytes: 1 }
+        changed(file, version, ChangeKind::Uploaded)
+    }
+
+    fn changed(file: &str, version: u64, change: ChangeKind) -> Event {
+        let (file, version, audience) = (file.parse().unwrap(), Version(version), Audience::default());
+        Event::FileStored { file, version, change, size_bytes: 1, audience }
     }
 
     fn stopped(n: u8, state: PeerState) -> Event {
@@ -341,11 +305,10 @@ mod tests {
         let file: FileId = "f".parse().unwrap();
         feed(&mut overview, [started(1), started(2), applied(1, "f", 1), applied(2, "f", 1)]);
         assert_eq!(overview.reached(&file, Version(1)), Some(2));
-        let change = ChangeKind::Updated;
-        feed(&mut overview, [Event::FileStored { file: file.clone(), version: Version(2), change, size_bytes: 1 }]);
+        feed(&mut overview, [changed("f", 2, ChangeKind::Updated)]);
         feed(&mut overview, [applied(1, "f", 2)]);
         assert_eq!(overview.reached(&file, Version(2)), Some(1));
-        assert_eq!(overview.peers[&peer(1)].files, 1);
+        assert_eq!(overview.peers[&peer(1)].files, Some(1));
         let state = PeerState::Killed;
         feed(&mut overview, [Event::PeerStopped { peer: peer(1), state }]);
         assert_eq!(overview.reached(&file, Version(2)), Some(0));
@@ -419,27 +382,6 @@ mod tests {
         assert!(overview.files.contains_key(&"f29".parse().unwrap()));
         assert!(!overview.files.contains_key(&"f00".parse().unwrap()));
         assert_eq!(overview.recent(3).files.len(), 3);
-    }
-
-    #[test]
-    fn a_remote_peer_is_shown_while_one_of_ours_is_linked_with_it() {
-        let mut overview = Overview::new(10, true);
-        let up = Event::LinkUp { peer: peer(1), neighbour: peer(9), addr: addr(9) };
-        let down = Event::LinkDown { peer: peer(1), neighbour: peer(9), reason: String::new() };
-        feed(&mut overview, [started(1), up]);
-        assert_eq!(overview.links(), [(peer(1), peer(9))].into());
-        feed(&mut overview, [down]);
-        assert!(!overview.peers.contains_key(&peer(9)));
-    }
-
-    #[test]
-    fn a_forgotten_peer_is_no_member_and_holds_nothing() {
-        let mut overview = Overview::new(10, true);
-        let stopped = Event::PeerStopped { peer: peer(1), state: PeerState::Left };
-        feed(&mut overview, [started(1), started(2), applied(1, "f", 1), stopped]);
-        feed(&mut overview, [Event::PeerForgotten { peer: peer(1) }]);
-        assert_eq!(overview.peers.keys().copied().collect::<Vec<_>>(), [peer(2)]);
-        assert!(overview.files.values().all(|view| view.holders.is_empty()));
     }
 
     #[test]

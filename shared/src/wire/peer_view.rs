@@ -15,8 +15,16 @@ pub struct PeerView {
     pub addr: SocketAddr,
     /// Whether it runs.
     pub state: PeerState,
-    /// How many files it knows; deleted ones don't count.
-    pub files: u32,
-    /// Its neighbours, as it sees them itself.
+    /// How many files it knows; deleted ones don't count. Absent where a peer that this server doesn't run hasn't told
+    /// anything: then its neighbours aren't known either.
+    pub files: Option<u32>,
+    /// Its neighbours, as it sees them itself. Of two that this server doesn't run: as the one says that told last.
     pub neighbours: BTreeSet<PeerId>,
+}
+
+impl PeerView {
+    /// A peer that this server doesn't run; nothing is known of it but where it listens.
+    pub(super) fn elsewhere(addr: SocketAddr) -> Self {
+        Self { addr, state: PeerState::Unknown, files: None, neighbours: BTreeSet::new() }
+    }
 }

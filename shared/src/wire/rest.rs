@@ -64,7 +64,7 @@ pub struct PeerOut {
     pub addr: SocketAddr,
     /// Whether it runs.
     pub state: PeerState,
-    /// How many files it knows; `null` where that isn't known: only some peer's neighbour tells of it.
+    /// How many files it knows; `null` where that isn't known: this server doesn't run it, and it hasn't told yet.
     pub files: Option<u32>,
     /// The ids of its neighbours; `null` where they aren't known.
     pub neighbours: Option<Vec<String>>,
@@ -91,7 +91,7 @@ pub struct PeerActionIn {
 /// The overlay as this server's peers see it, or as a contact peer tells where this server runs none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TopologyOut {
-    /// The peers, those seen only as somebody's neighbour included; `null` where that isn't known.
+    /// The peers, those that this server doesn't run included; `null` where that isn't known.
     pub peers: Option<Vec<PeerOut>>,
     /// Pairs of ids with a link between them, the smaller first; `null` where that isn't known.
     pub links: Option<Vec<(String, String)>>,
@@ -139,7 +139,7 @@ pub struct ReadyOut {
     pub queue: Option<u64>,
     /// Events that were set aside: here, and in RabbitMQ's queue `grapevine.dead`; `null` while that can't be asked.
     pub dead_letters: Option<u64>,
-    /// Running local peers.
+    /// Local peers that take part in the overlay: one that stays out for another of its identity doesn't count.
     pub peers: u32,
     /// The faults that last.
     pub conditions: Vec<ConditionOut>,

@@ -12,7 +12,7 @@ use crate::wire::members::{Members, unknown};
 use crate::wire::overview::Overview;
 
 /// The format's version; a page of another version reloads itself.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// How often the server says that it is there. A guess: people wait for a sign of life about that long.
 pub const HEARTBEAT: Duration = Duration::from_secs(2);
 /// Silence after which a reader counts the server as gone: two heartbeats late, and a third due.

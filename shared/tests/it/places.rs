@@ -361,6 +361,24 @@ fn twins(net: &Net, peer: usize) -> Vec<(SocketAddr, bool)> {
     })
 }
 
+fn no_twins(net: &Net, peer: usize) -> usize {
+    net.events(peer, |event| matches!(event, NodeEvent::NoTwin).then_some(())).len()
+}
+
+#[test]
+fn who_goes_on_says_when_its_twin_is_gone() {
+    let mut net = Net::of_two_machines();
+    net.start(2, 0, "10.0.0.1:9002", &[]);
+    let older = net.start(1, 0, "10.0.0.1:9001", &["10.0.0.1:9002"]);
+    net.run(Duration::from_secs(10));
+    let younger = net.start(1, 1, "10.0.0.2:9001", &["10.0.0.1:9002"]);
+    net.run(Duration::from_mins(10));
+    assert_eq!((no_twins(&net, older), no_twins(&net, younger)), (0, 0), "both are still there");
+    net.kill(younger);
+    net.run(Duration::from_mins(4));
+    assert_eq!(no_twins(&net, older), 1);
+}
+
 #[test]
 fn of_two_peers_with_one_identity_the_younger_stays_out_and_both_say_so() {
     let mut net = Net::of_two_machines();
@@ -388,9 +406,11 @@ fn who_stays_out_comes_back_once_the_older_one_has_ended() {
     let younger = net.start(1, 1, "10.0.0.2:9001", &["10.0.0.1:9002"]);
     net.run(Duration::from_secs(10));
     assert_eq!((net.neighbours(older), net.neighbours(younger)), (1, 0));
+    assert_eq!((no_twins(&net, older), no_twins(&net, younger)), (0, 0));
     net.kill(older);
     net.run(Duration::from_mins(2));
     assert!(net.are_linked(other, 1) && net.are_linked(younger, 2));
+    assert_eq!(no_twins(&net, younger), 1, "it says that it takes part again");
 }
 
 #[test]

@@ -41,7 +41,7 @@ fn replay_todays_run_is_yesterdays() {
 #[test]
 fn replay_a_run_that_is_watched_is_the_same_run() {
     let scenario = || Scenario::named(Name::Churn, 16, 7);
-    let mut watched = World::new(scenario()).with_story();
+    let mut watched = World::new(scenario()).with_story(0..16);
     watched.run(Duration::from_mins(5)).unwrap();
     assert_eq!(watched.digest(), digest(scenario()));
     assert!(!watched.take_story().is_empty());

@@ -58,7 +58,8 @@ pub fn PeerBadge(
 ) -> impl IntoView {
     let tone = text(move || match state.get() {
         PeerState::Up => "good",
-        PeerState::Left => "idle",
+        PeerState::StandsBy => "warn",
+        PeerState::Left | PeerState::Unknown => "idle",
         PeerState::Killed => "bad",
         PeerState::Remote => "info",
     });
@@ -66,7 +67,9 @@ pub fn PeerBadge(
         PeerState::Up => "●",
         PeerState::Left => "○",
         PeerState::Killed => "✕",
+        PeerState::StandsBy => "◐",
         PeerState::Remote => "◆",
+        PeerState::Unknown => "◇",
     });
     view! {
         <span class="badge" data-tone=tone>
@@ -82,6 +85,8 @@ pub fn state_word(state: PeerState) -> &'static str {
         PeerState::Up => "up",
         PeerState::Left => "left",
         PeerState::Killed => "killed",
+        PeerState::StandsBy => "stands by",
         PeerState::Remote => "remote",
+        PeerState::Unknown => "unknown",
     }
 }

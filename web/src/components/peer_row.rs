@@ -22,7 +22,7 @@ pub struct PeerLine {
     pub addr: String,
     /// Its state.
     pub state: PeerState,
-    /// How many files it knows; absent for peers that aren't ours.
+    /// How many files it knows; absent where it hasn't told.
     pub files: Option<u32>,
     /// How its neighbours are called.
     pub neighbours: String,
@@ -131,12 +131,14 @@ fn buttons(
     };
     part(move || {
         Some(match state.get() {
-            PeerState::Up => {
+            PeerState::Up | PeerState::StandsBy => {
                 let (leave, kill) = (actions.leave, actions.kill);
                 (button("Leave", "peer-leave", leave), button("Kill", "peer-kill", kill), curl()).into_any()
             }
             PeerState::Left | PeerState::Killed => (button("Rejoin", "peer-rejoin", actions.rejoin), curl()).into_any(),
-            PeerState::Remote => view! { <small class="muted">"not run by this server"</small> }.into_any(),
+            PeerState::Remote | PeerState::Unknown => {
+                view! { <small class="muted">"not run by this server"</small> }.into_any()
+            }
         })
     })
 }
@@ -146,10 +148,10 @@ fn curl_lines(api: &str, peer: PeerId, state: PeerState) -> Vec<String> {
         format!("curl -H 'Content-Type: application/json' -d '{{\"action\":\"{action}\"}}' {api}/peers/{peer}/actions")
     };
     match state {
-        PeerState::Up => vec![format!("curl -X DELETE {api}/peers/{peer}"), act("kill")],
+        PeerState::Up | PeerState::StandsBy => vec![format!("curl -X DELETE {api}/peers/{peer}"), act("kill")],
         PeerState::Left | PeerState::Killed => {
             vec![act("rejoin"), format!("curl -X DELETE '{api}/peers/{peer}?forget=true'")]
         }
-        PeerState::Remote => Vec::new(),
+        PeerState::Remote | PeerState::Unknown => Vec::new(),
     }
 }

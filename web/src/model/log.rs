@@ -29,7 +29,9 @@ pub fn topic(event: &Event) -> &'static str {
         Event::PeerStarted { .. }
         | Event::PeerStopped { .. }
         | Event::PeerForgotten { .. }
+        | Event::PeerTold { .. }
         | Event::SameIdentity { .. }
+        | Event::PeerBack { .. }
         | Event::PeerLearned { .. } => "peer",
         Event::LinkUp { .. } | Event::LinkDown { .. } => "link",
         Event::Broker { .. } | Event::Bridge { .. } | Event::DeadLettered { .. } => "broker",
@@ -42,21 +44,21 @@ pub fn topic(event: &Event) -> &'static str {
 pub fn describe(event: &Event, names: &Names<'_>) -> String {
     let (peer_name, file_name) = (names.peer, names.file);
     match event {
-        Event::FileStored { file, version, change, size_bytes } => {
+        Event::FileStored { file, version, change, size_bytes, audience: _ } => {
             format!("{} {} v{version} ({})", file_name(file), verb(*change), format::bytes(*size_bytes))
         }
-        Event::FilePublished { file, version } => format!("broker confirmed {} v{version}", file_name(file)),
-        Event::FileForwarded { file, version, entry } => {
+        Event::FilePublished { file, version, owner: _ } => format!("broker confirmed {} v{version}", file_name(file)),
+        Event::FileForwarded { file, version, entry, owner: _ } => {
             format!("bridge handed {} v{version} to {entry}", file_name(file))
         }
         Event::DeadLettered { message_id, reason } => format!("message {message_id} set aside: {reason}"),
-        Event::UpdateReceived { peer, from, file, version, hops, fresh } => {
+        Event::UpdateReceived { peer, from, file, version, hops, fresh, owner: _ } => {
             let (peer, from) = (peer_name(peer), peer_name(from));
             let way = hops.map_or_else(|| "catalogue exchange".to_owned(), |hops| format::counted(hops.into(), "hop"));
             let news = if *fresh { "" } else { ", known already" };
             format!("{peer} received {} v{version} from {from} ({way}{news})", file_name(file))
         }
-        Event::UpdateApplied { peer, file, version, files: _ } => {
+        Event::UpdateApplied { peer, file, version, files: _, owner: _ } => {
             format!("{} applied {} v{version}", peer_name(peer), file_name(file))
         }
         Event::PeerStarted { addr, files, .. } => {
@@ -64,7 +66,12 @@ pub fn describe(event: &Event, names: &Names<'_>) -> String {
         }
         Event::PeerStopped { peer, state } => format!("peer {} {}", peer_name(peer), stopped(*state)),
         Event::PeerForgotten { peer } => format!("peer {} forgotten", peer_name(peer)),
-        Event::SameIdentity { peer, addr } => format!("a second peer {} at {addr}", peer_name(peer)),
+        Event::PeerTold { addr, files, .. } => format!("peer {addr} has {}", format::counted((*files).into(), "file")),
+        Event::SameIdentity { peer, addr, stands_by } => {
+            let out = if *stands_by { "; this one stands by" } else { "" };
+            format!("a second peer {} at {addr}{out}", peer_name(peer))
+        }
+        Event::PeerBack { peer } => format!("peer {} takes part again", peer_name(peer)),
         Event::PeerLearned { peer, addr } => format!("{} learned of {addr}", peer_name(peer)),
         Event::LinkUp { peer, neighbour, .. } => format!("{} linked with {}", peer_name(peer), peer_name(neighbour)),
         Event::LinkDown { peer, neighbour, reason } => {
@@ -95,7 +102,7 @@ fn stopped(state: PeerState) -> &'static str {
     match state {
         PeerState::Left => "left",
         PeerState::Killed => "was killed",
-        PeerState::Up | PeerState::Remote => "stopped",
+        PeerState::Up | PeerState::StandsBy | PeerState::Remote | PeerState::Unknown => "stopped",
     }
 }
 
@@ -118,7 +125,7 @@ mod tests {
         let names = Names { peer: &|peer| format!(":900{}", peer.0[0]), file: &|_| "song.ogg".to_owned() };
         let (peer, from) = (PeerId([2; 32]), PeerId([1; 32]));
         let (file, version) = ("f".parse().unwrap(), Version(3));
-        let event = Event::UpdateReceived { peer, from, file, version, hops: Some(1), fresh: false };
+        let event = Event::UpdateReceived { peer, from, file, version, hops: Some(1), fresh: false, owner: None };
         let text = describe(&event, &names);
         assert_eq!(text, ":9002 received song.ogg v3 from :9001 (1 hop, known already)");
     }

@@ -160,7 +160,7 @@ pub fn reach_words(reach: &Reach) -> String {
 #[cfg(test)]
 mod tests {
     use shared::ids::PeerId;
-    use shared::wire::event::{Entry, Event, PeerState};
+    use shared::wire::event::{Audience, Entry, Event, PeerState};
     use shared::wire::queue::ChangeKind;
 
     use super::*;
@@ -184,19 +184,23 @@ mod tests {
     }
 
     fn stored() -> Event {
-        Event::FileStored { file: file(), version: V1, change: ChangeKind::Uploaded, size_bytes: 1 }
+        changed(V1, ChangeKind::Uploaded)
+    }
+
+    fn changed(version: Version, change: ChangeKind) -> Event {
+        Event::FileStored { file: file(), version, change, size_bytes: 1, audience: Audience::default() }
     }
 
     fn published() -> Event {
-        Event::FilePublished { file: file(), version: V1 }
+        Event::FilePublished { file: file(), version: V1, owner: None }
     }
 
     fn forwarded() -> Event {
-        Event::FileForwarded { file: file(), version: V1, entry: ([127, 0, 0, 1], 9001).into() }
+        Event::FileForwarded { file: file(), version: V1, entry: ([127, 0, 0, 1], 9001).into(), owner: None }
     }
 
     fn applied(n: u8) -> Event {
-        Event::UpdateApplied { peer: peer(n), file: file(), version: V1, files: 1 }
+        Event::UpdateApplied { peer: peer(n), file: file(), version: V1, files: 1, owner: None }
     }
 
     fn feed(overview: &mut Overview, events: impl IntoIterator<Item = (u64, Event)>) {
@@ -318,8 +322,7 @@ mod tests {
     fn the_way_of_a_version_isnt_that_of_its_successor() {
         let mut overview = after([(1, started(1)), (10, stored()), (12, applied(1))]);
         let seen = way(&overview);
-        let change = ChangeKind::Updated;
-        feed(&mut overview, [(50, Event::FileStored { file: file(), version: Version(2), change, size_bytes: 1 })]);
+        feed(&mut overview, [(50, changed(Version(2), ChangeKind::Updated))]);
         let replaced = way(&overview).after(Some(&seen));
         assert_eq!(replaced.result(), "1 of 1 peer, 2 ms after it was stored");
         assert_eq!(replaced.since().as_deref(), Some("v2 has taken its place"));

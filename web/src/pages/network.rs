@@ -66,7 +66,9 @@ pub fn Network(
                 <span data-tone="good">"● up"</span>
                 <span data-tone="idle">"○ left"</span>
                 <span data-tone="bad">"✕ killed"</span>
+                <span data-tone="warn">"◐ stands by"</span>
                 <span data-tone="info">"◆ remote"</span>
+                <span data-tone="idle">"◇ unknown"</span>
                 <span data-tone="accent">"● news on its way"</span>
                 <span data-tone="idle">"• known already"</span>
                 <span>"Messages are real, but shown half a second for each hop."</span>
@@ -141,7 +143,7 @@ fn peer_line(model: &Model, view: &PeerView) -> PeerLine {
     PeerLine {
         addr: view.addr.to_string(),
         state: view.state,
-        files: (view.state != PeerState::Remote).then_some(view.files),
+        files: view.files,
         neighbours: if neighbours.is_empty() { "–".to_owned() } else { neighbours.join(", ") },
     }
 }

@@ -77,6 +77,9 @@ impl Repeats {
             | NodeEvent::NeighbourDown { .. }
             | NodeEvent::Suspected { .. }
             | NodeEvent::Alone { .. }
+            | NodeEvent::NoTwin
+            | NodeEvent::Recorded { .. }
+            | NodeEvent::Unrecorded { .. }
             | NodeEvent::SeenAt { .. }
             | NodeEvent::ClockWrong { .. }
             | NodeEvent::ClocksAgree

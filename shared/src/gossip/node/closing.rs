@@ -18,6 +18,9 @@ use crate::wire::peer::{MAX_REASON_BYTES, PeerMessage};
 const STAYS_OUT_FOR: Duration = Duration::from_mins(1);
 /// How long the older one may take to answer then. As long as a hello may take.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
+/// How long nothing may be heard of a younger peer of the same id until it counts as gone: it looks each
+/// [`STAYS_OUT_FOR`], and may be missed once.
+pub(super) const TWIN_GONE_AFTER: Duration = Duration::from_mins(3);
 
 impl Node {
     // --- saying why -----------------------------------------------------------------------------------------------
@@ -144,6 +147,7 @@ impl Node {
         self.rt.leaving = true;
         self.older = Some(older);
         self.rt.deadlines.set(Deadline::Return, self.rt.now + STAYS_OUT_FOR);
+        self.rt.deadlines.stop(Deadline::Twin);
         self.close_all(&Reason::StaysOut);
     }
 
@@ -155,10 +159,17 @@ impl Node {
         let answered_by = rt.now + ANSWERS_WITHIN;
         rt.deadlines.set(Deadline::Seek, answered_by);
         rt.deadlines.set(Deadline::Probe, answered_by);
+        rt.deadlines.set(Deadline::Twin, answered_by);
         let contacts = &mut self.membership.contacts;
         if let Some(older) = self.older.take().filter(|older| contacts.book().is_dialable(older)) {
             contacts.look_up(older, &self.originals, rt);
         }
+    }
+
+    /// Nobody else with this node's id has been heard of for long, nor where the older one was.
+    pub(super) fn no_twin(&mut self) {
+        self.rt.deadlines.stop(Deadline::Twin);
+        self.rt.event(NodeEvent::NoTwin);
     }
 
     fn close_all(&mut self, reason: &Reason) {

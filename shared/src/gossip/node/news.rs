@@ -7,7 +7,7 @@ use crate::gossip::anti_entropy::fetch::Page;
 use crate::gossip::census::short_name;
 use crate::gossip::deadlines::Deadline;
 use crate::gossip::handshake::twins;
-use crate::gossip::io::LinkId;
+use crate::gossip::io::{LinkId, NodeEvent};
 use crate::gossip::liveness;
 use crate::gossip::node::Node;
 use crate::gossip::recent::Pushed;
@@ -109,7 +109,9 @@ impl Node {
     pub(super) fn tell_of_myself(&mut self) {
         let (now, mut due) = (self.rt.now, self.record_due());
         if due.is_some_and(|due| due <= now) {
-            self.census.forget_the_gone(self.rt.me.peer, now);
+            for peer in self.census.forget_the_gone(self.rt.me.peer, now) {
+                self.rt.event(NodeEvent::Unrecorded { peer });
+            }
             self.send_record();
             due = self.record_due();
         }
@@ -136,7 +138,7 @@ impl Node {
             left: rt.leaving,
             active: active.take(MAX_RECORD_NEIGHBOURS).collect(),
             passive: u16::try_from(self.membership.contacts.book().passive()).unwrap_or(u16::MAX),
-            files: u32::try_from(self.updates.catalogue().len()).unwrap_or(u32::MAX),
+            files: self.updates.files(),
             applied: self.updates.applied(),
             duplicates: self.tree.duplicates,
             load: self.liveness.load(now),
@@ -155,7 +157,11 @@ impl Node {
             return false;
         }
         let credible = !self.updates.is_future(record.started, &self.rt);
-        self.census.is_on() && credible && self.census.merge(record.clone(), self.rt.now)
+        let is_news = self.census.is_on() && credible && self.census.merge(record.clone(), self.rt.now);
+        if is_news {
+            self.rt.event(NodeEvent::Recorded { record: record.clone() });
+        }
+        is_news
     }
 
     /// A page of the census came.

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::gossip::anti_entropy;
+use crate::gossip::deadlines::Deadline;
 use crate::gossip::handshake::twins::Myself;
 use crate::gossip::handshake::{Choice, Guest, Stranger, Turn, best_link, turn, twin_of};
 use crate::gossip::io::{HostName, LinkId, NodeEvent, Output};
@@ -10,6 +11,7 @@ use crate::gossip::links::{Dialled, Link, Role};
 use crate::gossip::liveness;
 use crate::gossip::membership::contacts::Ended;
 use crate::gossip::node::Node;
+use crate::gossip::node::closing::TWIN_GONE_AFTER;
 use crate::gossip::reason::Reason;
 use crate::ids::PeerId;
 use crate::wire::peer::{Hello, PeerMessage, Purpose};
@@ -107,6 +109,7 @@ impl Node {
             }
             Myself::Younger => {
                 self.rt.event(NodeEvent::Twin { addr, stays_out: false });
+                self.rt.deadlines.set(Deadline::Twin, self.rt.now + TWIN_GONE_AFTER);
                 self.goodbye(id, Reason::Younger, Ended::Left);
             }
         }

@@ -10,7 +10,7 @@ use crate::sim::host::{Life, addr as addr_of, peer_id};
 use crate::sim::scenario::Action;
 use crate::sim::world::{BEGAN_MS, World};
 use crate::stamp::Stamp;
-use crate::wire::event::{Event, PeerState};
+use crate::wire::event::PeerState;
 use crate::wire::update::FileUpdate;
 
 impl World {
@@ -60,8 +60,7 @@ impl World {
         host.applied = host.disk.iter().map(|update| (update.file.clone(), update.version)).collect();
         let peer = peer_id(index);
         if let Some(story) = &mut self.story {
-            story.kept(peer, &host.disk);
-            story.happened(Event::PeerStarted { peer, addr: addr_of(index), files: host.disk.files() }, at_ms);
+            story.started(index, &host.disk, at_ms);
         }
         let me = Identity { peer, listen: addr_of(index), durable: true, began_ms: at_ms, version: String::new() };
         host.node = Some(Box::new(Node::new(me, config, host.disk.clone(), seed, now)));
@@ -78,7 +77,7 @@ impl World {
         let Some(life) = self.life(index) else { return };
         let at_ms = self.wall_ms();
         if let Some(story) = &mut self.story {
-            story.happened(Event::PeerStopped { peer: peer_id(index), state }, at_ms);
+            story.stopped(index, state, at_ms);
         }
         self.waiting.remove(&index);
         let mut links = BTreeSet::new();

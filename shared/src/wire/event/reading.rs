@@ -3,7 +3,7 @@
 use serde::{Deserialize, Deserializer};
 use serde_json::Error;
 
-use crate::wire::event::{Event, PartState};
+use crate::wire::event::{Audience, Event, PartState};
 use crate::wire::lab;
 use crate::wire::members::{Members, unknown};
 
@@ -20,12 +20,16 @@ fn event(members: &mut Members) -> Result<Event, Error> {
             version: members.take("version")?,
             change: members.take("change")?,
             size_bytes: members.take("size_bytes")?,
+            audience: Audience::default(),
         },
-        "file_published" => Event::FilePublished { file: members.take("file")?, version: members.take("version")? },
+        "file_published" => {
+            Event::FilePublished { file: members.take("file")?, version: members.take("version")?, owner: None }
+        }
         "file_forwarded" => Event::FileForwarded {
             file: members.take("file")?,
             version: members.take("version")?,
             entry: members.take("entry")?,
+            owner: None,
         },
         "dead_lettered" => {
             Event::DeadLettered { message_id: members.take("message_id")?, reason: members.take("reason")? }
@@ -37,12 +41,14 @@ fn event(members: &mut Members) -> Result<Event, Error> {
             version: members.take("version")?,
             hops: members.take("hops")?,
             fresh: members.take("fresh")?,
+            owner: None,
         },
         "update_applied" => Event::UpdateApplied {
             peer: members.take("peer")?,
             file: members.take("file")?,
             version: members.take("version")?,
             files: members.take("files")?,
+            owner: None,
         },
         "peer_started" => Event::PeerStarted {
             peer: members.take("peer")?,
@@ -51,7 +57,18 @@ fn event(members: &mut Members) -> Result<Event, Error> {
         },
         "peer_stopped" => Event::PeerStopped { peer: members.take("peer")?, state: members.take("state")? },
         "peer_forgotten" => Event::PeerForgotten { peer: members.take("peer")? },
-        "same_identity" => Event::SameIdentity { peer: members.take("peer")?, addr: members.take("addr")? },
+        "peer_told" => Event::PeerTold {
+            peer: members.take("peer")?,
+            addr: members.take("addr")?,
+            files: members.take("files")?,
+            neighbours: members.take("neighbours")?,
+        },
+        "same_identity" => Event::SameIdentity {
+            peer: members.take("peer")?,
+            addr: members.take("addr")?,
+            stands_by: members.take("stands_by")?,
+        },
+        "peer_back" => Event::PeerBack { peer: members.take("peer")? },
         "peer_learned" => Event::PeerLearned { peer: members.take("peer")?, addr: members.take("addr")? },
         "link_up" => Event::LinkUp {
             peer: members.take("peer")?,
@@ -116,23 +133,26 @@ mod tests {
     /// An event of the next kind, so that none can be forgotten; `None` after the last.
     fn after(event: &Event) -> Option<Event> {
         let (peer, from, neighbour, file, version) = (PEER, PEER, PEER, file(), Version(3));
+        let owner = None;
         let (text, addr) = ("a \"text\"".to_owned(), SocketAddr::from((Ipv4Addr::LOCALHOST, 9001)));
         Some(match event {
-            Event::FileStored { .. } => Event::FilePublished { file, version },
-            Event::FilePublished { .. } => Event::FileForwarded { file, version, entry: addr },
+            Event::FileStored { .. } => Event::FilePublished { file, version, owner },
+            Event::FilePublished { .. } => Event::FileForwarded { file, version, entry: addr, owner },
             Event::FileForwarded { .. } => Event::DeadLettered { message_id: text.clone(), reason: text },
             Event::DeadLettered { .. } => {
-                Event::UpdateReceived { peer, from, file, version, hops: Some(3), fresh: true }
+                Event::UpdateReceived { peer, from, file, version, hops: Some(3), fresh: true, owner }
             }
             Event::UpdateReceived { hops: Some(_), .. } => {
-                Event::UpdateReceived { peer, from, file, version, hops: None, fresh: false }
+                Event::UpdateReceived { peer, from, file, version, hops: None, fresh: false, owner }
             }
-            Event::UpdateReceived { hops: None, .. } => Event::UpdateApplied { peer, file, version, files: 4 },
+            Event::UpdateReceived { hops: None, .. } => Event::UpdateApplied { peer, file, version, files: 4, owner },
             Event::UpdateApplied { .. } => Event::PeerStarted { peer, addr, files: 5 },
             Event::PeerStarted { .. } => Event::PeerStopped { peer, state: PeerState::Killed },
             Event::PeerStopped { .. } => Event::PeerForgotten { peer },
-            Event::PeerForgotten { .. } => Event::SameIdentity { peer, addr },
-            Event::SameIdentity { .. } => Event::PeerLearned { peer, addr },
+            Event::PeerForgotten { .. } => Event::PeerTold { peer, addr, files: 6, neighbours: [from].into() },
+            Event::PeerTold { .. } => Event::SameIdentity { peer, addr, stands_by: true },
+            Event::SameIdentity { .. } => Event::PeerBack { peer },
+            Event::PeerBack { .. } => Event::PeerLearned { peer, addr },
             Event::PeerLearned { .. } => Event::LinkUp { peer, neighbour, addr },
             Event::LinkUp { .. } => Event::LinkDown { peer, neighbour, reason: text },
             Event::LinkDown { .. } => Event::Broker { state: PartState::Down { reason: text } },
@@ -156,10 +176,24 @@ mod tests {
 
     #[test]
     fn every_kind_of_event_is_read_as_it_was_written() {
-        let first = Event::FileStored { file: file(), version: Version(3), change: ChangeKind::Updated, size_bytes: 9 };
+        let (version, change, audience) = (Version(3), ChangeKind::Updated, Audience::default());
+        let first = Event::FileStored { file: file(), version, change, size_bytes: 9, audience };
         for event in std::iter::successors(Some(first), after) {
             let text = serde_json::to_string(&event).unwrap();
             assert_eq!(serde_json::from_str::<Event>(&text).unwrap(), event, "{text}");
+        }
+    }
+
+    #[test]
+    fn who_may_see_a_file_stays_in_the_process() {
+        let user = |name: &str| name.parse().unwrap();
+        let audience = Audience { owner: Some(user("alice")), shared_with: vec![user("bob")] };
+        let (version, change) = (Version(3), ChangeKind::Updated);
+        let stored = Event::FileStored { file: file(), version, change, size_bytes: 9, audience };
+        let published = Event::FilePublished { file: file(), version, owner: Some(user("alice")) };
+        for event in [stored, published] {
+            let text = serde_json::to_string(&event).unwrap();
+            assert!(!text.contains("alice") && !text.contains("bob"), "{text}");
         }
     }
 

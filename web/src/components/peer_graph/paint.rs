@@ -18,6 +18,7 @@ const LABEL_LIMIT: usize = 60;
 #[derive(Debug)]
 pub struct Palette {
     up: String,
+    stands_by: String,
     left: String,
     killed: String,
     remote: String,
@@ -46,6 +47,7 @@ impl Palette {
         let style = web_sys::window()?.get_computed_style(canvas).ok().flatten()?;
         Some(Self {
             up: colour(&style, "--good"),
+            stands_by: colour(&style, "--warn"),
             left: colour(&style, "--idle"),
             killed: colour(&style, "--bad"),
             remote: colour(&style, "--info"),
@@ -61,7 +63,8 @@ impl Palette {
     fn of_state(&self, state: PeerState) -> &str {
         match state {
             PeerState::Up => &self.up,
-            PeerState::Left => &self.left,
+            PeerState::StandsBy => &self.stands_by,
+            PeerState::Left | PeerState::Unknown => &self.left,
             PeerState::Killed => &self.killed,
             PeerState::Remote => &self.remote,
         }
@@ -122,7 +125,7 @@ fn messages(context: &CanvasRenderingContext2d, scene: &Scene, palette: &Palette
     }
 }
 
-/// Up: a disc. Left: a ring. Killed: a cross. Remote: a diamond.
+/// Up: a disc. Left or standing by: a ring. Killed: a cross. Elsewhere: a diamond, hollow where it may be gone.
 fn shape(context: &CanvasRenderingContext2d, node: &Node, palette: &Palette) -> Result<(), JsValue> {
     let (Point { x, y }, colour) = (node.at, palette.of_state(node.state));
     context.set_fill_style_str(&palette.ground);
@@ -134,14 +137,16 @@ fn shape(context: &CanvasRenderingContext2d, node: &Node, palette: &Palette) -> 
             context.set_fill_style_str(colour);
             context.arc(x, y, RADIUS, 0.0, TAU)?;
         }
-        PeerState::Left => context.arc(x, y, RADIUS - 1.0, 0.0, TAU)?,
+        PeerState::Left | PeerState::StandsBy => context.arc(x, y, RADIUS - 1.0, 0.0, TAU)?,
         PeerState::Killed => {
             let arm = RADIUS * 0.75;
             line(context, Point { x: x - arm, y: y - arm }, Point { x: x + arm, y: y + arm });
             line(context, Point { x: x - arm, y: y + arm }, Point { x: x + arm, y: y - arm });
         }
-        PeerState::Remote => {
-            context.set_fill_style_str(colour);
+        PeerState::Remote | PeerState::Unknown => {
+            if node.state == PeerState::Remote {
+                context.set_fill_style_str(colour);
+            }
             context.move_to(x, y - RADIUS);
             context.line_to(x + RADIUS, y);
             context.line_to(x, y + RADIUS);
