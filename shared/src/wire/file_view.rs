@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Error;
 
 use crate::ids::{PeerId, Version};
 use crate::wire::event::PeerState;
+use crate::wire::members::Members;
 use crate::wire::peer_view::PeerView;
 use crate::wire::queue::ChangeKind;
 
 /// A file's latest version and how far it has come. Times are milliseconds since 1970. A step without a time wasn't
 /// told: it hasn't happened yet, or it happened before this server started.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FileView {
     /// The version.
     pub version: Version,
@@ -148,4 +150,25 @@ impl FileView {
     fn is_current_at(&self, peer: &PeerId) -> bool {
         self.holders.get(peer).is_some_and(|held| held.version >= self.version)
     }
+}
+
+impl<'de> Deserialize<'de> for FileView {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Members::read(deserializer, view)
+    }
+}
+
+fn view(members: &mut Members) -> Result<FileView, Error> {
+    Ok(FileView {
+        version: members.take("version")?,
+        touched_seq: members.take("touched_seq")?,
+        change: members.take("change")?,
+        size_bytes: members.take("size_bytes")?,
+        stored_ms: members.take("stored_ms")?,
+        published_ms: members.take("published_ms")?,
+        forwarded_ms: members.take("forwarded_ms")?,
+        reached: members.take("reached")?,
+        holders: members.take("holders")?,
+        current: members.take("current")?,
+    })
 }

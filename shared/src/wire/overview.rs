@@ -5,10 +5,11 @@
 //! Long because the fold of all other events is one idea, and its tests stand beside it.
 
 mod peers;
+mod reading;
 
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::ids::{FileId, PeerId, Version};
 use crate::wire::condition::{Condition, Standing};
@@ -18,7 +19,7 @@ use crate::wire::peer_view::PeerView;
 use crate::wire::queue::ChangeKind;
 
 /// The state of everything that the stream tells of.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Overview {
     /// The number of the last entry in it.
     pub seq: u64,
@@ -382,6 +383,18 @@ mod tests {
         assert!(overview.files.contains_key(&"f29".parse().unwrap()));
         assert!(!overview.files.contains_key(&"f00".parse().unwrap()));
         assert_eq!(overview.recent(3).files.len(), 3);
+    }
+
+    #[test]
+    fn an_overview_is_read_as_it_was_written() {
+        let mut overview = Overview::new(10, true);
+        feed(&mut overview, [started(1), stored("f", 1), applied(1, "f", 1)]);
+        let neighbours = [peer(1)].into();
+        feed(&mut overview, [Event::PeerTold { peer: peer(9), addr: addr(9), files: 3, neighbours }]);
+        let (condition, detail) = (Condition::DiskFull, "full".to_owned());
+        feed(&mut overview, [Event::ConditionRaised { condition, detail }]);
+        let text = serde_json::to_string(&overview).unwrap();
+        assert_eq!(serde_json::from_str::<Overview>(&text).unwrap(), overview, "{text}");
     }
 
     #[test]

@@ -3,13 +3,15 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Error;
 
 use crate::ids::PeerId;
 use crate::wire::event::PeerState;
+use crate::wire::members::Members;
 
 /// A peer as last heard of.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PeerView {
     /// Where it listens.
     pub addr: SocketAddr,
@@ -27,4 +29,19 @@ impl PeerView {
     pub(super) fn elsewhere(addr: SocketAddr) -> Self {
         Self { addr, state: PeerState::Unknown, files: None, neighbours: BTreeSet::new() }
     }
+}
+
+impl<'de> Deserialize<'de> for PeerView {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Members::read(deserializer, view)
+    }
+}
+
+fn view(members: &mut Members) -> Result<PeerView, Error> {
+    Ok(PeerView {
+        addr: members.take("addr")?,
+        state: members.take("state")?,
+        files: members.take("files")?,
+        neighbours: members.take("neighbours")?,
+    })
 }
