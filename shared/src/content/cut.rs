@@ -86,26 +86,26 @@ impl Cutter {
             let taken = found.unwrap_or(now.len());
             self.len_bytes += u32::try_from(taken).unwrap_or(u32::MAX);
             if found.is_some() {
-                return (bytes.len() - rest.len() + taken, self.cut());
+                return (bytes.len() - rest.len() + taken, Some(self.cut()));
             }
             rest = behind;
             if rest.is_empty() && now.len() < room {
                 return (bytes.len(), None);
             }
         }
-        (bytes.len() - rest.len(), self.cut())
+        (bytes.len() - rest.len(), Some(self.cut()))
     }
 
     /// The content ends here. Returns what is left of it, if anything is.
     pub fn finish(mut self) -> Option<Cut> {
-        if self.len_bytes == 0 { None } else { self.cut() }
+        (self.len_bytes > 0).then(|| self.cut())
     }
 
-    fn cut(&mut self) -> Option<Cut> {
+    fn cut(&mut self) -> Cut {
         let cut = Cut { offset: self.offset, len_bytes: self.len_bytes };
         self.offset += u64::from(self.len_bytes);
         (self.len_bytes, self.hash, self.rule) = (0, 0, Rule::at(self.offset));
-        Some(cut)
+        cut
     }
 }
 
@@ -279,7 +279,7 @@ mod tests {
     fn the_offset_decides_how_long_chunks_are() {
         let averages = [0, GIB - 1, GIB, 2 * GIB - 1, 2 * GIB, 4 * GIB, 8 * GIB, 64 * GIB, u64::MAX];
         assert_eq!(averages.map(|offset| average_bytes(offset) >> 10), [64, 64, 128, 128, 256, 512, 1024, 1024, 1024]);
-        assert_eq!(cut_in_pieces(Cutter::at(GIB - 1), &[0; 1 << 20], &[999]), [262_144, 524_288, 262_144]);
+        assert_eq!(cut_in_pieces(Cutter::at(GIB - 1), &vec![0; 1 << 20], &[999]), [262_144, 524_288, 262_144]);
     }
 
     #[test]

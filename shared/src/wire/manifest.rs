@@ -165,7 +165,7 @@ impl Root {
         if !rest.is_empty() {
             return Err(wrong());
         }
-        let pages = pages.iter().map(PageRef::read).collect();
+        let pages = pages.iter().map(PageRef::read).collect::<Option<_>>().ok_or_else(wrong)?;
         let root = Self { size_bytes: u64::from_be_bytes(*size), content: ContentHash(*content), pages };
         root.check()?;
         Ok(root)
@@ -188,10 +188,11 @@ impl Root {
 }
 
 impl PageRef {
-    fn read(bytes: &[u8; PAGE_BYTES]) -> Self {
-        let [hash @ .., a, b, c, d, e, f, g, h, i, j, k, l] = *bytes;
-        let size_bytes = u64::from_be_bytes([e, f, g, h, i, j, k, l]);
-        Self { hash, chunks: u32::from_be_bytes([a, b, c, d]), size_bytes }
+    fn read(bytes: &[u8; PAGE_BYTES]) -> Option<Self> {
+        let (hash, numbers) = bytes.split_first_chunk()?;
+        let (chunks, size) = numbers.split_first_chunk()?;
+        let size_bytes = u64::from_be_bytes(size.try_into().ok()?);
+        Some(Self { hash: *hash, chunks: u32::from_be_bytes(*chunks), size_bytes })
     }
 
     fn check(&self) -> Result<(), ManifestError> {
@@ -340,7 +341,7 @@ mod tests {
     fn a_manifest_looks_as_yesterday() {
         let (page, page_ref) = encode_page(&[chunk(65_536), Chunk { hash: ChunkHash([2; 32]), len_bytes: 5 }]).unwrap();
         let root = root_of(vec![page_ref]).encode().unwrap();
-        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
         insta::assert_snapshot!(format!("page {}\nroot {}\nname {}", hex(&page), hex(&root), Root::name(&root)));
     }
 

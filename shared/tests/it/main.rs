@@ -5,6 +5,7 @@ mod content;
 mod convergence;
 mod corpus;
 mod crowd;
+mod fetch;
 mod grafts;
 mod hostile;
 mod lines;
