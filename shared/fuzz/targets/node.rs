@@ -79,7 +79,7 @@ struct Run {
     links: [Option<LinkId>; LINKS as usize],
     opened: u64,
     dials: Vec<SocketAddr>,
-    tickets: Vec<JournalSeq>,
+    stored: Vec<JournalSeq>,
 }
 
 impl Run {
@@ -87,7 +87,7 @@ impl Run {
         let (peer, version) = (PeerId([0; 32]), String::new());
         let me = Identity { peer, listen: addr(1), durable: true, began_ms: 1_700_000_000_000, version };
         let node = Node::new(me, Config::default(), Catalogue::default(), 1, Instant::START);
-        Self { node, now: Instant::START, links: [None; 8], opened: 0, dials: Vec::new(), tickets: Vec::new() }
+        Self { node, now: Instant::START, links: [None; 8], opened: 0, dials: Vec::new(), stored: Vec::new() }
     }
 
     fn step(&mut self, script: &mut Script<'_>) -> Option<()> {
@@ -119,8 +119,8 @@ impl Run {
             (8, _) => self.wait(Duration::from_micros(script.number()? >> 32)),
             (9, _) => self.wait(Duration::from_micros(script.number()?)),
             (10, _) => {
-                if let Some(ticket) = self.tickets.pop() {
-                    self.feed(Input::Persisted { ticket });
+                if let Some(seq) = self.stored.pop() {
+                    self.feed(Input::Persisted { seq });
                 }
             }
             (11, _) => self.feed(Input::Wake),
@@ -208,7 +208,7 @@ impl Run {
                     *place = None;
                 }
             }
-            Output::Persist { ticket, .. } => self.tickets.push(ticket),
+            Output::Persist { seq, .. } => self.stored.push(seq),
             Output::Event(_) => {}
         }
     }
