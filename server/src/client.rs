@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use shared::ids::PeerId;
 use shared::wire::frame::{self, FrameError};
-use shared::wire::peer::{DURABLE, Hello, MAJOR, MINOR, PeerMessage, Purpose};
+use shared::wire::peer::{DURABLE, Hello, MAJOR, MINOR, Mismatch, PeerMessage, Purpose};
 use tokio::time::timeout;
 
 use crate::connection::codec::{Codec, Decoded};
@@ -145,9 +145,11 @@ impl Link {
 /// Whether the peer is durable, if it is one of ours.
 fn check_hello(first: PeerMessage, cluster: &str) -> Result<bool, LinkError> {
     match first {
-        PeerMessage::Hello(hello) if hello.major != MAJOR => Err(LinkError::Major(hello.major)),
-        PeerMessage::Hello(hello) if hello.cluster != cluster => Err(LinkError::Cluster(hello.cluster)),
-        PeerMessage::Hello(hello) => Ok(hello.offers(DURABLE).is_some()),
+        PeerMessage::Hello(hello) => match hello.check(cluster) {
+            Ok(()) => Ok(hello.offers(DURABLE).is_some()),
+            Err(Mismatch::Major(theirs)) => Err(LinkError::Major(theirs)),
+            Err(Mismatch::Cluster(theirs)) => Err(LinkError::Cluster(theirs)),
+        },
         PeerMessage::Goodbye { reason, .. } => Err(LinkError::Goodbye(reason)),
         _ => Err(LinkError::NoHello),
     }

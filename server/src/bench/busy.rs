@@ -48,6 +48,7 @@ pub struct Busy {
 }
 
 impl Busy {
+    /// The result in one line, for people.
     pub(super) fn line(&self) -> String {
         let (last, noticed) = (self.last_delivery_ms, self.stopped_suspected_after_ms);
         format!(
@@ -70,6 +71,7 @@ pub(super) fn updates(busy: Duration) -> usize {
     RATE * whole_seconds(busy)
 }
 
+/// Measures it.
 pub(super) async fn run(cluster: &mut Cluster) -> Result<Busy, BenchError> {
     let busy = cluster.order.busy;
     let count = updates(busy);

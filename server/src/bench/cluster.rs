@@ -29,6 +29,7 @@ const QUIET: Duration = Duration::from_millis(50);
 /// The processes of one run.
 #[derive(Debug)]
 pub(super) struct Cluster {
+    /// What was asked for on the command line.
     pub(super) order: BenchGossip,
     system: System,
     children: Vec<ChildProcess>,
@@ -53,9 +54,13 @@ struct ChildProcess {
 /// What all processes together had used at a moment.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Usage {
+    /// When.
     pub(super) at: Instant,
+    /// CPU time of all processes until then, in microseconds.
     pub(super) cpu_us: u64,
+    /// What they had written to their links, in bytes.
     pub(super) wire_bytes: u64,
+    /// What that was, and in how many calls.
     pub(super) written: Written,
 }
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bench::file_names::Files;
 
+/// What the bench tells a process to do.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Order {
     /// The node connects to another.
@@ -26,8 +27,11 @@ pub(super) enum Order {
 /// Updates that a node publishes.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Publication {
+    /// Which peer.
     pub(super) node: usize,
+    /// The number of the first update.
     pub(super) first: usize,
+    /// How many, and how fast.
     pub(super) stream: Stream,
     /// Who must have them before the window opens.
     pub(super) alive: Vec<usize>,
@@ -36,14 +40,17 @@ pub(super) struct Publication {
 /// Updates, one after the other.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Stream {
+    /// How many.
     pub(super) count: usize,
     /// How far apart, in microseconds.
     pub(super) gap_us: u64,
     /// How many may not be everywhere yet; 0: any number.
     pub(super) window: u64,
+    /// Which files.
     pub(super) files: Files,
 }
 
+/// What a process answers.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Answer {
     /// Where the nodes listen, in order.
@@ -78,8 +85,11 @@ pub(super) struct Status {
 /// What was written to sockets.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub(super) struct Written {
+    /// Calls that wrote to a link.
     pub(super) writes: u64,
+    /// Bytes written.
     pub(super) bytes: u64,
+    /// Messages that weren't updates.
     pub(super) control: u64,
 }
 

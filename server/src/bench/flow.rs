@@ -72,6 +72,7 @@ impl Cost {
 }
 
 impl Flow {
+    /// The result in one line, for people.
     pub(super) fn line(&self, name: &str) -> String {
         let Self { last_delivery_ms: last, cost, lost, .. } = self;
         let rate = if self.updates_per_second > 0.0 {
@@ -86,6 +87,7 @@ impl Flow {
     }
 }
 
+/// Measures what a quiet overlay costs.
 pub(super) async fn idle(cluster: &mut Cluster) -> Result<Idle, BenchError> {
     let before = cluster.usage().await?;
     sleep(cluster.order.idle).await;

@@ -67,6 +67,7 @@ impl Kill {
         }
     }
 
+    /// The result in one line, for people.
     pub(super) fn line(&self, name: &str) -> String {
         let (before, last) = (self.before_ms, self.last_delivery_ms);
         format!(
@@ -89,6 +90,7 @@ pub(super) fn updates() -> usize {
     RATE * whole_seconds(AROUND.0 + AROUND.1)
 }
 
+/// Measures it.
 pub(super) async fn run(cluster: &mut Cluster, say: &mut Say<'_>) -> Result<Kill, BenchError> {
     let mut runs = Vec::new();
     for run in 0..cluster.order.runs {

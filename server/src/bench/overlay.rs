@@ -34,8 +34,11 @@ const BARE_BYTES: usize = 56;
 /// What the peers of one process share.
 #[derive(Debug, Clone)]
 pub(super) struct Shared {
+    /// What its peers wrote.
     pub(super) traffic: Arc<Traffic>,
+    /// What its peers share, if they do.
     pub(super) pool: Option<Pool>,
+    /// What came to its peers, and when.
     pub(super) logs: Logs,
 }
 

@@ -32,6 +32,7 @@ pub(super) fn cpu_us(pid: u32) -> u64 {
 /// Memory of a process in KiB.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Memory {
+    /// All that is in memory, shared pages included.
     pub(super) resident: u64,
     /// What only this process has, and has written.
     pub(super) private: u64,

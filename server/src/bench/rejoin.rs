@@ -35,6 +35,7 @@ pub struct Rejoin {
 }
 
 impl Rejoin {
+    /// The result in one line, for people.
     pub(super) fn line(&self, name: &str) -> String {
         format!(
             "{name:15} {} files: {} lost; {:.0} bytes lacking came in {:.0} ms, with {:.0} B on the wire ({:.2} times), {:.0} of them written",

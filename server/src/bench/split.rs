@@ -47,6 +47,7 @@ pub struct Split {
 }
 
 impl Split {
+    /// The result in one line, for people.
     pub(super) fn line(&self) -> String {
         format!(
             "split           for {:.0} s: {} lost, {} leaked; the halves' last delivery p50 {:.2} max {:.2} ms meanwhile; merged {:.0} ms after mending; slower than 100 ms until {:.0} ms",
@@ -85,6 +86,7 @@ pub(super) fn check() -> Result<(), BenchError> {
     nft("list tables")
 }
 
+/// Measures it.
 pub(super) async fn run(cluster: &mut Cluster) -> Result<Split, BenchError> {
     let split = cluster.order.split;
     let count = half(split);

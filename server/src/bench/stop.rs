@@ -45,6 +45,7 @@ pub struct Stop {
 }
 
 impl Stop {
+    /// The result in one line, for people.
     pub(super) fn line(&self) -> String {
         format!(
             "stop            one process for {:.0} s at {}/s: {} lost; the others' p50 {:.2}, p99 {:.2} ms before, {:.2}, {:.2} ms meanwhile, {} KiB more private memory at most; whole again after {:.0} ms",
@@ -66,6 +67,7 @@ pub(super) fn updates(rate: usize, stop: Duration) -> usize {
     rate * whole_seconds(WARM_UP + stop + 2 * AROUND)
 }
 
+/// Measures it.
 pub(super) async fn run(cluster: &mut Cluster) -> Result<Stop, BenchError> {
     let (stop, rate) = (cluster.order.stop, cluster.order.stop_rate);
     let count = updates(rate, stop);

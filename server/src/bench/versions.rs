@@ -44,6 +44,7 @@ pub struct Footprint {
 }
 
 impl Footprint {
+    /// Reads what the processes hold now.
     pub(super) fn of(cluster: &Cluster) -> Self {
         let (mut sum, mut largest, mut processes) = (Memory::default(), Memory::default(), 0);
         for (_, memory) in cluster.memory() {
@@ -64,6 +65,7 @@ impl Footprint {
 }
 
 impl Versions {
+    /// The result in one line, for people.
     pub(super) fn line(&self) -> String {
         let Self { before, after, .. } = self;
         format!(
@@ -83,6 +85,7 @@ impl Versions {
     }
 }
 
+/// Measures it.
 pub(super) async fn run(cluster: &mut Cluster) -> Result<Versions, BenchError> {
     let (updates, window) = (cluster.order.versions, cluster.order.window);
     let before = Footprint::of(cluster);

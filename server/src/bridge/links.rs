@@ -65,6 +65,7 @@ pub(super) struct Links {
 }
 
 impl Links {
+    /// No links yet, to none of `entries`.
     pub(super) fn new(me: PeerId, cluster: String, entries: watch::Receiver<Vec<HostPort>>, rng: Rng) -> Self {
         let now = Instant::now();
         Self {
@@ -85,6 +86,7 @@ impl Links {
         }
     }
 
+    /// Whether there is a link to hand changes over on.
     pub(super) fn is_open(&self) -> bool {
         !self.open.is_empty()
     }
@@ -94,6 +96,7 @@ impl Links {
         self.open.iter().map(|(id, _)| *id).collect()
     }
 
+    /// An open link.
     pub(super) fn get(&mut self, id: LinkId) -> Option<&mut Link> {
         self.open.iter_mut().find(|(other, _)| *other == id).map(|(_, link)| link)
     }

@@ -25,10 +25,12 @@ const REMEMBERED: usize = 65_536;
 
 /// One change on its way.
 pub(super) struct Pending {
+    /// The message's id.
     pub(super) message: Uuid,
     /// The deliveries of this message: more than one when it was published twice; none when the subscription is lost, for
     /// what was delivered may be in no queue any more.
     pub(super) tags: Vec<u64>,
+    /// The change in it.
     pub(super) update: Arc<FileUpdate>,
     /// The links on which an answer is awaited, and since when.
     asked: Vec<(LinkId, Instant)>,
@@ -46,6 +48,7 @@ struct Deferred {
 }
 
 impl Pending {
+    /// A change that came with the delivery `tag` and hasn't been handed over.
     pub(super) fn new(message: Uuid, tag: u64, update: Arc<FileUpdate>) -> Self {
         Self { message, tags: vec![tag], update, asked: Vec::new(), hurried: false, deferred: None }
     }
@@ -143,10 +146,12 @@ pub(super) struct Forwarded {
 }
 
 impl Forwarded {
+    /// Whether a message was handed over already, as far as is remembered.
     pub(super) fn has(&self, id: Uuid) -> bool {
         self.ids.contains(&id)
     }
 
+    /// A message was handed over; the oldest that is remembered gives way.
     pub(super) fn remember(&mut self, id: Uuid) {
         if !self.ids.insert(id) {
             return;

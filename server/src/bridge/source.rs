@@ -40,6 +40,7 @@ pub(super) struct Source<B: Broker> {
 }
 
 impl<B: Broker> Source<B> {
+    /// A subscription to `broker`, not open yet.
     pub(super) fn new(broker: B, rng: Rng) -> Self {
         Self { broker, state: State::Closed, failures: 0, rng }
     }
@@ -49,6 +50,7 @@ impl<B: Broker> Source<B> {
         self.state = State::Closed;
     }
 
+    /// Whether deliveries can come.
     pub(super) fn is_open(&self) -> bool {
         matches!(self.state, State::Open(_))
     }
@@ -74,6 +76,7 @@ impl<B: Broker> Source<B> {
         }
     }
 
+    /// Tells the broker that a delivery is done with.
     pub(super) async fn ack(&mut self, tag: u64) -> Result<(), BrokerError> {
         match &mut self.state {
             State::Open(deliveries) => deliveries.ack(tag).await,
@@ -81,6 +84,7 @@ impl<B: Broker> Source<B> {
         }
     }
 
+    /// Sends a delivery to the dead letters, because of `reason`.
     pub(super) async fn reject(&mut self, tag: u64, reason: &str) -> Result<(), BrokerError> {
         match &mut self.state {
             State::Open(deliveries) => deliveries.reject(tag, reason).await,

@@ -35,6 +35,7 @@ pub struct Bridge {
 }
 
 impl Bridge {
+    /// Returns what is wrong with flags that don't go together, if anything.
     pub(super) fn contradiction(&self) -> Option<String> {
         // An empty list in the file: it counts as given.
         self.entries.is_empty().then(|| "the bridge needs --peer: at least one to hand changes to".to_owned())

@@ -41,6 +41,7 @@ pub struct Peer {
 }
 
 impl Peer {
+    /// Returns what is wrong with flags that don't go together, if anything.
     pub(super) fn contradiction(&self) -> Option<String> {
         let nowhere = self.new_identity && self.data_dir.is_none();
         nowhere.then(|| "--new-identity needs --data-dir: without one a peer keeps no identity".to_owned())

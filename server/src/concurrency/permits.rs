@@ -25,6 +25,7 @@ struct State {
 }
 
 impl Permits {
+    /// All of `total` are free.
     pub(super) fn new(total: u32) -> Self {
         Self { total, state: Mutex::default(), changed: Condvar::new() }
     }

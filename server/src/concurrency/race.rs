@@ -39,6 +39,7 @@ impl Method {
     /// All, in the order of telling.
     pub(super) const ALL: [Self; 4] = [Self::LoadStore, Self::Mutex, Self::FetchAdd, Self::Channel];
 
+    /// Its name, as the page and the terminal show it.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::LoadStore => "load+store",

@@ -17,6 +17,7 @@ pub(super) struct Recorder<'a> {
 }
 
 impl<'a> Recorder<'a> {
+    /// Notes in `run` what happens, and tells it.
     pub(super) fn new(run: &'a Mutex<LabRunOut>, tell: &'a (dyn Fn(Event) + Sync)) -> Self {
         let (id, config) = {
             let run = lock(run);
@@ -25,6 +26,7 @@ impl<'a> Recorder<'a> {
         Self { id, config, run, tell }
     }
 
+    /// What the run was asked for.
     pub(super) fn config(&self) -> &LabConfig {
         &self.config
     }

@@ -19,6 +19,7 @@ impl Stop {
         self.changed.notify_all();
     }
 
+    /// Whether the run is to end before its time.
     pub(super) fn asked(&self) -> bool {
         *lock(&self.asked)
     }

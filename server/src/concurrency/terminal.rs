@@ -16,6 +16,7 @@ use super::{check, new_run, pipeline};
 /// Lines that wait for the terminal; when it is slower than the threads, they wait for it. A guess.
 const LINES: usize = 64;
 
+/// Runs the lab and writes to `out` what it does. Returns what came out.
 pub(super) fn run(config: LabConfig, out: &mut impl Write) -> io::Result<LabRunOut> {
     check(&config).map_err(|reason| io::Error::new(io::ErrorKind::InvalidInput, reason))?;
     let run = Mutex::new(new_run(config));

@@ -40,6 +40,7 @@ struct Written {
 /// A whole content on stable storage, still under a temporary name. Dropping it removes it.
 #[derive(Debug)]
 pub struct Received {
+    /// Where its bytes are until they have their final name.
     pub(super) temporary: TempPath,
     /// BLAKE3 hash of its bytes.
     pub hash: ContentHash,

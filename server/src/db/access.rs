@@ -131,6 +131,7 @@ pub(super) fn keep_log(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map(drop)
 }
 
+/// A connection that only reads.
 pub(super) fn connect_reader(path: &Path, access: Access) -> Result<Connection, DbError> {
     let opened = open_file(path, OpenFlags::SQLITE_OPEN_READ_ONLY, access);
     opened.map_err(|source| DbError::Open { path: path.to_owned(), source })

@@ -155,8 +155,11 @@ pub(super) fn remove_forgotten(connection: &Connection, content: ContentHash) ->
 /// The newest version of a file, a tombstone or not, with what the overlay compares.
 #[derive(Debug)]
 pub(super) struct Newest {
+    /// The file, as it was last.
     pub(super) file: FileRecord,
+    /// The stamp of its newest version.
     pub(super) stamp: Stamp,
+    /// Whether that is a tombstone.
     pub(super) is_deleted: bool,
 }
 

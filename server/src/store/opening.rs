@@ -29,8 +29,11 @@ const SURELY_OLDER_MS: u64 = 1000;
 /// What to open.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place<'a> {
+    /// The data directory.
     pub(super) dir: &'a Path,
+    /// Its contents.
     pub(super) contents: &'a Contents,
+    /// The room on its disk.
     pub(super) space: &'a Arc<Space>,
     /// Whether a new catalogue may be made beside what an old one knew.
     pub(super) new_catalogue: bool,
@@ -39,7 +42,9 @@ pub(super) struct Place<'a> {
 /// What is known when the catalogue is open.
 #[derive(Debug)]
 pub(super) struct Opened {
+    /// Who makes changes here: their origin.
     pub(super) node: PeerId,
+    /// The stamp of the last change.
     pub(super) last: Stamp,
     /// Contents whose files were forgotten and whose rows say so still.
     pub(super) forgotten: Vec<ContentHash>,

@@ -126,10 +126,15 @@ fn row(row: &Row<'_>) -> rusqlite::Result<OutboxRow> {
 
 /// What the broker is told of a change.
 pub(super) struct Change<'a> {
+    /// What happened.
     pub(super) kind: ChangeKind,
+    /// To which file; as it is now.
     pub(super) file: &'a FileRecord,
+    /// The stamp of the change.
     pub(super) stamp: Stamp,
+    /// Who made the change.
     pub(super) origin: PeerId,
+    /// With whom it was shared, if it was.
     pub(super) target: Option<UserId>,
 }
 

@@ -12,7 +12,7 @@ use crate::gossip::reason::Reason;
 use crate::gossip::runtime::Runtime;
 use crate::gossip::whereabouts::meant;
 use crate::ids::{ClusterName, PeerId};
-use crate::wire::peer::{DURABLE, Feature, Hello, Life, MAJOR, MINOR, PeerMessage, Presence, Purpose};
+use crate::wire::peer::{DURABLE, Feature, Hello, Life, MAJOR, MINOR, Mismatch, PeerMessage, Presence, Purpose};
 
 pub mod twins;
 
@@ -105,12 +105,11 @@ impl Handshake {
 
     /// Somebody says hello on a link. Returns who it is.
     pub fn greeted(&mut self, link: LinkId, hello: &Hello, rt: &mut Runtime) -> Option<Stranger> {
-        if hello.major != MAJOR {
-            return Some(Stranger::Unfit(Reason::OtherVersion(hello.major)));
-        }
-        if hello.cluster != self.cluster.as_str() {
-            let reason = Reason::OtherCluster { theirs: hello.cluster.clone(), own: self.cluster.clone() };
-            return Some(Stranger::Unfit(reason));
+        if let Err(mismatch) = hello.check(&self.cluster) {
+            return Some(Stranger::Unfit(match mismatch {
+                Mismatch::Major(theirs) => Reason::OtherVersion(theirs),
+                Mismatch::Cluster(theirs) => Reason::OtherCluster { theirs, own: self.cluster.clone() },
+            }));
         }
         let remote = rt.links.get(link)?.remote;
         let Some(listen) = hello.listen else { return Some(Stranger::Client) };

@@ -1,5 +1,6 @@
 //! The concurrency lab: what it shall run, what its threads do, and what came out.
 
+/// How the page reads them.
 pub(super) mod reading;
 
 use std::fmt;

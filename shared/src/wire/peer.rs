@@ -65,10 +65,30 @@ pub struct Hello {
 }
 
 impl Hello {
+    /// Checks that both sides can speak at all: the same major version, the same overlay.
+    ///
+    /// # Errors
+    /// What differs.
+    pub fn check(&self, cluster: &str) -> Result<(), Mismatch> {
+        if self.major != MAJOR {
+            return Err(Mismatch::Major(self.major));
+        }
+        if self.cluster != cluster { Err(Mismatch::Cluster(self.cluster.clone())) } else { Ok(()) }
+    }
+
     /// The version in which a feature is offered, if it is.
     pub fn offers(&self, name: &str) -> Option<u16> {
         self.features.iter().find(|feature| feature.name == name).map(|feature| feature.version)
     }
+}
+
+/// Why the two sides of a link have nothing to say to each other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mismatch {
+    /// The other side speaks this major version.
+    Major(u16),
+    /// The other side belongs to this overlay.
+    Cluster(String),
 }
 
 /// Something that a side of a link offers and another may lack. What both offer may be used between them.

@@ -35,6 +35,7 @@ impl fmt::Debug for Copies {
 }
 
 impl Copies {
+    /// Reads the copies that `broker` keeps.
     pub(super) fn new(broker: Amqp) -> Self {
         let (waiting, messages) = mpsc::channel(WAITING);
         Self { waiting, sending: Box::pin(send(broker, messages)), outage: Outage::default() }

@@ -26,6 +26,7 @@ impl fmt::Debug for AmqpDeliveries {
 }
 
 impl AmqpDeliveries {
+    /// What comes to a consumer; they end with the connection.
     pub(super) fn new(connection: Connection, consumer: Consumer) -> Self {
         Self { _connection: connection, consumer, unacked: BTreeMap::new() }
     }

@@ -42,6 +42,7 @@ impl std::fmt::Debug for Inspector {
 }
 
 impl Inspector {
+    /// Looks at `queue` on a channel of its own.
     pub(super) fn new(connection: Connection, channel: Channel, queue: ShortString) -> Self {
         Self { connection, channel, queue }
     }

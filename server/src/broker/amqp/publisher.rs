@@ -87,6 +87,7 @@ impl Batch {
 }
 
 impl AmqpPublisher {
+    /// Publishes on a channel that is in confirm mode.
     pub(super) fn new(broker: Amqp, connection: Connection, channel: Channel) -> Self {
         let events = Box::pin(connection.events_listener());
         let (queue, alarm) = (broker.queue.clone(), broker.alarm.clone());

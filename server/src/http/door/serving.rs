@@ -26,6 +26,7 @@ pub(super) struct Desk {
 }
 
 impl Desk {
+    /// Serves a visitor with `router`.
     pub(super) fn new(router: Router, visitor: Arc<Visitor>) -> Self {
         Self { router: TowerToHyperService::new(router), visitor }
     }

@@ -29,6 +29,7 @@ pub(super) struct Socket {
 }
 
 impl Socket {
+    /// The socket of a visitor, who must take what is written at `pace`.
     pub(super) fn new(tcp: TcpStream, visitor: Arc<Visitor>, pace: Pace) -> Self {
         Self { tcp, visitor, pace, stuck_since: None, alarm: None, refusal: Bytes::new() }
     }

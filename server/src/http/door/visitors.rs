@@ -84,6 +84,7 @@ struct State {
 }
 
 impl Visitors {
+    /// Nobody is there; as many as `limits` says may come.
     pub(super) fn new(limits: Limits) -> Self {
         Self { limits, book: Arc::default(), gone: Arc::default() }
     }

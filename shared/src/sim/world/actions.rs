@@ -14,6 +14,7 @@ use crate::wire::event::PeerState;
 use crate::wire::update::FileUpdate;
 
 impl World {
+    /// Does one of the scenario's actions now.
     pub(super) fn act(&mut self, action: Action) -> Result<(), Violation> {
         match action {
             Action::Start(host, contact) => self.start(host, contact)?,
@@ -35,6 +36,7 @@ impl World {
         Ok(())
     }
 
+    /// Whether a host is held up now: it neither reads nor does anything.
     pub(super) fn is_paused(&self, host: usize) -> bool {
         self.hosts.get(host).is_some_and(|host| host.paused)
     }

@@ -13,11 +13,13 @@ use crate::wire::lines::{self, Line};
 use crate::wire::peer::PeerMessage;
 
 impl World {
+    /// Whether two hosts are in different groups of a partition.
     pub(super) fn are_apart(&self, a: usize, b: usize) -> bool {
         let side = |host: usize| self.hosts.get(host).map(|host| host.side);
         side(a) != side(b)
     }
 
+    /// A host dials an address: opens a link, or tells it that nobody answers.
     pub(super) fn dialled(&mut self, from: Life, addr: SocketAddr) -> Result<(), Violation> {
         if self.life(from.host) != Some(from) {
             return Ok(());
@@ -40,12 +42,14 @@ impl World {
         self.feed(from, Input::LinkUp { link, remote: addr, dialled: Some(addr) })
     }
 
+    /// Puts a message on some links, as bytes.
     pub(super) fn send(&mut self, from: Life, to: &[LinkId], message: &PeerMessage) {
         let Ok(frame) = frame::encode(message) else { return };
         let in_place = matches!(message, PeerMessage::Hello(_) | PeerMessage::Goodbye { .. });
         self.send_bytes(from, to, &frame.into(), (message.kind().name, in_place));
     }
 
+    /// Puts lines on some links, as bytes.
     pub(super) fn send_lines(&mut self, from: Life, to: &[LinkId], lines: &[Line]) {
         for line in lines {
             let Ok(bytes) = lines::encode(line) else { return };
@@ -70,6 +74,7 @@ impl World {
         }
     }
 
+    /// Bytes come to the end of a link: they are decoded and fed to the node.
     pub(super) fn arrives(&mut self, link: LinkId, to: Life, bytes: &[u8]) -> Result<(), Violation> {
         let Some(wire) = self.wires.get(link) else { return Ok(()) };
         let Some(far_end) = wire.far_end(to) else { return Ok(()) };
@@ -120,6 +125,7 @@ impl World {
         }
     }
 
+    /// The other end of a link has closed it.
     pub(super) fn closed(&mut self, link: LinkId, to: Life) -> Result<(), Violation> {
         let open = self
             .wires
