@@ -79,7 +79,7 @@ pub struct Census {
     changed: Option<Changed>,
     serial: u64,
     /// How many changes had been applied by the last record.
-    told_applied: Option<u64>,
+    last_published_applied: Option<u64>,
 }
 
 /// A change of this peer's neighbours.
@@ -93,7 +93,7 @@ struct Changed {
 impl Census {
     /// Knows nobody.
     pub fn new(config: CensusRate) -> Self {
-        Self { config, records: Ledger::default(), sent: None, changed: None, serial: 0, told_applied: None }
+        Self { config, records: Ledger::default(), sent: None, changed: None, serial: 0, last_published_applied: None }
     }
 
     /// Whether there is one.
@@ -128,7 +128,7 @@ impl Census {
     /// When this peer sends its next record, as far as is known now: in a crowd of newcomers the pause grows.
     /// `applied`: how many changes it has applied.
     pub fn next_due(&self, applied: u64) -> Option<Instant> {
-        let has_counted = self.told_applied != Some(applied);
+        let has_counted = self.last_published_applied != Some(applied);
         let pause = self.pause();
         let neighbours = self.changed.map(|Changed { at, part }| at + pause.saturating_mul(part) / 1000);
         let counters = self.sent.filter(|_| has_counted).map(|sent| sent + pause.saturating_mul(COUNTERS_WAIT));
@@ -144,7 +144,7 @@ impl Census {
 
     /// The number of the record that is sent now, by which so many changes were applied.
     pub fn next_serial(&mut self, applied: u64, now: Instant) -> u64 {
-        (self.sent, self.changed, self.told_applied) = (Some(now), None, Some(applied));
+        (self.sent, self.changed, self.last_published_applied) = (Some(now), None, Some(applied));
         self.serial += 1;
         self.serial
     }
@@ -164,7 +164,7 @@ impl Census {
 
     /// Forgets those of whom nothing was heard for long and who aren't reachable by what the others tell, which may be
     /// as old as the pause between two records. Returns who they are.
-    pub fn forget_the_gone(&mut self, me: PeerId, now: Instant) -> Vec<PeerId> {
+    pub fn expire(&mut self, me: PeerId, now: Instant) -> Vec<PeerId> {
         let keep = self.config.keep.max(self.pause() * 2);
         let mut old: Vec<PeerId> =
             self.records.iter().filter(|known| now - known.came > keep).map(|known| known.record.peer).collect();

@@ -12,7 +12,7 @@ use crate::gossip::reason::Reason;
 use crate::gossip::runtime::Runtime;
 use crate::gossip::whereabouts::meant;
 use crate::ids::{ClusterName, PeerId};
-use crate::wire::peer::{DURABLE, Feature, Hello, Life, MAJOR, MINOR, Mismatch, PeerMessage, Presence, Purpose};
+use crate::wire::peer::{DURABLE, Feature, Hello, Incarnation, MAJOR, MINOR, Mismatch, PeerMessage, Presence, Purpose};
 
 pub mod twins;
 
@@ -53,7 +53,7 @@ pub struct Guest {
     /// Where it listens.
     pub addr: SocketAddr,
     /// Which life of it, as far as it says.
-    pub life: Option<Life>,
+    pub life: Option<Incarnation>,
     /// What it dialled for.
     pub purpose: Purpose,
 }
@@ -105,7 +105,7 @@ impl Handshake {
 
     /// Somebody says hello on a link. Returns who it is.
     pub fn greeted(&mut self, link: LinkId, hello: &Hello, rt: &mut Runtime) -> Option<Stranger> {
-        if let Err(mismatch) = hello.check(&self.cluster) {
+        if let Err(mismatch) = hello.check(self.cluster.as_str()) {
             return Some(Stranger::Unfit(match mismatch {
                 Mismatch::Major(theirs) => Reason::OtherVersion(theirs),
                 Mismatch::Cluster(theirs) => Reason::OtherCluster { theirs, own: self.cluster.clone() },
@@ -208,8 +208,8 @@ mod tests {
         SocketAddr::from(([10, 0, 0, host], 1))
     }
 
-    fn life(started: u64) -> Life {
-        Life { started, source: Source(1) }
+    fn life(started: u64) -> Incarnation {
+        Incarnation { started, source: Source(1) }
     }
 
     /// A node with neighbour 1 and a stranger.

@@ -10,7 +10,7 @@ use crate::gossip::failure_detector::FailureDetector;
 use crate::gossip::io::LinkId;
 use crate::ids::PeerId;
 use crate::time::Instant;
-use crate::wire::peer::{Life, Partner, Purpose};
+use crate::wire::peer::{Incarnation, Partner, Purpose};
 
 /// One open connection.
 #[derive(Debug, Clone)]
@@ -30,7 +30,7 @@ pub struct Link {
     /// When catalogues are compared on it.
     pub comparison: Comparison,
     /// Which life of the other side it is, as far as it has said.
-    pub life: Option<Life>,
+    pub life: Option<Incarnation>,
     /// Where the other side sees this node.
     pub sees: Option<SocketAddr>,
     /// Other addresses at which the same peer was met while this link is open.

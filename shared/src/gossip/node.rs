@@ -173,7 +173,7 @@ impl Node {
             self.meet(deadline);
             former = Some(deadline);
         }
-        self.tell_of_myself();
+        self.publish_own_record();
         let known = |rt: &Runtime| {
             let neighbours = rt.links.neighbours().map(|neighbour| neighbour.addr);
             neighbours.chain(self.membership.contacts.book().passive_view()).collect()

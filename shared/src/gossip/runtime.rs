@@ -12,7 +12,7 @@ use crate::gossip::whereabouts;
 use crate::rng::Rng;
 use crate::time::Instant;
 use crate::wire::broadcast::Source;
-use crate::wire::peer::{Life, PeerMessage};
+use crate::wire::peer::{Incarnation, PeerMessage};
 
 /// Bits of a source's number: what is 8 bytes on the wire.
 const SOURCE_BITS: u32 = 56;
@@ -25,7 +25,7 @@ pub struct Runtime {
     /// Who this node is.
     pub me: Identity,
     /// Its present life.
-    pub life: Life,
+    pub life: Incarnation,
     /// Whether it is leaving for good: it dials nobody and takes nobody in.
     pub leaving: bool,
     /// Chance.
@@ -45,7 +45,7 @@ impl Runtime {
     /// A node that starts `now`, with no links.
     pub fn new(me: Identity, config: &Config, seed: u64, now: Instant) -> Self {
         let mut rng = Rng::from_seed(seed);
-        let life = Life { started: me.began_ms, source: Source(rng.below(1 << SOURCE_BITS)) };
+        let life = Incarnation { started: me.began_ms, source: Source(rng.below(1 << SOURCE_BITS)) };
         Self {
             now,
             wall: (Instant::START, me.began_ms),

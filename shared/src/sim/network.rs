@@ -56,16 +56,16 @@ impl Wire {
     }
 
     /// The number of the end that isn't `life`'s.
-    pub fn far_end(&self, life: Life) -> Option<usize> {
+    pub fn peer_end(&self, life: Life) -> Option<usize> {
         self.ends.iter().position(|end| *end != life)
     }
 
-    /// When a message of `bytes` arrives at an end; not at all, or twice. `in_place`: nothing overtakes it, and it
+    /// When a message of `bytes` arrives at an end; not at all, or twice. `ordered`: nothing overtakes it, and it
     /// overtakes nothing, nor is it repeated, since that would be an offence and not what a network does.
     pub fn arrivals(
         &mut self,
         to: usize,
-        (bytes, in_place): (usize, bool),
+        (bytes, ordered): (usize, bool),
         network: &Network,
         rng: &mut Rng,
         now: Instant,
@@ -73,7 +73,7 @@ impl Wire {
         if rng.chance(network.lost, 1000) {
             return Vec::new();
         }
-        let copies = if !in_place && rng.chance(network.duplicated, 1000) { 2 } else { 1 };
+        let copies = if !ordered && rng.chance(network.duplicated, 1000) { 2 } else { 1 };
         let reorders = network.delayed > 0;
         let mut arrivals = Vec::with_capacity(copies);
         for _ in 0..copies {
@@ -89,7 +89,7 @@ impl Wire {
             if rng.chance(network.delayed, 1000) {
                 latency *= 10;
             }
-            let earliest = if in_place || !reorders { *last_at } else { first_at.unwrap_or(*last_at) };
+            let earliest = if ordered || !reorders { *last_at } else { first_at.unwrap_or(*last_at) };
             let at = (*free_at + latency).max(earliest);
             first_at.get_or_insert(at);
             *last_at = at.max(*last_at);

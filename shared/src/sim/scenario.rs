@@ -53,7 +53,7 @@ pub enum Action {
     /// It stops at once; what wasn't committed is lost.
     Kill(usize),
     /// Its packets to those on other sides vanish, and theirs to it.
-    Side(usize, u8),
+    Partition(usize, u8),
     /// It is stopped, as by SIGSTOP, or goes on.
     Pause(usize, bool),
     /// A file gets its next version there.
@@ -237,7 +237,7 @@ impl Scenario {
             0 => Action::Leave(host),
             1 | 2 => Action::Kill(host),
             3 | 4 => Action::Start(host, rng.pick(0..hosts).unwrap_or(0)),
-            5 => Action::Side(host, u8::try_from(rng.below(3)).unwrap_or(0)),
+            5 => Action::Partition(host, u8::try_from(rng.below(3)).unwrap_or(0)),
             6 => Action::Pause(host, true),
             7 => Action::Pause(host, false),
             _ => Action::Publish(host, u32::try_from(rng.below(5)).unwrap_or(0)),
@@ -257,7 +257,7 @@ fn kill(script: &mut Script, percent: u32) -> BTreeSet<usize> {
 fn partition(script: &mut Script) -> Duration {
     let half = script.hosts / 2;
     for host in half..script.hosts {
-        script.act(Action::Side(host, 1));
+        script.act(Action::Partition(host, 1));
     }
     let hosts = script.hosts;
     let mut turn = false;
@@ -267,7 +267,7 @@ fn partition(script: &mut Script) -> Duration {
         rng.pick(side).unwrap_or(0)
     });
     for host in half..script.hosts {
-        script.act(Action::Side(host, 0));
+        script.act(Action::Partition(host, 0));
     }
     script.now
 }

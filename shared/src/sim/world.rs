@@ -33,7 +33,7 @@ const DIAL_LIMIT: Duration = Duration::from_secs(2);
 const BEGAN_MS: u64 = 1_700_000_000_000;
 
 #[derive(Debug)]
-enum Happening {
+enum Scheduled {
     Act(Action),
     Dialled { from: Life, addr: SocketAddr },
     Arrives { link: LinkId, to: Life, frame: Arc<[u8]> },
@@ -48,7 +48,7 @@ pub struct World {
     scenario: Scenario,
     rng: Rng,
     now: Instant,
-    queue: Queue<Happening>,
+    queue: Queue<Scheduled>,
     hosts: Vec<Host>,
     /// By the numbers of their links.
     wires: Wires,
@@ -58,7 +58,7 @@ pub struct World {
     outputs: Vec<Output>,
     published: BTreeMap<(FileId, Version), Vec<FileUpdate>>,
     /// What came for paused hosts.
-    waiting: BTreeMap<usize, Vec<Happening>>,
+    waiting: BTreeMap<usize, Vec<Scheduled>>,
     tally: Tally,
     /// What is told to who watches, if anybody does: it costs a peer's every event.
     story: Option<Story>,
@@ -70,7 +70,7 @@ impl World {
     pub fn new(scenario: Scenario) -> Self {
         let mut queue = Queue::new();
         for (at, action) in &scenario.actions {
-            queue.push(Instant::START + *at, Happening::Act(*action));
+            queue.push(Instant::START + *at, Scheduled::Act(*action));
         }
         Self {
             rng: Rng::from_seed(scenario.seed ^ 0x5eed),
@@ -111,7 +111,7 @@ impl World {
         let healed = Instant::START + self.scenario.faults_end;
         self.run_until(healed)?;
         for host in 0..self.hosts.len() {
-            self.act(Action::Side(host, 0))?;
+            self.act(Action::Partition(host, 0))?;
             self.act(Action::Pause(host, false))?;
         }
         self.scenario.network.lost = 0;
@@ -157,27 +157,27 @@ impl World {
         Ok(())
     }
 
-    fn happen(&mut self, happening: Happening) -> Result<(), Violation> {
+    fn happen(&mut self, happening: Scheduled) -> Result<(), Violation> {
         let Some(happening) = self.unless_paused(happening) else { return Ok(()) };
         match happening {
-            Happening::Act(action) => self.act(action),
-            Happening::Dialled { from, addr } => self.dialled(from, addr),
-            Happening::Arrives { link, to, frame } => self.arrives(link, to, &frame),
-            Happening::Closed { link, to } => self.closed(link, to),
-            Happening::Committed { host, seq } => self.committed(host, seq),
-            Happening::Wake { host } => self.wake(host),
+            Scheduled::Act(action) => self.act(action),
+            Scheduled::Dialled { from, addr } => self.dialled(from, addr),
+            Scheduled::Arrives { link, to, frame } => self.arrives(link, to, &frame),
+            Scheduled::Closed { link, to } => self.closed(link, to),
+            Scheduled::Committed { host, seq } => self.committed(host, seq),
+            Scheduled::Wake { host } => self.wake(host),
         }
     }
 
     /// What happens to a paused host waits.
-    fn unless_paused(&mut self, happening: Happening) -> Option<Happening> {
+    fn unless_paused(&mut self, happening: Scheduled) -> Option<Scheduled> {
         let to = match &happening {
-            Happening::Act(_) => return Some(happening),
-            Happening::Dialled { from: to, .. }
-            | Happening::Arrives { to, .. }
-            | Happening::Closed { to, .. }
-            | Happening::Committed { host: to, .. }
-            | Happening::Wake { host: to } => to.host,
+            Scheduled::Act(_) => return Some(happening),
+            Scheduled::Dialled { from: to, .. }
+            | Scheduled::Arrives { to, .. }
+            | Scheduled::Closed { to, .. }
+            | Scheduled::Committed { host: to, .. }
+            | Scheduled::Wake { host: to } => to.host,
         };
         if self.hosts.get(to).is_some_and(|host| host.paused) {
             self.waiting.entry(to).or_default().push(happening);
@@ -208,7 +208,7 @@ impl World {
         let mut outputs = std::mem::take(&mut self.outputs);
         outputs.extend(std::iter::from_fn(|| node.poll_output()));
         for output in outputs.drain(..) {
-            self.carry_out(life, output)?;
+            self.execute(life, output)?;
         }
         self.outputs = outputs;
         self.plan_wake(life, wake);
@@ -221,7 +221,7 @@ impl World {
         let host = self.hosts.get_mut(life.host);
         if let Some(host) = host.filter(|host| host.wake_at.is_none_or(|planned| at < planned)) {
             host.wake_at = Some(at);
-            self.queue.push(at, Happening::Wake { host: life });
+            self.queue.push(at, Scheduled::Wake { host: life });
         }
     }
 
@@ -241,7 +241,7 @@ impl World {
         Ok(())
     }
 
-    fn carry_out(&mut self, life: Life, output: Output) -> Result<(), Violation> {
+    fn execute(&mut self, life: Life, output: Output) -> Result<(), Violation> {
         match output {
             Output::Dial { addr } => {
                 let to = host_at(addr);
@@ -254,7 +254,7 @@ impl World {
                     }
                     (false, false) => DIAL_FAILS_AFTER,
                 };
-                self.queue.push(self.now + after, Happening::Dialled { from: life, addr });
+                self.queue.push(self.now + after, Scheduled::Dialled { from: life, addr });
             }
             // Simulated hosts have no names.
             Output::DialName { name } => self.feed(life, Input::NameFailed { name, reason: String::new() })?,
@@ -266,7 +266,7 @@ impl World {
                 if let Some(host) = self.hosts.get_mut(life.host) {
                     host.uncommitted.push((seq, update));
                 }
-                self.queue.push(at, Happening::Committed { host: life, seq });
+                self.queue.push(at, Scheduled::Committed { host: life, seq });
             }
             Output::Event(event) => self.heard_of(life, &event)?,
         }

@@ -104,14 +104,14 @@ pub struct Feature {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Presence {
     /// Its present life: two at once under one id are two peers.
-    pub life: Life,
+    pub life: Incarnation,
     /// Where it sees the receiver: the address that it dialled, or that the connection comes from.
     pub sees: SocketAddr,
 }
 
 /// One life of a peer, from start to stop; the one that began earlier is smaller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Life {
+pub struct Incarnation {
     /// When it began, in milliseconds since 1970 by its own clock.
     pub started: u64,
     /// The source of its broadcasts.

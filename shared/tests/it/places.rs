@@ -106,7 +106,7 @@ impl Net {
         self.peers[peer].machine = usize::MAX;
         let links: Vec<LinkId> = self.ends.keys().filter(|(of, _)| *of == peer).map(|(_, link)| *link).collect();
         for link in links {
-            self.carry_out(peer, Output::Close { link });
+            self.execute(peer, Output::Close { link });
         }
     }
 
@@ -118,11 +118,11 @@ impl Net {
     fn feed(&mut self, peer: usize, input: Input) {
         self.peers[peer].node.handle(self.now, input);
         while let Some(output) = self.peers[peer].node.poll_output() {
-            self.carry_out(peer, output);
+            self.execute(peer, output);
         }
     }
 
-    fn carry_out(&mut self, peer: usize, output: Output) {
+    fn execute(&mut self, peer: usize, output: Output) {
         match output {
             Output::Dial { addr } => self.dial(peer, addr, None),
             Output::DialName { name } => match self.names.get(&*name.0) {

@@ -99,7 +99,7 @@ impl Overlay {
     fn feed(&mut self, place: usize, input: Input) {
         self.nodes[place].handle(self.now, input);
         while let Some(output) = self.nodes[place].poll_output() {
-            self.carry_out(place, output);
+            self.execute(place, output);
         }
     }
 
@@ -113,7 +113,7 @@ impl Overlay {
         Duration::from_millis(1 + u64::try_from(one * other % 17).unwrap())
     }
 
-    fn carry_out(&mut self, place: usize, output: Output) {
+    fn execute(&mut self, place: usize, output: Output) {
         match output {
             Output::Dial { addr } => self.dial(place, host_at(addr)),
             Output::Send { to, message } => {

@@ -9,7 +9,7 @@ use shared::wire::broadcast::{Announced, IdRange, MessageId, Source};
 use shared::wire::census::Record;
 use shared::wire::frame::{Decoder, encode};
 use shared::wire::peer::{
-    Claim, DURABLE, Feature, Fingerprint, Hello, Key, Life, MAJOR, MINOR, Partner, Payload, PeerMessage, Prefix,
+    Claim, DURABLE, Feature, Fingerprint, Hello, Incarnation, Key, MAJOR, MINOR, Partner, Payload, PeerMessage, Prefix,
     Presence, Purpose, Set, Unknown, Wanted,
 };
 use shared::wire::update::FileUpdate;
@@ -54,7 +54,7 @@ fn links() -> Vec<PeerMessage> {
         listen: Some("127.0.0.1:9001".parse().unwrap()),
         purpose: Purpose::Join,
         presence: Some(Presence {
-            life: Life { started: 1_700_000_000_000, source: SOURCE },
+            life: Incarnation { started: 1_700_000_000_000, source: SOURCE },
             sees: "127.0.0.1:9002".parse().unwrap(),
         }),
         features: vec![Feature { name: DURABLE.to_owned(), version: 1 }],

@@ -7,7 +7,7 @@
 
 use crate::gossip::runtime::Runtime;
 use crate::wire::census::Record;
-use crate::wire::peer::Life;
+use crate::wire::peer::Incarnation;
 
 /// Who says hello with this node's own id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub enum Myself {
 }
 
 /// Who says hello with this node's own id, in some life as far as it says. The smaller life is the older.
-pub fn meet(theirs: Option<Life>, mine: Life) -> Myself {
+pub fn meet(theirs: Option<Incarnation>, mine: Incarnation) -> Myself {
     match theirs {
         Some(theirs) if theirs < mine => Myself::Older,
         Some(theirs) if theirs > mine => Myself::Younger,
@@ -31,7 +31,7 @@ pub fn meet(theirs: Option<Life>, mine: Life) -> Myself {
 
 /// Whether a record of this node's own id is from a twin that began later, and may still live.
 pub fn is_of_younger(record: &Record, rt: &Runtime) -> bool {
-    let life = Life { started: record.started, source: record.source };
+    let life = Incarnation { started: record.started, source: record.source };
     life > rt.life && !record.left && !rt.leaving
 }
 
@@ -42,7 +42,7 @@ mod tests {
 
     #[test]
     fn of_two_lives_the_one_that_began_earlier_goes_on() {
-        let life = |started, source| Life { started, source: Source(source) };
+        let life = |started, source| Incarnation { started, source: Source(source) };
         assert_eq!(meet(Some(life(1, 9)), life(2, 0)), Myself::Older);
         assert_eq!(meet(Some(life(2, 1)), life(2, 0)), Myself::Younger);
         assert_eq!(meet(Some(life(2, 0)), life(2, 0)), Myself::Itself);

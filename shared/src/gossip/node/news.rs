@@ -106,10 +106,10 @@ impl Node {
     }
 
     /// Sends it where it is due, and plans the next.
-    pub(super) fn tell_of_myself(&mut self) {
+    pub(super) fn publish_own_record(&mut self) {
         let (now, mut due) = (self.rt.now, self.record_due());
         if due.is_some_and(|due| due <= now) {
-            for peer in self.census.forget_the_gone(self.rt.me.peer, now) {
+            for peer in self.census.expire(self.rt.me.peer, now) {
                 self.rt.event(NodeEvent::Unrecorded { peer });
             }
             self.send_record();

@@ -25,7 +25,7 @@ impl World {
                 }
                 self.stop(host, PeerState::Left);
             }
-            Action::Side(host, side) => {
+            Action::Partition(host, side) => {
                 if let Some(host) = self.hosts.get_mut(host) {
                     host.side = side;
                 }

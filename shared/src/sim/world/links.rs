@@ -7,7 +7,7 @@ use crate::gossip::io::{Input, LinkId};
 use crate::sim::check::Violation;
 use crate::sim::host::{Life, addr as addr_of, host_at};
 use crate::sim::network::Wire;
-use crate::sim::world::{Happening, World};
+use crate::sim::world::{Scheduled, World};
 use crate::wire::frame;
 use crate::wire::lines::{self, Line};
 use crate::wire::peer::PeerMessage;
@@ -45,8 +45,8 @@ impl World {
     /// Puts a message on some links, as bytes.
     pub(super) fn send(&mut self, from: Life, to: &[LinkId], message: &PeerMessage) {
         let Ok(frame) = frame::encode(message) else { return };
-        let in_place = matches!(message, PeerMessage::Hello(_) | PeerMessage::Goodbye { .. });
-        self.send_bytes(from, to, &frame.into(), (message.kind().name, in_place));
+        let ordered = matches!(message, PeerMessage::Hello(_) | PeerMessage::Goodbye { .. });
+        self.send_bytes(from, to, &frame.into(), (message.kind().name, ordered));
     }
 
     /// Puts lines on some links, as bytes.
@@ -57,10 +57,10 @@ impl World {
         }
     }
 
-    fn send_bytes(&mut self, from: Life, to: &[LinkId], frame: &Arc<[u8]>, (kind, in_place): (&'static str, bool)) {
+    fn send_bytes(&mut self, from: Life, to: &[LinkId], frame: &Arc<[u8]>, (kind, ordered): (&'static str, bool)) {
         for link in to {
             let Some(wire) = self.wires.get(*link) else { continue };
-            let Some(end) = wire.far_end(from) else { continue };
+            let Some(end) = wire.peer_end(from) else { continue };
             let Some(life) = wire.ends.get(end).copied() else { continue };
             self.tally.sent(kind, frame.len(), self.now);
             if self.are_apart(from.host, life.host) {
@@ -68,8 +68,8 @@ impl World {
             }
             let Some(wire) = self.wires.get_mut(*link) else { continue };
             let network = &self.scenario.network;
-            for at in wire.arrivals(end, (frame.len(), in_place), network, &mut self.rng, self.now) {
-                self.queue.push(at, Happening::Arrives { link: *link, to: life, frame: frame.clone() });
+            for at in wire.arrivals(end, (frame.len(), ordered), network, &mut self.rng, self.now) {
+                self.queue.push(at, Scheduled::Arrives { link: *link, to: life, frame: frame.clone() });
             }
         }
     }
@@ -77,16 +77,16 @@ impl World {
     /// Bytes come to the end of a link: they are decoded and fed to the node.
     pub(super) fn arrives(&mut self, link: LinkId, to: Life, bytes: &[u8]) -> Result<(), Violation> {
         let Some(wire) = self.wires.get(link) else { return Ok(()) };
-        let Some(far_end) = wire.far_end(to) else { return Ok(()) };
-        let Some(from) = wire.ends.get(far_end).copied() else { return Ok(()) };
+        let Some(peer_end) = wire.peer_end(to) else { return Ok(()) };
+        let Some(from) = wire.ends.get(peer_end).copied() else { return Ok(()) };
         if self.are_apart(from.host, to.host) {
             return Ok(());
         }
         let is_open = wire.ends.into_iter().zip(wire.open).any(|(end, open)| end == to && open);
         if !is_open {
             // What a socket that is gone answers, behind what was said before it was closed.
-            let at = wire.end_arrives(far_end, self.now);
-            self.queue.push(at, Happening::Closed { link, to: from });
+            let at = wire.end_arrives(peer_end, self.now);
+            self.queue.push(at, Scheduled::Closed { link, to: from });
             return Ok(());
         }
         for part in [&self.now.as_micros().to_be_bytes()[..], &link.0.to_be_bytes(), bytes] {
@@ -118,10 +118,10 @@ impl World {
             self.wires.close(link);
             return;
         }
-        let Some(end) = wire.far_end(by) else { return };
+        let Some(end) = wire.peer_end(by) else { return };
         let (Some(to), at) = (wire.ends.get(end).copied(), wire.end_arrives(end, self.now)) else { return };
         if !self.are_apart(by.host, to.host) {
-            self.queue.push(at, Happening::Closed { link, to });
+            self.queue.push(at, Scheduled::Closed { link, to });
         }
     }
 
