@@ -73,7 +73,7 @@ impl Hello {
         if self.major != MAJOR {
             return Err(Mismatch::Major(self.major));
         }
-        if self.cluster != cluster { Err(Mismatch::Cluster(self.cluster.clone())) } else { Ok(()) }
+        if self.cluster == cluster { Ok(()) } else { Err(Mismatch::Cluster(self.cluster.clone())) }
     }
 
     /// The version in which a feature is offered, if it is.

@@ -13,6 +13,7 @@ impl<'de> Deserialize<'de> for Event {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "a row for each event")]
 fn event(members: &mut Members) -> Result<Event, Error> {
     Ok(match members.tag("kind")?.as_str() {
         "file_stored" => Event::FileStored {
