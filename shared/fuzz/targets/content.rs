@@ -14,7 +14,9 @@ fuzz_target!(|data: &[u8]| {
         match read(rest) {
             Ok(Some((message, taken))) => {
                 let follow = message.follow_bytes();
-                assert!(follow <= MAX_BULK_BYTES && (LENGTH_BYTES + 1..=LENGTH_BYTES + MAX_FRAME_BYTES).contains(&taken));
+                assert!(
+                    follow <= MAX_BULK_BYTES && (LENGTH_BYTES + 1..=LENGTH_BYTES + MAX_FRAME_BYTES).contains(&taken)
+                );
                 let again = encode(&message).expect("what was read can be written");
                 assert_eq!(read(&again), Ok(Some((message, again.len()))));
                 rest = rest.get(taken + follow as usize..).unwrap_or_default();

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use shared::wire::lines::{Decoder, Line, LineError, MAX_WRITTEN_BYTES, LineMessage, decode, encode};
+use shared::wire::lines::{Decoder, Line, LineError, LineMessage, MAX_WRITTEN_BYTES, decode, encode};
 
 fuzz_target!(|data: &[u8]| {
     let Some((cut, bytes)) = data.split_first() else { return };

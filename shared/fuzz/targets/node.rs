@@ -11,7 +11,7 @@ use std::time::Duration;
 use libfuzzer_sys::fuzz_target;
 use shared::gossip::catalogue::Catalogue;
 use shared::gossip::config::Config;
-use shared::gossip::io::{Identity, Input, LinkId, Output, JournalSeq};
+use shared::gossip::io::{Identity, Input, JournalSeq, LinkId, Output};
 use shared::gossip::node::Node;
 use shared::ids::PeerId;
 use shared::time::Instant;
