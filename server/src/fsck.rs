@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 use shared::ids::ContentHash;
+use shared::words::counted;
 
 use crate::contents::error::ContentsError;
 use crate::contents::fault::{Fault, Inode};
@@ -356,11 +357,6 @@ fn fault_of(path: &Path, hash: ContentHash, size_bytes: Option<u64>) -> Result<O
     let mut hasher = blake3::Hasher::new();
     hasher.update_reader(file).map_err(ContentsError::io("read a content"))?;
     Ok((hasher.finalize().as_bytes() != &hash.0).then_some(Fault::Bytes { read: Inode::of(&found) }))
-}
-
-/// So many of them, in words.
-fn counted(count: u64, noun: &str) -> String {
-    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 /// The hash in the name of a content that was set aside: a number may follow it.

@@ -14,3 +14,4 @@ pub mod sim;
 pub mod stamp;
 pub mod time;
 pub mod wire;
+pub mod words;

@@ -1,23 +1,7 @@
 //! Sizes, durations, times and short names as text. Pure.
 
 use shared::ids::FileId;
-
-/// A size in decimal units, as file managers print it: `999 B`, `1.2 kB`, `34 MB`.
-pub fn bytes(count: u64) -> String {
-    const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
-    if count < 1000 {
-        return format!("{count} B");
-    }
-    let (mut unit, mut scale) = ("kB", 1000_u64);
-    for bigger in UNITS.into_iter().skip(1) {
-        if count / scale < 1000 {
-            break;
-        }
-        (unit, scale) = (bigger, scale.saturating_mul(1000));
-    }
-    let whole = count / scale;
-    if whole >= 10 { format!("{whole} {unit}") } else { format!("{whole}.{} {unit}", count % scale / (scale / 10)) }
-}
+pub use shared::words::{bytes, counted};
 
 /// A duration given in milliseconds: `7 ms`, `1.3 s`, `2 min 5 s`.
 pub fn millis(ms: u64) -> String {
@@ -56,11 +40,6 @@ pub fn short_file(file: &FileId) -> String {
     format!("…{tail}")
 }
 
-/// `1 file`, `2 files`.
-pub fn counted(count: u64, noun: &str) -> String {
-    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
-}
-
 /// What share of `whole` is `part`, in per cent, rounded down, at most 100. Nothing of nothing is all of it.
 pub fn percent(part: u64, whole: u64) -> u64 {
     let scaled = u128::from(part) * 100 / u128::from(whole.max(1));
@@ -75,12 +54,6 @@ pub fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_use_the_unit_a_reader_expects() {
-        let shown = [0, 999, 1000, 1250, 9_999, 34_500_000, u64::MAX].map(bytes);
-        assert_eq!(shown, ["0 B", "999 B", "1.0 kB", "1.2 kB", "9.9 kB", "34 MB", "18 EB"]);
-    }
 
     #[test]
     fn durations_grow_from_milliseconds_to_minutes() {

@@ -2,7 +2,6 @@
 
 pub mod connection;
 pub mod lab;
-pub mod log;
 pub mod outbox;
 pub mod upload;
 pub mod way;

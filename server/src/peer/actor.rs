@@ -354,7 +354,7 @@ impl Actor {
                         self.links.close(link);
                     }
                     Output::Persist { seq, update } => self.store(seq, update),
-                    Output::Event(event) => self.tell(event),
+                    Output::Event(event) => self.tell(&event),
                 }
             }
         }
@@ -401,11 +401,11 @@ impl Actor {
         }
     }
 
-    fn tell(&mut self, event: NodeEvent) {
+    fn tell(&mut self, event: &NodeEvent) {
         if self.journal.is_some() && matches!(event, NodeEvent::Learned { .. } | NodeEvent::NeighbourDown { .. }) {
             self.keep_known_at.get_or_insert_with(|| tokio::time::Instant::now() + KEEP_KNOWN_AFTER);
         }
-        self.observers.observe(self.place, &event);
+        self.observers.observe(self.place, event);
     }
 
     /// Writes what the turn has brought: to the links first, then to the disk, which may hold the peer up.

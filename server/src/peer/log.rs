@@ -111,9 +111,10 @@ impl Observer for Log {
 impl Log {
     fn log_fault(&self, at: Place, change: Change) {
         for (condition, fault) in self.lock().faults.take(at.peer, change) {
-            match fault {
-                Some(fault) => warn!(peer.addr = %at.addr, "{condition}: {fault}"),
-                None => info!(peer.addr = %at.addr, "no more {condition}"),
+            if let Some(fault) = fault {
+                warn!(peer.addr = %at.addr, "{condition}: {fault}");
+            } else {
+                info!(peer.addr = %at.addr, "no more {condition}");
             }
         }
     }

@@ -32,7 +32,7 @@ pub trait Observer: Debug + Send + Sync {
     /// Something happened at a peer.
     fn observe(&self, at: Place, event: &NodeEvent);
     /// A peer has stopped, after all this had happened to it.
-    fn stopped(&self, at: Place, state: PeerState, stats: &Stats);
+    fn stopped(&self, at: Place, state: PeerState, counted: &Stats);
     /// What a peer had kept was damaged; it is at `aside` now, and the peer begins anew.
     fn state_was_damaged(&self, aside: &Path, why: &PeerError);
 }
@@ -59,8 +59,8 @@ impl Observer for Observers {
         self.0.iter().for_each(|observer| observer.observe(at, event));
     }
 
-    fn stopped(&self, at: Place, state: PeerState, stats: &Stats) {
-        self.0.iter().for_each(|observer| observer.stopped(at, state, stats));
+    fn stopped(&self, at: Place, state: PeerState, counted: &Stats) {
+        self.0.iter().for_each(|observer| observer.stopped(at, state, counted));
     }
 
     fn state_was_damaged(&self, aside: &Path, why: &PeerError) {

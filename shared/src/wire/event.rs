@@ -18,8 +18,10 @@ use utoipa::ToSchema;
 
 use crate::ids::{FileId, PeerId, UserId, Version};
 use crate::wire::condition::Condition;
-use crate::wire::lab::{LabStep, LabThread, RaceOut};
+use crate::wire::event::reading::{events, unsent};
+use crate::wire::lab::{self, LabStep, LabThread, RaceOut};
 use crate::wire::queue::ChangeKind;
+use crate::words;
 
 /// One thing that happened, with its number.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,12 +94,9 @@ pub enum PartState {
     },
 }
 
-/// What can happen.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Event {
+events! {
     /// A change was acknowledged: its bytes, its metadata and its event are on disk.
-    FileStored {
+    FileStored = "file_stored" {
         /// The file.
         file: FileId,
         /// Its version after the change.
@@ -108,20 +107,20 @@ pub enum Event {
         size_bytes: u64,
         /// Who may see it; of a file that is deleted, who might.
         #[serde(skip)]
-        audience: Audience,
+        audience: Audience = unsent,
     },
     /// The broker confirmed the change's event.
-    FilePublished {
+    FilePublished = "file_published" {
         /// The file.
         file: FileId,
         /// Its version.
         version: Version,
         /// Whose file it is, where that is known.
         #[serde(skip)]
-        owner: Option<UserId>,
+        owner: Option<UserId> = unsent,
     },
     /// The bridge handed the change to an entry peer, which accepted it.
-    FileForwarded {
+    FileForwarded = "file_forwarded" {
         /// The file.
         file: FileId,
         /// Its version.
@@ -130,17 +129,17 @@ pub enum Event {
         entry: SocketAddr,
         /// Whose file it is, where that is known.
         #[serde(skip)]
-        owner: Option<UserId>,
+        owner: Option<UserId> = unsent,
     },
     /// A message that couldn't be understood was set aside.
-    DeadLettered {
+    DeadLettered = "dead_lettered" {
         /// Its id.
         message_id: String,
         /// Why.
         reason: String,
     },
     /// A peer received a change over a link.
-    UpdateReceived {
+    UpdateReceived = "update_received" {
         /// Who received it.
         peer: PeerId,
         /// From which neighbour.
@@ -155,10 +154,10 @@ pub enum Event {
         fresh: bool,
         /// Whose file it is, where that is known.
         #[serde(skip)]
-        owner: Option<UserId>,
+        owner: Option<UserId> = unsent,
     },
     /// A peer's catalogue took over a version of a file.
-    UpdateApplied {
+    UpdateApplied = "update_applied" {
         /// Whose catalogue.
         peer: PeerId,
         /// The file.
@@ -169,10 +168,10 @@ pub enum Event {
         files: u32,
         /// Whose file it is, where that is known.
         #[serde(skip)]
-        owner: Option<UserId>,
+        owner: Option<UserId> = unsent,
     },
     /// A peer began to run.
-    PeerStarted {
+    PeerStarted = "peer_started" {
         /// Who.
         peer: PeerId,
         /// Where it listens.
@@ -181,7 +180,7 @@ pub enum Event {
         files: u32,
     },
     /// A peer stopped.
-    PeerStopped {
+    PeerStopped = "peer_stopped" {
         /// Who.
         peer: PeerId,
         /// With goodbye ([`PeerState::Left`]) or without ([`PeerState::Killed`]).
@@ -189,12 +188,12 @@ pub enum Event {
     },
     /// A stopped peer was forgotten, with all that it had kept. Or one that this server doesn't run: it said that it leaves,
     /// or nobody has heard of it for long.
-    PeerForgotten {
+    PeerForgotten = "peer_forgotten" {
         /// Who.
         peer: PeerId,
     },
     /// A peer that this server doesn't run told all others of itself.
-    PeerTold {
+    PeerTold = "peer_told" {
         /// Who.
         peer: PeerId,
         /// Where it listens.
@@ -205,7 +204,7 @@ pub enum Event {
         neighbours: BTreeSet<PeerId>,
     },
     /// Two peers have one identity: a data directory was copied. The younger of them stays out.
-    SameIdentity {
+    SameIdentity = "same_identity" {
         /// Whose.
         peer: PeerId,
         /// Where one of them is, as the other or a third one sees it.
@@ -214,19 +213,19 @@ pub enum Event {
         stands_by: bool,
     },
     /// A peer that stayed out takes part again: the other one of its identity is gone.
-    PeerBack {
+    PeerBack = "peer_back" {
         /// Who.
         peer: PeerId,
     },
     /// A peer learned another peer's address from a neighbour.
-    PeerLearned {
+    PeerLearned = "peer_learned" {
         /// Who learned.
         peer: PeerId,
         /// The address.
         addr: SocketAddr,
     },
     /// Two peers became neighbours, as one of them sees it.
-    LinkUp {
+    LinkUp = "link_up" {
         /// Who sees it.
         peer: PeerId,
         /// Its new neighbour.
@@ -235,7 +234,7 @@ pub enum Event {
         addr: SocketAddr,
     },
     /// Two peers are no longer neighbours, as one of them sees it.
-    LinkDown {
+    LinkDown = "link_down" {
         /// Who sees it.
         peer: PeerId,
         /// Its former neighbour.
@@ -244,102 +243,156 @@ pub enum Event {
         reason: String,
     },
     /// The broker's state changed.
-    Broker {
+    Broker = "broker" {
         /// Its state now.
         state: PartState,
     },
     /// The bridge's state changed.
-    Bridge {
+    Bridge = "bridge" {
         /// Its state now.
         state: PartState,
     },
     /// A fault began to last, or what is known of it changed.
-    ConditionRaised {
+    ConditionRaised = "condition_raised" {
         /// Which.
         condition: Condition,
         /// What it is this time, in a sentence for people.
         detail: String,
     },
     /// A fault is over.
-    ConditionCleared {
+    ConditionCleared = "condition_cleared" {
         /// Which.
         condition: Condition,
     },
     /// A thread of the lab did a step.
-    Lab {
+    Lab = "lab" {
         /// Which run.
         run: String,
         /// The thread.
         thread: LabThread,
         /// What it does.
         #[serde(flatten)]
-        step: LabStep,
+        step: LabStep = lab::reading::step,
     },
     /// A variant of the lab's race is done.
-    LabRace {
+    LabRace = "lab_race" {
         /// Which run.
         run: String,
         /// What came out.
         result: RaceOut,
     },
     /// A run of the lab is over.
-    LabFinished {
+    LabFinished = "lab_finished" {
         /// Which run.
         run: String,
     },
 }
 
-impl fmt::Display for Event {
-    /// One line for people: the terminal and the page's log.
+/// How peers and files are called in a sentence.
+pub struct Names<'a> {
+    /// What to call a peer.
+    pub peer: &'a dyn Fn(&PeerId) -> String,
+    /// What to call a file.
+    pub file: &'a dyn Fn(&FileId) -> String,
+}
+
+impl fmt::Debug for Names<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Names").finish_non_exhaustive()
+    }
+}
+
+impl Event {
+    /// What it is about; also the name of its colour on the page.
+    pub fn topic(&self) -> &'static str {
+        match self {
+            Self::FileStored { .. } | Self::FilePublished { .. } | Self::FileForwarded { .. } => "file",
+            Self::UpdateReceived { .. } | Self::UpdateApplied { .. } => "gossip",
+            Self::PeerStarted { .. }
+            | Self::PeerStopped { .. }
+            | Self::PeerForgotten { .. }
+            | Self::PeerTold { .. }
+            | Self::SameIdentity { .. }
+            | Self::PeerBack { .. }
+            | Self::PeerLearned { .. } => "peer",
+            Self::LinkUp { .. } | Self::LinkDown { .. } => "link",
+            Self::Broker { .. } | Self::Bridge { .. } | Self::DeadLettered { .. } => "broker",
+            Self::ConditionRaised { .. } | Self::ConditionCleared { .. } => "condition",
+            Self::Lab { .. } | Self::LabRace { .. } | Self::LabFinished { .. } => "lab",
+        }
+    }
+
+    /// Returns it as a sentence for people: in the page's log and in `grapevine watch`.
+    pub fn sentence(&self, names: &Names<'_>) -> String {
+        let (peer_name, file_name) = (names.peer, names.file);
         match self {
             Self::FileStored { file, version, change, size_bytes, audience: _ } => {
-                write!(f, "{} {file} v{version}, {size_bytes} bytes", change.routing_key())
+                format!("{} {} v{version} ({})", file_name(file), verb(*change), words::bytes(*size_bytes))
             }
-            Self::FilePublished { file, version, owner: _ } => write!(f, "the broker confirmed {file} v{version}"),
+            Self::FilePublished { file, version, owner: _ } => {
+                format!("broker confirmed {} v{version}", file_name(file))
+            }
             Self::FileForwarded { file, version, entry, owner: _ } => {
-                write!(f, "the bridge forwarded {file} v{version} to {entry}")
+                format!("bridge handed {} v{version} to {entry}", file_name(file))
             }
-            Self::DeadLettered { message_id, reason } => write!(f, "message {message_id} set aside: {reason}"),
+            Self::DeadLettered { message_id, reason } => format!("message {message_id} dead-lettered: {reason}"),
             Self::UpdateReceived { peer, from, file, version, hops, fresh, owner: _ } => {
+                let (peer, from, file) = (peer_name(peer), peer_name(from), file_name(file));
+                let way =
+                    hops.map_or_else(|| "catalogue exchange".to_owned(), |hops| words::counted(hops.into(), "hop"));
                 let news = if *fresh { "" } else { ", known already" };
-                let way = hops.map_or_else(|| "catalogue".to_owned(), |hops| format!("hop {hops}"));
-                write!(f, "{} received {file} v{version} from {} ({way}{news})", peer.short(), from.short())
+                format!("{peer} received {file} v{version} from {from} ({way}{news})")
             }
             Self::UpdateApplied { peer, file, version, files: _, owner: _ } => {
-                write!(f, "{} applied {file} v{version}", peer.short())
+                format!("{} applied {} v{version}", peer_name(peer), file_name(file))
             }
             Self::PeerStarted { peer, addr, files } => {
-                write!(f, "peer {} started at {addr} with {files} files", peer.short())
+                format!("peer {} started at {addr} with {}", peer_name(peer), words::counted((*files).into(), "file"))
             }
-            Self::PeerStopped { peer, state: PeerState::Left } => write!(f, "peer {} left", peer.short()),
-            Self::PeerStopped { peer, state: _ } => write!(f, "peer {} was killed", peer.short()),
-            Self::PeerForgotten { peer } => write!(f, "peer {} was forgotten", peer.short()),
-            Self::PeerTold { peer, addr, files, neighbours } => {
-                write!(f, "peer {} at {addr} has {files} files and {} neighbours", peer.short(), neighbours.len())
+            Self::PeerStopped { peer, state: PeerState::Left } => format!("peer {} left", peer_name(peer)),
+            Self::PeerStopped { peer, state: _ } => format!("peer {} was killed", peer_name(peer)),
+            Self::PeerForgotten { peer } => format!("peer {} was forgotten", peer_name(peer)),
+            Self::PeerTold { peer, addr, files, neighbours: _ } => {
+                format!("peer {} at {addr} has {}", peer_name(peer), words::counted((*files).into(), "file"))
             }
             Self::SameIdentity { peer, addr, stands_by } => {
-                let who_stays_out = if *stands_by { "; the one here stays out" } else { "" };
-                write!(f, "two peers have the identity {}, one at {addr}{who_stays_out}", peer.short())
+                let out = if *stands_by { "; this one stands by" } else { "" };
+                format!("a second peer {} at {addr}{out}", peer_name(peer))
             }
-            Self::PeerBack { peer } => write!(f, "peer {} takes part again", peer.short()),
-            Self::PeerLearned { peer, addr } => write!(f, "{} learned peer {addr}", peer.short()),
-            Self::LinkUp { peer, neighbour, addr } => {
-                write!(f, "{} is linked with {} at {addr}", peer.short(), neighbour.short())
+            Self::PeerBack { peer } => format!("peer {} takes part again", peer_name(peer)),
+            Self::PeerLearned { peer, addr } => format!("{} learned of {addr}", peer_name(peer)),
+            Self::LinkUp { peer, neighbour, addr: _ } => {
+                format!("{} linked with {}", peer_name(peer), peer_name(neighbour))
             }
             Self::LinkDown { peer, neighbour, reason } => {
-                write!(f, "{} lost {}: {reason}", peer.short(), neighbour.short())
+                format!("{} lost its link with {}: {reason}", peer_name(peer), peer_name(neighbour))
             }
-            Self::Broker { state } => write!(f, "the broker is {state}"),
-            Self::Bridge { state } => write!(f, "the bridge is {state}"),
-            Self::ConditionRaised { condition, detail } => write!(f, "{condition}: {detail}"),
-            Self::ConditionCleared { condition } => write!(f, "no more {condition}"),
-            Self::Lab { thread, step, .. } => write!(f, "lab: {thread} {step}"),
-            Self::LabRace { result, .. } => {
-                write!(f, "lab: {} lost {} of {} additions", result.method, result.lost, result.expected)
+            Self::Broker { state } => format!("the broker is {state}"),
+            Self::Bridge { state } => format!("the bridge is {state}"),
+            Self::ConditionRaised { condition, detail } => format!("{condition}: {detail}"),
+            Self::ConditionCleared { condition } => format!("no more {condition}"),
+            Self::Lab { thread, step, run: _ } => format!("lab: {thread} {step}"),
+            Self::LabRace { result, run: _ } => {
+                format!("lab: race with {}: {} of {} additions lost", result.method, result.lost, result.expected)
             }
-            Self::LabFinished { run } => write!(f, "lab: run {run} is over"),
+            Self::LabFinished { run: _ } => "lab: the run is over".to_owned(),
         }
+    }
+}
+
+fn verb(change: ChangeKind) -> &'static str {
+    match change {
+        ChangeKind::Uploaded => "uploaded as",
+        ChangeKind::Updated => "replaced by",
+        ChangeKind::Shared => "shared at",
+        ChangeKind::Deleted => "deleted at",
+    }
+}
+
+impl fmt::Display for Event {
+    /// As a sentence with ids.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.sentence(&Names { peer: &PeerId::short, file: &FileId::to_string }))
     }
 }
 
@@ -350,5 +403,20 @@ impl fmt::Display for PartState {
             Self::Starting => f.write_str("starting"),
             Self::Down { reason } => write!(f, "down: {reason}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_received_update_reads_as_a_sentence() {
+        let names = Names { peer: &|peer| format!(":900{}", peer.0[0]), file: &|_| "song.ogg".to_owned() };
+        let (peer, from) = (PeerId([2; 32]), PeerId([1; 32]));
+        let (file, version) = ("f".parse().unwrap(), Version(3));
+        let event = Event::UpdateReceived { peer, from, file, version, hops: Some(1), fresh: false, owner: None };
+        assert_eq!(event.sentence(&names), ":9002 received song.ogg v3 from :9001 (1 hop, known already)");
+        assert!(event.to_string().contains("received f v3 from 0101"), "{event}");
     }
 }

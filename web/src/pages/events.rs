@@ -5,12 +5,12 @@ use leptos::prelude::{
     RwSignal, Set, With, component, event_target_value, view,
 };
 use shared::ids::{FileId, PeerId};
+use shared::wire::event::{Entry, Names};
 
 use crate::components::changing::{click, memo, part, text};
 use crate::components::event_log::{EventLine, EventLog};
 use crate::format;
 use crate::model::Model;
-use crate::model::log::{self, Names};
 use crate::session::{self, Session};
 
 /// What the log can be narrowed to.
@@ -93,11 +93,11 @@ fn lines(session: Session) -> Vec<EventLine> {
                 |file: &FileId| known.get(&file.to_string()).cloned().unwrap_or_else(|| format::short_file(file));
             let names = Names { peer: &peer, file: &file };
             let entries = model.overview().into_iter().flat_map(|overview| overview.log.iter().rev());
-            let line = |entry: &shared::wire::event::Entry| EventLine {
+            let line = |entry: &Entry| EventLine {
                 seq: entry.seq,
                 time: format::clock(entry.at_ms, ahead_min),
-                topic: log::topic(&entry.event),
-                text: log::describe(&entry.event, &names),
+                topic: entry.event.topic(),
+                text: entry.event.sentence(&names),
             };
             entries.map(line).collect()
         })

@@ -3,99 +3,55 @@
 use serde::{Deserialize, Deserializer};
 use serde_json::Error;
 
-use crate::wire::event::{Audience, Event, PartState};
-use crate::wire::lab;
+use crate::wire::event::PartState;
 use crate::wire::members::{Members, unknown};
 
-impl<'de> Deserialize<'de> for Event {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Members::read(deserializer, event)
-    }
+/// Declares the events: a row for each, with its name on the wire and what it tells. What a row says behind a `=` reads that
+/// member in another way than by its name.
+macro_rules! events {
+    (
+        $($(#[$what:meta])* $name:ident = $kind:literal {
+            $($(#[$tells:meta])* $member:ident: $type:ty $(= $read:expr)?),* $(,)?
+        }),* $(,)?
+    ) => {
+        /// What can happen.
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+        #[serde(tag = "kind", rename_all = "snake_case")]
+        pub enum Event {
+            $($(#[$what])* $name { $($(#[$tells])* $member: $type),* }),*
+        }
+
+        impl<'de> serde::Deserialize<'de> for Event {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                crate::wire::members::Members::read(deserializer, |members| {
+                    Ok(match members.tag("kind")?.as_str() {
+                        $($kind => Self::$name {
+                            $($member: crate::wire::event::reading::member!(members, $member $(, $read)?)),*
+                        },)*
+                        other => return crate::wire::members::unknown(other),
+                    })
+                })
+            }
+        }
+    };
 }
 
-#[expect(clippy::too_many_lines, reason = "a row for each event")]
-fn event(members: &mut Members) -> Result<Event, Error> {
-    Ok(match members.tag("kind")?.as_str() {
-        "file_stored" => Event::FileStored {
-            file: members.take("file")?,
-            version: members.take("version")?,
-            change: members.take("change")?,
-            size_bytes: members.take("size_bytes")?,
-            audience: Audience::default(),
-        },
-        "file_published" => {
-            Event::FilePublished { file: members.take("file")?, version: members.take("version")?, owner: None }
-        }
-        "file_forwarded" => Event::FileForwarded {
-            file: members.take("file")?,
-            version: members.take("version")?,
-            entry: members.take("entry")?,
-            owner: None,
-        },
-        "dead_lettered" => {
-            Event::DeadLettered { message_id: members.take("message_id")?, reason: members.take("reason")? }
-        }
-        "update_received" => Event::UpdateReceived {
-            peer: members.take("peer")?,
-            from: members.take("from")?,
-            file: members.take("file")?,
-            version: members.take("version")?,
-            hops: members.take("hops")?,
-            fresh: members.take("fresh")?,
-            owner: None,
-        },
-        "update_applied" => Event::UpdateApplied {
-            peer: members.take("peer")?,
-            file: members.take("file")?,
-            version: members.take("version")?,
-            files: members.take("files")?,
-            owner: None,
-        },
-        "peer_started" => Event::PeerStarted {
-            peer: members.take("peer")?,
-            addr: members.take("addr")?,
-            files: members.take("files")?,
-        },
-        "peer_stopped" => Event::PeerStopped { peer: members.take("peer")?, state: members.take("state")? },
-        "peer_forgotten" => Event::PeerForgotten { peer: members.take("peer")? },
-        "peer_told" => Event::PeerTold {
-            peer: members.take("peer")?,
-            addr: members.take("addr")?,
-            files: members.take("files")?,
-            neighbours: members.take("neighbours")?,
-        },
-        "same_identity" => Event::SameIdentity {
-            peer: members.take("peer")?,
-            addr: members.take("addr")?,
-            stands_by: members.take("stands_by")?,
-        },
-        "peer_back" => Event::PeerBack { peer: members.take("peer")? },
-        "peer_learned" => Event::PeerLearned { peer: members.take("peer")?, addr: members.take("addr")? },
-        "link_up" => Event::LinkUp {
-            peer: members.take("peer")?,
-            neighbour: members.take("neighbour")?,
-            addr: members.take("addr")?,
-        },
-        "link_down" => Event::LinkDown {
-            peer: members.take("peer")?,
-            neighbour: members.take("neighbour")?,
-            reason: members.take("reason")?,
-        },
-        "broker" => Event::Broker { state: members.take("state")? },
-        "bridge" => Event::Bridge { state: members.take("state")? },
-        "condition_raised" => {
-            Event::ConditionRaised { condition: members.take("condition")?, detail: members.take("detail")? }
-        }
-        "condition_cleared" => Event::ConditionCleared { condition: members.take("condition")? },
-        "lab" => Event::Lab {
-            run: members.take("run")?,
-            thread: members.take("thread")?,
-            step: lab::reading::step(members)?,
-        },
-        "lab_race" => Event::LabRace { run: members.take("run")?, result: members.take("result")? },
-        "lab_finished" => Event::LabFinished { run: members.take("run")? },
-        other => return unknown(other),
-    })
+/// Takes a member by its name, or as it is said.
+macro_rules! member {
+    ($members:ident, $member:ident) => {
+        $members.take(stringify!($member))?
+    };
+    ($members:ident, $member:ident, $read:expr) => {
+        $read($members)?
+    };
+}
+
+pub(super) use {events, member};
+
+/// Returns what isn't sent as if nothing were known of it.
+#[expect(clippy::unnecessary_wraps, reason = "as all that reads members")]
+pub(super) fn unsent<T: Default>(_: &mut Members) -> Result<T, Error> {
+    Ok(T::default())
 }
 
 impl<'de> Deserialize<'de> for PartState {
@@ -119,7 +75,7 @@ mod tests {
 
     use crate::ids::{FileId, PeerId, Version};
     use crate::wire::condition::Condition;
-    use crate::wire::event::PeerState;
+    use crate::wire::event::{Audience, Event, PeerState};
     use crate::wire::lab::{LabStep, LabThread, RaceOut};
     use crate::wire::queue::ChangeKind;
 
