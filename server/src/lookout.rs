@@ -215,9 +215,9 @@ impl Lookout {
             Condition::QueueShared,
             (taken > 0).then(|| {
                 format!(
-                    "{taken} changes are gone from RabbitMQ's queue {queue} and haven't come to this server's bridge or a \
-                     peer, since somebody else reads that queue, too: another server, or a bridge to other peers. Give \
-                     each a queue of its own (--queue); then `grapevine republish` sends them again"
+                    "{taken} changes don't wait in RabbitMQ's queue {queue} any more and haven't come to this server's bridge or \
+                     a peer: somebody else who reads that queue has taken them, or holds them. Where that is another \
+                     server, or a bridge to other peers, give each a queue of its own (--queue); then `grapevine republish` sends them again"
                 )
             }),
         );

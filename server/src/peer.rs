@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shared::gossip::config::Config;
+use shared::gossip::io::JournalSeq;
 use shared::ids::{FileId, PeerId, Version};
 use shared::wire::update::FileUpdate;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::SendError;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::db::DbError;
@@ -116,6 +117,8 @@ pub struct PeerHandle {
     commands: mpsc::Sender<Command>,
     tasks: Tasks,
     actor: JoinHandle<()>,
+    /// What is on disk; it ends when the journal is closed.
+    stored: Option<watch::Receiver<JournalSeq>>,
 }
 
 impl PeerHandle {
@@ -135,22 +138,26 @@ impl PeerHandle {
     }
 
     /// It says goodbye, writes what it knows, and stops, within [`LEAVE_LIMIT`].
-    pub async fn leave(self) {
+    pub async fn leave(mut self) {
         // An actor that is gone has stopped already.
         if let Err(SendError(_)) = self.commands.send(Command::Leave).await {
-            return;
+            return self.kill().await;
         }
-        let ended = tokio::time::timeout(LEAVE_LIMIT, self.actor).await;
+        let ended = tokio::time::timeout(LEAVE_LIMIT, &mut self.actor).await;
         if ended.is_err() {
-            self.tasks.cancel();
+            self.kill().await;
         }
     }
 
-    /// It stops at once: no goodbye, and what isn't on disk is lost.
+    /// It stops at once: no goodbye, and what isn't on disk is lost. Returns when its journal is closed, so that it can be
+    /// opened again; a disk that takes nothing doesn't hold that up for longer than [`LEAVE_LIMIT`].
     pub async fn kill(self) {
         self.tasks.cancel();
         // A panic of the actor has been reported by the runtime; the peer is stopped either way.
         drop(self.actor.await);
+        if let Some(stored) = self.stored {
+            drop(tokio::time::timeout(LEAVE_LIMIT, actor::flushed(stored)).await);
+        }
     }
 }
 
@@ -184,9 +191,10 @@ pub fn start(
     tasks: Tasks,
 ) -> Result<PeerHandle, PeerError> {
     let (commands, inbox) = mpsc::channel(COMMAND_QUEUE);
+    let stored = kept.journal.as_ref().map(|journal| journal.stored.clone());
     // A future has room for each place that what it is given is moved to: unboxed, four times 4 KiB.
     let actor = Box::new(Actor::new(listener, config, kept, observers, tasks.clone())?);
     let Place { peer: id, addr, bound: _ } = actor.place();
     let actor = tasks.spawn(actor.run(inbox));
-    Ok(PeerHandle { id, addr, commands, tasks, actor })
+    Ok(PeerHandle { id, addr, commands, tasks, actor, stored })
 }

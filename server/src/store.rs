@@ -27,6 +27,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rusqlite::Connection;
+use shared::gossip::config::VERSION_STEP;
 use shared::ids::{ContentHash, FileId, PeerId, UserId, Version};
 use shared::stamp::{Clock, Stamp};
 use shared::wire::event::{Audience, Event};
@@ -557,10 +558,11 @@ impl Keeper {
         Ok(())
     }
 
-    /// The version after `former`, which it replaces from now on. Past what peers know already: one that isn't they would
-    /// never take.
+    /// The version after `former`, which it replaces from now on. Past what peers know already, since one that isn't they
+    /// would never take; but not so far that a newcomer wouldn't.
     fn next(&self, connection: &Connection, former: FileRecord, deleted: bool) -> Result<FileRecord, StoreError> {
         let known = self.hub.read(|overview| overview.files.get(&former.id).map(|view| view.version));
+        let known = known.filter(|known| known.0 < VERSION_STEP);
         let latest = known.map_or(former.version, |known| known.max(former.version));
         let version = latest.next().ok_or(StoreError::NoMoreVersions)?;
         if !metadata::advance(connection, &former.id, former.version, (version, deleted))? {

@@ -4,7 +4,9 @@
 //! So each commit is numbered, in a field of the file's first page that `SQLite` leaves to its users (`application_id`). A
 //! commit that changes the first page puts all of it into the log; so the log says with which commit it begins and ends, and
 //! the file up to which one it was brought. No commit may be missing between the two: the log begins at most one after the
-//! file, and doesn't end before it. A log of an earlier version, which didn't number, says nothing or agrees.
+//! file, and doesn't end before it. A log of an earlier version, which didn't number, says nothing or agrees. What isn't
+//! noticed: a log of another history that has as many commits (an older copy was used for a while, and then the newer file
+//! was put back beside the older one's log).
 
 use std::fs::File;
 use std::io::{self, BufReader, ErrorKind, Read};

@@ -466,8 +466,8 @@ async fn accept(door: &Door, listener: &TcpListener, after: Option<tokio::time::
     door.accept(listener).await
 }
 
-/// The journal's task ends, and with it the channel, when everything is written.
-async fn flushed(mut stored: watch::Receiver<JournalSeq>) {
+/// Returns when the journal's task has ended, and with it the channel: everything is written then.
+pub(super) async fn flushed(mut stored: watch::Receiver<JournalSeq>) {
     while stored.changed().await.is_ok() {}
 }
 

@@ -215,9 +215,9 @@ fn record(row: &Row<'_>) -> rusqlite::Result<FileRecord> {
     })
 }
 
-/// Which is the latest version of a file, be it a tombstone; `None` where the catalogue doesn't have it.
-pub(super) fn newest_version(connection: &Connection, file: &FileId) -> Result<Option<Version>, DbError> {
-    let mut select = connection.prepare_cached("SELECT version FROM files WHERE id = ?1")?;
+/// Which is the latest version of a file; `None` where the catalogue doesn't have it, or only its tombstone.
+pub(super) fn latest_version(connection: &Connection, file: &FileId) -> Result<Option<Version>, DbError> {
+    let mut select = connection.prepare_cached("SELECT version FROM files WHERE id = ?1 AND deleted = 0")?;
     Ok(select.query_row([file.as_str()], |row| Ok(Version(unsigned(row, 0)?))).optional()?)
 }
 

@@ -36,10 +36,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub(super) async fn look_for_overtaken(&self) -> Result<(), StoreError> {
-        let (looked_at, known) = self.keeper.known_to_peers();
-        if known.is_empty() {
-            return Ok(());
-        }
+        let Some((looked_at, known)) = self.keeper.known_to_peers() else { return Ok(()) };
         let files = self.db().read(move |connection| ahead(connection, known)).await?;
         self.keeper.note_overtaken(Overtaken { looked_at, files });
         Ok(())
@@ -49,17 +46,17 @@ impl Store {
 impl Keeper {
     /// Which version local peers know of each file that may have changed, and as of which entry; nothing where nothing has
     /// happened.
-    fn known_to_peers(&self) -> (u64, Vec<(FileId, Version)>) {
+    fn known_to_peers(&self) -> Option<(u64, Vec<(FileId, Version)>)> {
         let overtaken = self.overtaken.lock().unwrap_or_else(PoisonError::into_inner);
         self.hub.read(|overview| {
             if overview.seq == overtaken.looked_at {
-                return (overview.seq, Vec::new());
+                return None;
             }
             let files = overview.files.iter();
             // What a peer starts with comes without an entry of its own: the last one is looked at twice.
             let files = files
                 .filter(|(file, view)| view.touched_seq >= overtaken.looked_at || overtaken.files.contains_key(*file));
-            (overview.seq, files.filter_map(|(file, view)| Some((file.clone(), latest_held(view)?))).collect())
+            Some((overview.seq, files.filter_map(|(file, view)| Some((file.clone(), latest_held(view)?))).collect()))
         })
     }
 
@@ -83,7 +80,8 @@ impl Overtaken {
         (!named.is_empty()).then(|| {
             format!(
                 "peers know later versions of {} files than the catalogue has: {}{more}. An older copy of the catalogue is in \
-                 use, or somebody else has published them. Put the newer grapevine.db back, or change the files again: \
+                 use, or somebody else has published them. Put the newer grapevine.db back (without the \
+                 -wal beside this one), or change the files again: \
                  the next version that is made of one (PUT, DELETE) goes past the peers'",
                 self.files.len(),
                 named.join(", ")
@@ -96,11 +94,12 @@ fn latest_held(view: &FileView) -> Option<Version> {
     view.holders.values().map(|holding| holding.version).max()
 }
 
-/// Those of `known` that the catalogue has, too, in an earlier version.
+/// Those of `known` that the catalogue has, too, in an earlier version. Of a file that is deleted here no version can be made
+/// any more.
 fn ahead(connection: &Connection, known: Vec<(FileId, Version)>) -> Result<BTreeMap<FileId, Ahead>, StoreError> {
     let mut files = BTreeMap::new();
     for (file, there) in known {
-        if let Some(here) = metadata::newest_version(connection, &file)?.filter(|here| *here < there) {
+        if let Some(here) = metadata::latest_version(connection, &file)?.filter(|here| *here < there) {
             files.insert(file, Ahead { here, there });
         }
     }

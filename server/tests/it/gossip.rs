@@ -75,6 +75,17 @@ fn keeping(dir: &Path) -> PeerConfig {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_was_killed_has_closed_what_it_keeps() {
+    let (cluster, dir) = (Cluster::new(), tempfile::tempdir().unwrap());
+    let inject = (0..300).map(|n| (format!("track_{n}").parse().unwrap(), Version(1))).collect();
+    let peer = cluster.peer(None, PeerConfig { inject, ..keeping(dir.path()) }).await;
+    cluster.known_by(1, &"track_299".parse().unwrap(), 1).await;
+    peer.kill().await;
+    let log = dir.path().join("peer.sqlite-wal").metadata();
+    assert!(log.is_err(), "somebody still writes there: {log:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_coordinator_a_chain_of_joins_becomes_one_overlay_that_outlives_its_first_peer() {
     let cluster = Cluster::new();
     let first = cluster.peer(None, injecting("track_a", 1)).await;

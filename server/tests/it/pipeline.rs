@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use reqwest::StatusCode;
 use reqwest::multipart::{Form, Part};
 use server::log_lines::Line;
+use shared::gossip::config::VERSION_STEP;
 use shared::ids::Version;
 use shared::wire::condition::Condition;
 use shared::wire::rest::{FileOut, PeerOut, ReadyOut};
@@ -282,6 +283,19 @@ async fn a_catalogue_that_peers_are_ahead_of_says_so_and_its_next_version_goes_p
     assert_eq!(delete.header("if-match", "\"3\"").send().await.unwrap().status(), StatusCode::NO_CONTENT);
     eventually("it is over", async || server.is_behind().await.is_none()).await;
     server.process().says(Line::Forwarded(&file.id.parse().unwrap(), Version(10)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_version_goes_past_none_that_a_newcomer_would_not_take() {
+    let server = Server::start(1, &[]);
+    let file = server.upload("README.md".to_owned(), b"one".to_vec()).await.unwrap();
+    server.reached_by(1, &[(file.id.clone(), Vec::new())].into()).await;
+    let peers: Vec<PeerOut> = server.get("/peers").await;
+    let (entry, last) = (peers[0].addr.to_string(), VERSION_STEP);
+    let _other = Process::start(&["peer", "--port", "0", "--peer", &entry, "--inject", &format!("{}:{last}", file.id)]);
+    let behind = format!("{} (v1 here, v{last} there)", file.id);
+    eventually("it is told", async || server.is_behind().await.is_some_and(|told| told.contains(&behind))).await;
+    assert_eq!(server.replace(&file.id, 1).await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

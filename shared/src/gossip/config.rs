@@ -6,6 +6,10 @@ use crate::backoff::Backoff;
 use crate::ids::ClusterName;
 use crate::stamp::MOST_AHEAD;
 
+/// By how much a version may exceed the one that is known. A guess: nobody changes a file so often, and a liar takes 2^31
+/// messages to use up all versions.
+pub const VERSION_STEP: u64 = 1 << 32;
+
 /// How a node behaves. [`Config::default`] is what every driver uses unless told otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -286,7 +290,7 @@ impl Default for Limits {
             messages_per_second: 200_000,
             burst: 100_000,
             future: MOST_AHEAD,
-            version_step: 1 << 32,
+            version_step: VERSION_STEP,
             files: 10_000_000,
         }
     }

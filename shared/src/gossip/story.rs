@@ -61,6 +61,7 @@ impl Story {
             return std::iter::once(Event::PeerStopped { peer, state }).chain(forgotten).collect();
         }
         self.others.clear();
+        self.names.retain(|_, known| self.ours.contains_key(known));
         vec![Event::PeerStopped { peer, state }]
     }
 

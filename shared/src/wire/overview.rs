@@ -79,8 +79,8 @@ impl Overview {
     #[must_use]
     pub fn recent(&self, limit: u32) -> Self {
         let mut recent = Self { file_limit: limit, files: BTreeMap::new(), ..self.clone_without_files() };
-        let oldest = oldest_kept(&self.files, limit);
-        let kept = self.files.iter().filter(|(_, view)| view.touched_seq >= oldest);
+        let mut is_recent = most_recent(&self.files, limit);
+        let kept = self.files.iter().filter(|(_, view)| is_recent(view));
         recent.files = kept.map(|(file, view)| (file.clone(), view.clone())).collect();
         recent
     }
@@ -242,18 +242,26 @@ impl Overview {
     fn forget_old_files(&mut self) {
         let limit = usize::try_from(self.file_limit).unwrap_or(usize::MAX);
         if self.files.len() > limit.saturating_add(limit / 10) {
-            let oldest = oldest_kept(&self.files, self.file_limit);
-            self.files.retain(|_, view| view.touched_seq >= oldest);
+            let mut is_recent = most_recent(&self.files, self.file_limit);
+            self.files.retain(|_, view| is_recent(view));
         }
     }
 }
 
-/// The `touched_seq` of the oldest file among the `limit` most recently touched ones.
-fn oldest_kept(files: &BTreeMap<FileId, FileView>, limit: u32) -> u64 {
+/// Returns what tells of one file after the other whether it is among the `limit` most recently touched ones.
+fn most_recent(files: &BTreeMap<FileId, FileView>, limit: u32) -> impl FnMut(&FileView) -> bool + use<> {
     // Sorted by a heap: for the page, which has no other sort, that is the smallest code.
     let touched = files.values().map(|view| view.touched_seq).collect::<BinaryHeap<u64>>().into_sorted_vec();
     let kept = usize::try_from(limit.max(1)).unwrap_or(usize::MAX);
-    touched.len().checked_sub(kept).and_then(|oldest| touched.get(oldest)).copied().unwrap_or(0)
+    let recent = touched.split_at(touched.len().saturating_sub(kept)).1;
+    let oldest = recent.first().copied().unwrap_or(0);
+    // A catalogue is touched as a whole when its peer starts: not all of that may be kept.
+    let mut ties = recent.iter().take_while(|touched| **touched == oldest).count();
+    move |view| {
+        let is_tie = view.touched_seq == oldest && ties > 0;
+        ties -= usize::from(is_tie);
+        is_tie || view.touched_seq > oldest
+    }
 }
 
 #[cfg(test)]
@@ -325,6 +333,17 @@ mod tests {
         feed(&mut overview, [stored("f", 8), applied(1, "f", 8), applied(2, "f", 8)]);
         assert_eq!(overview.reached(&file, Version(8)), Some(2));
         assert_eq!(overview.reached(&file, Version(3)), Some(2), "its successors are this server's");
+    }
+
+    #[test]
+    fn bounded_memory_of_files_that_came_at_once_no_more_are_kept() {
+        let mut overview = Overview::new(10, true);
+        feed(&mut overview, [started(1)]);
+        let names = (0..30).map(|n| format!("f{n}").parse().unwrap());
+        overview.load_catalogue(peer(1), names.map(|file| (file, Version(1))));
+        assert_eq!((overview.files.len(), overview.recent(4).files.len()), (10, 4));
+        feed(&mut overview, [stored("new", 1)]);
+        assert!(overview.recent(1).files.contains_key(&"new".parse().unwrap()));
     }
 
     #[test]

@@ -117,8 +117,10 @@ impl Overview {
 
     fn remove(&mut self, peer: PeerId) {
         self.unlink(peer);
-        self.peers.remove(&peer);
-        self.forget_holdings(peer);
+        // Only of ours is it known what they hold.
+        if self.peers.remove(&peer).is_some_and(|view| view.state.is_ours()) {
+            self.forget_holdings(peer);
+        }
     }
 
     /// A peer has no links any more. Ours say themselves that theirs with it are gone.
