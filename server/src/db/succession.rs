@@ -26,6 +26,9 @@ const MAGIC: u32 = 0x377f_0682;
 /// The smallest and the largest page.
 const PAGE_BYTES: std::ops::RangeInclusive<u32> = 512..=65_536;
 
+/// How often both are read while somebody changes them. Who closes a database writes its log once more at most, and empties it.
+const READINGS: u32 = 5;
+
 /// Numbers the commit that is about to be made.
 ///
 /// # Errors
@@ -35,31 +38,41 @@ pub(super) fn number(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "application_id", last.wrapping_add(1))
 }
 
-/// Refuses a database whose log continues another state of it. Nobody may have it open: `SQLite`'s locks end when any handle
-/// of the process on the file is closed. Blocks.
+/// Refuses a database whose log continues another state of it. Nobody may have it open but who is just closing it: `SQLite`'s
+/// locks end when any handle of the process on the file is closed. Blocks.
 ///
 /// # Errors
 /// [`DbError::Damaged`]. Where one of the two can't be read, `SQLite` says so.
 pub(super) fn check(path: &Path, log_path: &Path) -> Result<(), DbError> {
-    // The log first: who is just closing the database puts it into the file.
-    let Ok(Some(log)) = span_of(log_path) else { return Ok(()) };
-    let Ok(file) = number_of(path) else { return Ok(()) };
+    for _ in 0..READINGS {
+        let (Ok(Some(log)), Ok(file)) = (span_of(log_path), number_of(path)) else { return Ok(()) };
+        let Some(why) = contradiction(file, log) else { return Ok(()) };
+        // Who closes the database writes both: only what stays as it was read is believed.
+        if !matches!(span_of(log_path), Ok(Some(again)) if again == log) {
+            continue;
+        }
+        return Err(DbError::Damaged(format!(
+            "{why} (commit {file}; the log has {} to {}). Put back the file that belongs to {}, or move that away if it \
+             isn't needed",
+            log.first,
+            log.last,
+            log_path.display()
+        )));
+    }
+    Ok(())
+}
+
+/// Why a file that was brought up to a commit doesn't go with a log; nothing where it does.
+fn contradiction(file: u32, log: Span) -> Option<&'static str> {
     // Numbers go round.
     let ahead = |number: u32, other: u32| number.wrapping_sub(other).cast_signed();
-    let why = if ahead(log.first, file) > 1 {
-        "it is older than its log: changes between them are missing"
+    if ahead(log.first, file) > 1 {
+        Some("it is older than its log: changes between them are missing")
     } else if ahead(file, log.last) > 0 {
-        "it is newer than its log, which is of an older copy"
+        Some("it is newer than its log, which is of an older copy")
     } else {
-        return Ok(());
-    };
-    Err(DbError::Damaged(format!(
-        "{why} (commit {file}; the log has {} to {}). Put back the file that belongs to {}, or move that away if it isn't \
-         needed",
-        log.first,
-        log.last,
-        log_path.display()
-    )))
+        None
+    }
 }
 
 /// Up to which commit the file itself was brought.
