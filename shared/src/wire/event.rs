@@ -6,6 +6,8 @@
 //! sends the stream to a user who isn't the owner asks the catalogue by the file's id, as for a download; so it also learns
 //! that a share has ended, which is no event. All of this stays in the process: who may see an event isn't told with whom
 //! else it is shared.
+//!
+//! Long because what an event tells, its sentence and its topic stand together: one more event is said here once.
 
 mod reading;
 
