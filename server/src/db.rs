@@ -152,9 +152,13 @@ impl Db {
         let (access, connection) = connect_writer(path)?;
         // Waits for one who is about to close it.
         connection.execute_batch("BEGIN IMMEDIATE").map_err(DbError::from)?;
-        let changes = connection.total_changes();
+        let (changes, layout) = (connection.total_changes(), layout(&connection).map_err(DbError::from)?);
         let prepared = in_savepoint(&connection, prepare)?;
-        number_if_changed(&connection, changes).map_err(DbError::from)?;
+        if self::layout(&connection).map_err(DbError::from)? == layout {
+            number_if_changed(&connection, changes).map_err(DbError::from)?;
+        } else {
+            succession::number(&connection).map_err(DbError::from)?;
+        }
         connection.execute_batch("COMMIT").map_err(DbError::from)?;
         use_log(&connection).map_err(DbError::from)?;
         Ok((Self::start(path, access, connection, before_writing)?, prepared))
@@ -400,6 +404,12 @@ fn commit(connection: &Connection, changes: u64) -> Result<(), Arc<rusqlite::Err
         }
         Arc::new(error)
     })
+}
+
+/// Which tables there are, and of which version: a change of these alone counts as none.
+fn layout(connection: &Connection) -> rusqlite::Result<(i64, i64)> {
+    let number = |pragma| connection.query_row(pragma, [], |row| row.get(0));
+    Ok((number("PRAGMA schema_version")?, number("PRAGMA user_version")?))
 }
 
 /// A transaction that changes nothing costs nothing, and needs no room on the disk.

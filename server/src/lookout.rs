@@ -132,7 +132,7 @@ impl Lookout {
             self.judge(depths);
             self.look_for_others(depths.bridge);
             let is_due = Instant::now() >= search_at;
-            if is_due || self.search.has_seen_others() {
+            if is_due || self.search.has_seen_others(wall::now_ms()) {
                 self.search_for_what_vanished(depths.bridge);
             }
             if is_due {
@@ -215,9 +215,10 @@ impl Lookout {
             Condition::QueueShared,
             (taken > 0).then(|| {
                 format!(
-                    "{taken} changes don't wait in RabbitMQ's queue {queue} any more and haven't come to this server's bridge or \
-                     a peer: somebody else who reads that queue has taken them, or holds them. Where that is another \
-                     server, or a bridge to other peers, give each a queue of its own (--queue); then `grapevine republish` sends them again"
+                    "{taken} changes don't wait in RabbitMQ's queue {queue} any more and haven't come to this server's \
+                     bridge or a peer: somebody else who reads that queue has taken them, or holds them. Where that is \
+                     another server, or a bridge to other peers, give each a queue of its own (--queue); then \
+                     `grapevine republish` sends them again"
                 )
             }),
         );

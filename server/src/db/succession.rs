@@ -172,10 +172,12 @@ impl Sums {
 mod tests {
     use std::fs;
     use std::path::PathBuf;
+    use std::time::Duration;
 
     use tempfile::TempDir;
 
     use super::*;
+    use crate::db::Db;
     use crate::db::access::log_of;
 
     /// A database with `commits` numbered commits, all in its file, and then `more` in its log only.
@@ -218,6 +220,21 @@ mod tests {
             let checked = check(&path, &log_of(&path));
             assert_eq!(checked.is_ok(), belongs, "{of_file} beside {of_log} and {more}: {checked:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_change_of_the_tables_alone_is_a_numbered_commit() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("db");
+        let mut numbers = Vec::new();
+        for schema in
+            ["CREATE TABLE t (n INTEGER)", "SELECT 1", "CREATE TABLE u (n INTEGER)", "PRAGMA user_version = 7"]
+        {
+            let opened = Db::open(&path, || (), |c| Ok::<_, DbError>(c.execute_batch(schema)?));
+            opened.unwrap().0.close(Duration::from_secs(30)).await;
+            numbers.push(number_of(&path).unwrap());
+        }
+        assert_eq!(numbers, [1, 1, 2, 3]);
     }
 
     #[test]

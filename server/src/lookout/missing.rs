@@ -51,9 +51,9 @@ impl Search {
         self.shared_ms = Some(now_ms);
     }
 
-    /// Whether somebody else has read the queue in this run.
-    pub(super) fn has_seen_others(&self) -> bool {
-        self.shared_ms.is_some()
+    /// Whether somebody else has read the queue of late, so that something of that may be missing soon.
+    pub(super) fn has_seen_others(&self, now_ms: u64) -> bool {
+        self.shared_ms.is_some_and(|shared_ms| now_ms.saturating_sub(shared_ms) <= self.vanished_after_ms)
     }
 
     /// What is missing by now, provided that nothing lies in the queue.

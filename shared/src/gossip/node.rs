@@ -17,7 +17,7 @@ use crate::gossip::liveness::{self, Liveness};
 use crate::gossip::membership::Membership;
 use crate::gossip::membership::contacts::Ended;
 use crate::gossip::originals::Originals;
-use crate::gossip::reason::Reason;
+use crate::gossip::reason::{Reason, Refusal};
 use crate::gossip::recent::Pushed;
 use crate::gossip::runtime::Runtime;
 use crate::gossip::stats::Stats;
@@ -51,7 +51,7 @@ pub struct Node {
     originals: Originals,
     /// Whether peers of the original system may take part.
     takes_originals: bool,
-    /// Where the peer of the same id is for which this one stays out (it is leaving then).
+    /// Where the peer of the same id is for which this one stays out, until it is known to be gone.
     older: Option<SocketAddr>,
     /// What is counted here, and not by a part.
     stats: Stats,
@@ -294,7 +294,11 @@ impl Node {
                 self.anti_entropy.compare_sums(id, catalogue, sets.catalogue, &mut self.rt);
             }
             (_, PeerMessage::Submit { request, update }) => {
-                let taken = self.publish(&update);
+                // What is taken now would reach nobody if it has to stay out again.
+                let taken = match self.older {
+                    Some(_) => self.updates.reject(&update, Refusal::StandsBy, &mut self.rt),
+                    None => self.publish(&update),
+                };
                 self.updates.submitted(id, request, taken, &mut self.rt);
             }
             (_, PeerMessage::Reconcile(set, claims)) => {

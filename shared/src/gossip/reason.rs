@@ -155,13 +155,16 @@ pub enum Refusal {
     /// There are as many files as may be.
     #[error("there are too many files")]
     TooManyFiles,
+    /// A client hands it over while another peer has this one's identity.
+    #[error("this peer stands by: another one has its identity")]
+    StandsBy,
 }
 
 impl Refusal {
     /// Whether it may be taken later, or by another peer.
     pub fn passes(self) -> bool {
         match self {
-            Self::TooManyFiles => true,
+            Self::TooManyFiles | Self::StandsBy => true,
             Self::LongName | Self::VersionJump => false,
         }
     }
@@ -172,6 +175,7 @@ impl Refusal {
             Self::LongName => "long_name",
             Self::VersionJump => "version_jump",
             Self::TooManyFiles => "too_many_files",
+            Self::StandsBy => "stands_by",
         }
     }
 }

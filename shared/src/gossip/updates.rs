@@ -121,7 +121,8 @@ impl Updates {
         Taken::Applied
     }
 
-    fn reject(&mut self, update: &FileUpdate, refusal: Refusal, rt: &mut Runtime) -> Taken {
+    /// A change isn't taken: counted and told. Returns what became of it.
+    pub fn reject(&mut self, update: &FileUpdate, refusal: Refusal, rt: &mut Runtime) -> Taken {
         count(&mut self.rejected, refusal.name());
         rt.event(NodeEvent::Rejected { file: update.file.clone(), reason: refusal });
         Taken::Refused(refusal)

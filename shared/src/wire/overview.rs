@@ -271,18 +271,18 @@ mod tests {
     use super::*;
     use crate::wire::event::Audience;
 
-    fn feed(overview: &mut Overview, events: impl IntoIterator<Item = Event>) {
+    pub(super) fn feed(overview: &mut Overview, events: impl IntoIterator<Item = Event>) {
         for event in events {
             let seq = overview.seq + 1;
             overview.apply(&Entry { seq, at_ms: 1000 + seq, event });
         }
     }
 
-    fn peer(n: u8) -> PeerId {
+    pub(super) fn peer(n: u8) -> PeerId {
         PeerId([n; 32])
     }
 
-    fn addr(n: u16) -> SocketAddr {
+    pub(super) fn addr(n: u16) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], n))
     }
 
@@ -304,7 +304,7 @@ mod tests {
         Event::PeerStopped { peer: peer(n), state }
     }
 
-    fn started(n: u8) -> Event {
+    pub(super) fn started(n: u8) -> Event {
         Event::PeerStarted { peer: peer(n), addr: addr(n.into()), files: 0 }
     }
 

@@ -161,13 +161,14 @@ impl Node {
         rt.deadlines.set(Deadline::Probe, answered_by);
         rt.deadlines.set(Deadline::Twin, answered_by);
         let contacts = &mut self.membership.contacts;
-        if let Some(older) = self.older.take().filter(|older| contacts.book().is_dialable(older)) {
+        if let Some(older) = self.older.filter(|older| contacts.book().is_dialable(older)) {
             contacts.look_up(older, &self.originals, rt);
         }
     }
 
     /// Nobody else with this node's id has been heard of for long, nor where the older one was.
     pub(super) fn no_twin(&mut self) {
+        self.older = None;
         self.rt.deadlines.stop(Deadline::Twin);
         self.rt.event(NodeEvent::NoTwin);
     }

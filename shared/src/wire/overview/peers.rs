@@ -147,26 +147,8 @@ impl Overview {
 mod tests {
     use super::*;
     use crate::ids::Version;
-    use crate::wire::event::{Entry, Event};
-
-    fn feed(overview: &mut Overview, events: impl IntoIterator<Item = Event>) {
-        for event in events {
-            let seq = overview.seq + 1;
-            overview.apply(&Entry { seq, at_ms: 1000 + seq, event });
-        }
-    }
-
-    fn peer(n: u8) -> PeerId {
-        PeerId([n; 32])
-    }
-
-    fn addr(n: u8) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], n.into()))
-    }
-
-    fn started(n: u8) -> Event {
-        Event::PeerStarted { peer: peer(n), addr: addr(n), files: 0 }
-    }
+    use crate::wire::event::Event;
+    use crate::wire::overview::tests::{addr, feed, peer, started};
 
     fn applied(n: u8, file: &str) -> Event {
         let (file, version) = (file.parse().unwrap(), Version(1));
@@ -174,7 +156,7 @@ mod tests {
     }
 
     fn up(n: u8, neighbour: u8) -> Event {
-        Event::LinkUp { peer: peer(n), neighbour: peer(neighbour), addr: addr(neighbour) }
+        Event::LinkUp { peer: peer(n), neighbour: peer(neighbour), addr: addr(neighbour.into()) }
     }
 
     fn down(n: u8, neighbour: u8) -> Event {
@@ -183,7 +165,7 @@ mod tests {
 
     fn told(n: u8, neighbours: &[u8]) -> Event {
         let neighbours = neighbours.iter().map(|n| peer(*n)).collect();
-        Event::PeerTold { peer: peer(n), addr: addr(n), files: 7, neighbours }
+        Event::PeerTold { peer: peer(n), addr: addr(n.into()), files: 7, neighbours }
     }
 
     fn states(overview: &Overview) -> Vec<(u8, PeerState, Option<u32>)> {

@@ -10,10 +10,10 @@ use shared::ids::Version;
 use shared::stamp::Stamp;
 use shared::wire::broadcast::{Announced, IdRange, Source};
 use shared::wire::frame;
-use shared::wire::peer::{MAX_RANGES, Payload, PeerMessage};
+use shared::wire::peer::{Hello, Incarnation, MAX_RANGES, Payload, PeerMessage, Presence, Purpose};
 use shared::wire::update::FileUpdate;
 
-use super::stage::{BEGAN_MS, Stage, broadcast, bytes, news, offences, peer, sent, unknown, update};
+use super::stage::{BEGAN_MS, Stage, broadcast, bytes, hello, news, offences, own_addr, peer, sent, unknown, update};
 
 /// The three ways in which a change comes: as news, as a page of a catalogue, from a client. Returns why each was
 /// refused.
@@ -230,6 +230,27 @@ fn numbers_at_the_ends_of_their_range_harm_nothing() {
         }
         numbers.stage.check_it_still_works();
     }
+}
+
+#[test]
+fn who_stands_by_puts_off_what_clients_bring_until_the_other_is_known_to_be_gone() {
+    let mut stage = Stage::new(Config::default());
+    let life = Incarnation { started: 1, source: Source(1) };
+    let presence = Some(Presence { life, sees: own_addr() });
+    stage.greet(7, Hello { peer: peer(0), presence, ..hello(7, Purpose::Join) });
+    // It has begun to look whether the older one still answers, and takes links meanwhile.
+    stage.pass(Duration::from_secs(61));
+    let client = stage.client(6);
+    let submit = || PeerMessage::Submit { request: 3, update: Arc::new(update("f", 1)) };
+    let is_answered =
+        |outputs: &[Output], wanted: fn(&PeerMessage) -> bool| sent(outputs).any(|(_, said)| wanted(said));
+    let answers = stage.say(client, submit());
+    assert!(is_answered(&answers, |said| matches!(said, PeerMessage::Deferred { request: 3, .. })), "{answers:?}");
+    assert_eq!(stage.node.catalogue().len(), 0);
+    stage.fail_dials();
+    stage.pass(Duration::from_secs(10));
+    let answers = stage.say(client, submit());
+    assert!(is_answered(&answers, |said| matches!(said, PeerMessage::Accepted { request: 3 })), "{answers:?}");
 }
 
 #[test]
